@@ -1,0 +1,1 @@
+//! Linux system calls: TUN, UDP, netlink, capabilities. Home of all unsafe code; knows nothing of LISP.

@@ -1,0 +1,3 @@
+//! The `eidolon` binary; everything lives in the library.
+
+fn main() {}

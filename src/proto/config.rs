@@ -1,0 +1,209 @@
+//! What the machines are told to do: validated by `config`, or built by tests and simulations.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::auth::Key;
+use crate::types::{EidPrefix, Family, SiteId, Ttl, XtrId};
+
+/// Everything that one router's control plane is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ControlConfig {
+    /// The site's own EID-prefixes (ETR: registered and answered for; ITR: never asked for).
+    pub database: Vec<DatabaseEntry>,
+    /// The ITR role.
+    pub itr: Option<ItrConfig>,
+    /// The ETR role.
+    pub etr: Option<EtrConfig>,
+    /// The Map-Server role.
+    pub map_server: Option<MapServerConfig>,
+    /// The Map-Resolver role.
+    pub map_resolver: Option<MapResolverConfig>,
+    /// Every period and limit.
+    pub timers: Timers,
+}
+
+/// One of the site's own EID-prefixes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatabaseEntry {
+    /// The EID-prefix.
+    pub eid: EidPrefix,
+    /// TTL given in registrations and replies.
+    pub ttl: Ttl,
+    /// Whether it is registered at all.
+    pub register: bool,
+    /// Which of [`EtrConfig::map_servers`] it is registered with, by name; `None` = all.
+    pub map_servers: Option<Vec<String>>,
+    /// Its locators, in the order of their locator-status-bits.
+    pub locators: Vec<LocatorConfig>,
+}
+
+/// A locator of the site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatorConfig {
+    /// Where its address comes from.
+    pub source: LocatorSource,
+    /// 0 to 255, lowest wins, 255 = never.
+    pub priority: u8,
+    /// 0 to 100.
+    pub weight: u8,
+    /// Multicast priority.
+    pub mpriority: u8,
+    /// Multicast weight.
+    pub mweight: u8,
+    /// Ours; otherwise it belongs to another xTR of the site: registered, never a source address.
+    pub local: bool,
+}
+
+/// Where a locator's address comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocatorSource {
+    /// Fixed.
+    Address(IpAddr),
+    /// The first global address of a family on an interface, followed as it changes.
+    Interface {
+        /// Interface name.
+        name: String,
+        /// Which family.
+        family: Family,
+    },
+}
+
+/// A host by address or by DNS name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Host {
+    /// An address.
+    Address(IpAddr),
+    /// A DNS name, resolved by the runtime: [`super::control::Output::Resolve`].
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// The ITR role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ItrConfig {
+    /// Map-Resolvers, in order of preference.
+    pub map_resolvers: Vec<Host>,
+    /// Most entries in the map-cache.
+    pub map_cache_limit: usize,
+}
+
+/// The ETR role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EtrConfig {
+    /// Where the database is registered.
+    pub map_servers: Vec<EtrMapServer>,
+    /// Sent with the I bit in registrations, when set.
+    pub xtr_site: Option<(XtrId, SiteId)>,
+}
+
+/// A Map-Server as an ETR sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EtrMapServer {
+    /// Its name in the configuration; the host's text by default.
+    pub name: String,
+    /// Where it is.
+    pub host: Host,
+    /// How registrations are authenticated.
+    pub key: Key,
+    /// P: it is to answer Map-Requests itself.
+    pub proxy_reply: bool,
+    /// M: it is to confirm registrations by Map-Notify.
+    pub want_notify: bool,
+}
+
+/// The Map-Server role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MapServerConfig {
+    /// Sites that may register.
+    pub sites: Vec<SiteConfig>,
+}
+
+/// A site that may register with our Map-Server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteConfig {
+    /// Name, for people.
+    pub name: String,
+    /// Keys, by key id; several during a key change.
+    pub keys: Vec<Key>,
+    /// EID-prefixes it owns.
+    pub prefixes: Vec<SitePrefix>,
+    /// Accept a Map-Register that repeats its nonce (some routers never change it), giving up replay protection.
+    pub allow_repeated_nonce: bool,
+}
+
+/// An EID-prefix that a site owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SitePrefix {
+    /// The prefix.
+    pub eid: EidPrefix,
+    /// Whether more specific prefixes of it may be registered too.
+    pub accept_more_specifics: bool,
+}
+
+/// The Map-Resolver role. With a Map-Server in the same process, its registrations are used directly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapResolverConfig {
+    /// Map-Servers of other machines and the EID-prefixes that they serve; longest match, first host that resolves.
+    pub forward: Vec<(EidPrefix, Vec<Host>)>,
+}
+
+/// Periods and limits. Defaults are the RFCs' (see each field), shortened in tests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timers {
+    /// Map-Register period (RFC 9301 §8.2: 1 minute).
+    pub register_interval: Duration,
+    /// Map-Register period at start, until a Map-Notify came.
+    pub quick_register_interval: Duration,
+    /// For how long after start the quick period holds.
+    pub quick_register_time: Duration,
+    /// First retransmission of an unanswered Map-Register with the M bit; doubles (RFC 9301 §5.7).
+    pub register_retry: Duration,
+    /// Longest retransmission interval of the same.
+    pub register_retry_max: Duration,
+    /// Map-Server: registration time-out (RFC 9301 §8.3: 3 minutes).
+    pub registration_timeout: Duration,
+    /// First retransmission of a Map-Request; at most one per EID-prefix in this time (RFC 9301 §5.3: 1 s).
+    pub request_retry: Duration,
+    /// Retransmissions of a Map-Request before it rests.
+    pub request_retries: u32,
+    /// How long a destination rests after that.
+    pub request_rest: Duration,
+    /// TTL of a negative reply where no site is configured.
+    pub negative_ttl_unconfigured: Ttl,
+    /// TTL of a negative reply where a site is configured but not registered.
+    pub negative_ttl_unregistered: Ttl,
+    /// Map-Replies that one requesting RLOC may draw, per second (bucket of twice as many).
+    pub replies_per_rloc: u32,
+    /// Map-Replies and forwarded Map-Requests of the whole router, per second (bucket of twice as many).
+    pub replies_total: u32,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            register_interval: Duration::from_secs(60),
+            quick_register_interval: Duration::from_secs(20),
+            quick_register_time: Duration::from_secs(300),
+            register_retry: Duration::from_secs(1),
+            register_retry_max: Duration::from_secs(60),
+            registration_timeout: Duration::from_secs(180),
+            request_retry: Duration::from_secs(1),
+            request_retries: 10,
+            request_rest: Duration::from_secs(30),
+            negative_ttl_unconfigured: Ttl(15),
+            negative_ttl_unregistered: Ttl(1),
+            replies_per_rloc: 100,
+            replies_total: 10_000,
+        }
+    }
+}

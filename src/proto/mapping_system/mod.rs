@@ -1,0 +1,1 @@
+//! The mapping system: Map-Server and Map-Resolver.

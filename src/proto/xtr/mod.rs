@@ -1,0 +1,1 @@
+//! The tunnel router: map-cache, ITR, ETR.

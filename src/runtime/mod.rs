@@ -1,0 +1,1 @@
+//! Threads, event loops, clock, signals, FIB publication, kernel integration. Takes no protocol decisions.
