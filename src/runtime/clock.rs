@@ -1,0 +1,56 @@
+//! The clocks, and the only place that reads them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::types::Instant;
+
+/// The monotonic clock of this process. Copies share one epoch, so that control and data threads speak of the same
+/// time; that epoch lies one second before the clock was made, so that no reading is [`Instant::ZERO`].
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: std::time::Instant,
+}
+
+impl Clock {
+    const OFFSET: Duration = Duration::from_secs(1);
+
+    /// Starts the clock.
+    #[allow(clippy::disallowed_methods, clippy::new_without_default)] // the one place that reads the monotonic clock
+    pub fn new() -> Self {
+        Self { epoch: std::time::Instant::now() }
+    }
+
+    /// Now.
+    #[allow(clippy::disallowed_methods)] // the one place that reads the monotonic clock
+    pub fn now(&self) -> Instant {
+        Instant::ZERO + Self::OFFSET + std::time::Instant::now().saturating_duration_since(self.epoch)
+    }
+
+    /// When `at` is, in the terms of tokio's timers; times beyond a year from now are a year from now.
+    pub fn to_tokio(self, at: Instant) -> tokio::time::Instant {
+        const YEAR: Duration = Duration::from_secs(365 * 86_400);
+        let since_epoch = at.saturating_since(Instant::ZERO + Self::OFFSET);
+        let latest = self.now().saturating_since(Instant::ZERO + Self::OFFSET) + YEAR;
+        tokio::time::Instant::from_std(self.epoch + since_epoch.min(latest))
+    }
+}
+
+/// Wall-clock time since 1970; zero where the clock is set before that.
+#[allow(clippy::disallowed_methods)] // the one place that reads the wall clock
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_are_after_zero_never_go_back_and_convert() {
+        let clock = Clock::new();
+        let (a, b) = (clock.now(), clock.now());
+        assert!(Instant::ZERO < a && a <= b);
+        assert!(clock.to_tokio(a) <= clock.to_tokio(b));
+        assert!(clock.to_tokio(Instant::FAR_FUTURE) > clock.to_tokio(b));
+    }
+}
