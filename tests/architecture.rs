@@ -253,8 +253,7 @@ impl Reader<'_> {
         test: bool,
     ) -> usize {
         let mut path = prefix.to_vec();
-        loop {
-            let Some(TokenTree::Ident(ident)) = tokens.get(at) else { break };
+        while let Some(TokenTree::Ident(ident)) = tokens.get(at) {
             path.push(ident.to_string());
             at += 1;
             let colons = |i: usize| matches!(tokens.get(i), Some(TokenTree::Punct(p)) if p.as_char() == ':');
