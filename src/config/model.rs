@@ -1,0 +1,281 @@
+//! What a configuration file says, validated: the plain structs that the runtime starts from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::proto::config::ControlConfig;
+use crate::types::{EidPrefix, InstanceId};
+
+/// Everything that one router is told. Two equal configurations make equal routers, so a reload compares parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name and places of the router.
+    pub router: RouterConfig,
+    /// The control plane. Which roles the router has is which of its options are set.
+    pub control: ControlConfig,
+    /// Every instance ID that the database uses or that is configured, in ascending order. Empty where there is
+    /// neither ITR nor ETR role.
+    pub instances: Vec<InstanceConfig>,
+    /// How packets are brought to the router.
+    pub kernel: KernelConfig,
+    /// The data plane.
+    pub data_plane: DataPlaneConfig,
+    /// The control socket.
+    pub management: ManagementConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// `[router]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterConfig {
+    /// Name for people, in logs and tables.
+    pub name: Option<String>,
+    /// Directory for what must survive a crash or restart.
+    pub state_dir: PathBuf,
+}
+
+/// One EID space of this router: its TUN and the site network behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceConfig {
+    /// The instance ID.
+    pub iid: InstanceId,
+    /// Name of its TUN interface.
+    pub tun: String,
+    /// The site's interfaces: packets that come in there belong to this instance. Empty: any interface (allowed for
+    /// one instance only).
+    pub interfaces: Vec<String>,
+    /// Routing table that holds the site's own routes (a VRF's table); `None` is the main table.
+    pub site_table: Option<u32>,
+    /// Routing table into which the router puts its routes to the TUN: [`KernelConfig::table`] for the first
+    /// instance, one more for each further one.
+    pub lisp_table: u32,
+}
+
+/// `[kernel]`: routes, rules and sysctls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Which packets of the site go to the TUN.
+    pub routing: RoutingMode,
+    /// Destinations that go to the TUN in [`RoutingMode::Prefixes`].
+    pub prefixes: Vec<EidPrefix>,
+    /// First routing table number that the router may fill.
+    pub table: u32,
+    /// Priority of the first policy rule that the router installs.
+    pub rule_priority: u32,
+    /// Whether sysctls (forwarding, rp_filter) that stand in the way are changed; otherwise only reported.
+    pub set_sysctls: bool,
+    /// MTU of the TUN interfaces in bytes; `None` = from the underlay's MTU and the encapsulation overhead.
+    pub tun_mtu: Option<u16>,
+}
+
+/// Which packets of the site go to the TUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutingMode {
+    /// All that the site's own routes (default route aside) do not cover.
+    Default,
+    /// Those to listed destination prefixes.
+    Prefixes,
+    /// None: the operator routes by hand.
+    None,
+}
+
+/// `[data-plane]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataPlaneConfig {
+    /// Outer UDP checksum.
+    pub udp_checksum: UdpChecksum,
+    /// TUN and UDP segmentation offloads.
+    pub offload: Offload,
+    /// Queues, each with an ITR and an ETR thread; `None` = chosen at start.
+    pub queues: Option<u16>,
+    /// Outer UDP source ports among which flows are spread.
+    pub source_ports: u16,
+    /// Most packets handled between two looks at the clock and the FIB.
+    pub batch: u16,
+    /// Receive buffer of each data socket, in bytes; `None` = the kernel's default.
+    pub receive_buffer: Option<u32>,
+    /// Send buffer of each data socket, in bytes; `None` = the kernel's default.
+    pub send_buffer: Option<u32>,
+}
+
+/// Outer UDP checksum of data packets (RFC 9300 §5.3, RFC 6935).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpChecksum {
+    /// A real checksum: needed for segmentation offload.
+    Computed,
+    /// Zero, as RFC 9300 recommends; segmentation offload is then not possible.
+    Zero,
+}
+
+/// Use of segmentation and receive offloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Where kernel and container allow them.
+    Auto,
+    /// Refuse to start without them.
+    On,
+    /// One packet at a time.
+    Off,
+}
+
+/// `[management]`: the control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagementConfig {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Level of every subsystem that [`LogConfig::levels`] doesn't name.
+    pub level: Level,
+    /// Levels of single subsystems.
+    pub levels: BTreeMap<Subsystem, Level>,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: Level::Info, levels: BTreeMap::new(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// Only what stops the router or a part of it.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// What a router's log usually says.
+    Info,
+    /// Every message, decoded.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+impl Level {
+    /// All levels by name.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("off", Self::Off),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES.iter().find(|(_, level)| level == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// A part of the router whose log level can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subsystem {
+    /// `proto::xtr`: ITR and ETR.
+    Xtr,
+    /// `proto::mapping_system`: Map-Server and Map-Resolver.
+    MappingSystem,
+    /// All of `proto`.
+    Control,
+    /// `dataplane`.
+    DataPlane,
+    /// `io`: system calls.
+    Io,
+    /// `runtime`: threads, kernel integration.
+    Runtime,
+    /// `config`.
+    Config,
+    /// `mgmt`: control socket.
+    Management,
+}
+
+impl Subsystem {
+    /// All subsystems: by name in the configuration, and the target that their log lines have.
+    pub const NAMES: [(&'static str, Self, &'static str); 8] = [
+        ("control", Self::Control, "eidolon::proto"),
+        ("xtr", Self::Xtr, "eidolon::proto::xtr"),
+        ("mapping-system", Self::MappingSystem, "eidolon::proto::mapping_system"),
+        ("data-plane", Self::DataPlane, "eidolon::dataplane"),
+        ("io", Self::Io, "eidolon::io"),
+        ("runtime", Self::Runtime, "eidolon::runtime"),
+        ("config", Self::Config, "eidolon::config"),
+        ("management", Self::Management, "eidolon::mgmt"),
+    ];
+
+    /// The target of its log lines.
+    pub fn target(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(_, subsystem, _)| *subsystem == self)
+            .map_or("eidolon", |(_, _, target)| target)
+    }
+}
+
+/// Where the control socket is when nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/eidolon/control.sock";
+/// Where state is kept when nothing else is said.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/eidolon";
+/// Most map-cache entries when nothing else is said: bounds memory to some 100 MB.
+pub const DEFAULT_MAP_CACHE_LIMIT: usize = 100_000;
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self { name: None, state_dir: DEFAULT_STATE_DIR.into() }
+    }
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            routing: RoutingMode::Default,
+            prefixes: Vec::new(),
+            table: 4341,
+            rule_priority: 4341,
+            set_sysctls: false,
+            tun_mtu: None,
+        }
+    }
+}
+
+impl Default for DataPlaneConfig {
+    fn default() -> Self {
+        Self {
+            udp_checksum: UdpChecksum::Computed,
+            offload: Offload::Auto,
+            queues: None,
+            source_ports: 16,
+            batch: 64,
+            receive_buffer: None,
+            send_buffer: None,
+        }
+    }
+}
+
+impl Default for ManagementConfig {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.into(), mode: 0o600 }
+    }
+}
