@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::types::{Action, Eid, EidPrefix, Instant, Rloc};
+use super::Stats;
+use crate::types::{Action, Eid, EidPrefix, Rloc};
 
 /// One way to a site: a remote locator and the local address that packets to it leave from.
 #[derive(Clone, Debug)]
@@ -84,39 +84,4 @@ pub enum Punt {
         /// Remote locator.
         rloc: Rloc,
     },
-}
-
-/// Counters of a FIB entry or of a path: written by the data plane, read by the control plane at any time.
-#[derive(Debug, Default)]
-pub struct Stats {
-    packets: AtomicU64,
-    bytes: AtomicU64,
-    last_used: AtomicU64,
-}
-
-impl Stats {
-    /// Counts packets, and bytes of inner packets, at `now`.
-    pub fn record(&self, packets: u64, bytes: u64, now: Instant) {
-        self.packets.fetch_add(packets, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.last_used.store(now.as_nanos(), Ordering::Relaxed);
-    }
-
-    /// Packets so far.
-    pub fn packets(&self) -> u64 {
-        self.packets.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of inner packets so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// When a packet was last counted; `None` before the first.
-    pub fn last_used(&self) -> Option<Instant> {
-        match self.last_used.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Instant::from_nanos(nanos)),
-        }
-    }
 }

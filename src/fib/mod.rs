@@ -3,6 +3,14 @@
 //! Owns: the table prefix → action per instance ID and family with its wait-free read side, the updates that change
 //! it, the punts that come back, and the per-entry counters. Must not know TTLs, nonces or messages.
 
+mod choice;
 mod contract;
+mod pending;
+mod stats;
+mod table;
 
+pub use choice::{Choice, EntryPath};
 pub use contract::*;
+pub use pending::Miss;
+pub use stats::{Stats, Worker};
+pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Link, new};

@@ -13,9 +13,12 @@
 
 mod address;
 mod codec;
+pub mod data;
 mod ecm;
 mod error;
+pub mod icmp;
 mod info;
+pub mod ip;
 mod lcaf;
 mod map_notify;
 mod map_referral;
@@ -24,6 +27,7 @@ mod map_reply;
 mod map_request;
 mod record;
 mod shared_extension;
+pub mod udp;
 
 pub use address::Address;
 pub use ecm::Ecm;

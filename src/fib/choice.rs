@@ -1,0 +1,161 @@
+//! Which path a flow takes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Link, Path, Stats};
+use crate::types::Rloc;
+
+/// A path as the data plane uses it.
+#[derive(Debug)]
+pub struct EntryPath {
+    /// Outer destination.
+    pub rloc: Rloc,
+    /// Outer source.
+    pub source: Rloc,
+    /// What is known of the way to `rloc`, shared by all entries that use it.
+    pub link: Arc<Link>,
+    /// Counters.
+    pub stats: Arc<Stats>,
+    /// Makes the same flow draw differently for different paths.
+    seed: u64,
+    /// 1 / weight.
+    inverse_weight: f32,
+}
+
+/// The best-priority paths of an entry, of which each flow takes one in proportion to the weights.
+///
+/// By weighted rendezvous hashing: every path draws a number from the flow's hash, and the best draw wins. Compared
+/// with a ring or table of slots it needs no memory per entry, meets weights exactly in expectation, and when a path
+/// goes or a weight changes, no flow moves that need not.
+#[derive(Debug)]
+pub struct Choice {
+    paths: SmallVec<[EntryPath; 1]>,
+}
+
+impl Choice {
+    /// Keeps the paths of the best priority that have a share: weight 0 beside non-zero weights gets none, all
+    /// weights 0 = even shares (RFC 9301 §5.4). A path whose two addresses differ in family is left out, since
+    /// there is no outer header for it.
+    pub(super) fn new(paths: Vec<Path>, mut link: impl FnMut(Rloc) -> Arc<Link>) -> Self {
+        let possible = |p: &&Path| p.rloc.is_ipv4() == p.source.is_ipv4();
+        let best = paths.iter().filter(possible).map(|p| p.priority).min();
+        let weighted = paths.iter().filter(possible).any(|p| Some(p.priority) == best && p.weight > 0);
+        let mut chosen: SmallVec<[EntryPath; 1]> = paths
+            .into_iter()
+            .filter(|p| possible(&p) && Some(p.priority) == best && (p.weight > 0 || !weighted))
+            .map(|p| EntryPath {
+                rloc: p.rloc,
+                source: p.source,
+                link: link(p.rloc),
+                stats: p.stats,
+                seed: seed(&p.rloc),
+                inverse_weight: 1.0 / f32::from(p.weight.max(1)),
+            })
+            .collect();
+        chosen.shrink_to_fit();
+        Self { paths: chosen }
+    }
+
+    /// The path of a flow. `None` only if there are none.
+    #[inline]
+    pub fn path(&self, flow: u64) -> Option<&EntryPath> {
+        match self.paths.as_slice() {
+            [only] => Some(only),
+            several => several.iter().min_by(|a, b| a.draw(flow).total_cmp(&b.draw(flow))),
+        }
+    }
+
+    /// All paths that have a share.
+    pub fn paths(&self) -> &[EntryPath] {
+        &self.paths
+    }
+}
+
+impl EntryPath {
+    /// Exponentially distributed with rate = weight: the smallest of several is each one's in proportion to its weight.
+    fn draw(&self, flow: u64) -> f32 {
+        let uniform = ((mix(flow ^ self.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
+        -uniform.ln() * self.inverse_weight
+    }
+}
+
+/// Depends on the address alone, so that a path's draws are the same before and after any change of the others.
+fn seed(rloc: &Rloc) -> u64 {
+    match rloc {
+        IpAddr::V4(a) => mix(u64::from(a.to_bits()) ^ 0x6c69_7370_0000_0004),
+        IpAddr::V6(a) => {
+            let bits = a.to_bits();
+            mix(mix((bits >> 64) as u64 ^ 0x6c69_7370_0000_0006) ^ bits as u64)
+        }
+    }
+}
+
+/// A bijection whose every output bit depends on every input bit: two rounds of multiplication and shift.
+const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^ (x >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(paths: &[(&str, u8, u8)]) -> Choice {
+        let paths = paths
+            .iter()
+            .map(|&(rloc, priority, weight)| Path {
+                rloc: rloc.parse().unwrap(),
+                source: "192.0.2.1".parse().unwrap(),
+                priority,
+                weight,
+                stats: Arc::default(),
+            })
+            .collect();
+        Choice::new(paths, |_| Arc::default())
+    }
+
+    fn shares(choice: &Choice, flows: u64) -> Vec<(String, f64)> {
+        let mut counts = vec![0u64; choice.paths().len()];
+        for flow in 0..flows {
+            let path = choice.path(mix(flow)).unwrap();
+            counts[choice.paths().iter().position(|p| std::ptr::eq(p, path)).unwrap()] += 1;
+        }
+        let name = |i: usize| choice.paths()[i].rloc.to_string();
+        counts.iter().enumerate().map(|(i, &c)| (name(i), c as f64 * 100.0 / flows as f64)).collect()
+    }
+
+    #[test]
+    fn flows_split_by_weight() {
+        for (a, b) in [(75, 25), (25, 75), (50, 50), (90, 10), (0, 0), (1, 1)] {
+            let split = shares(&choice(&[("10.0.0.1", 1, a), ("10.0.0.2", 1, b)]), 10_000);
+            let want = if a == b { 50.0 } else { f64::from(a) };
+            assert!((split[0].1 - want).abs() < 3.0, "{a}/{b}: {split:?}");
+        }
+        let split = shares(&choice(&[("10.0.0.1", 1, 60), ("10.0.0.2", 1, 30), ("10.0.0.3", 1, 10)]), 10_000);
+        for (share, want) in split.iter().zip([60.0, 30.0, 10.0]) {
+            assert!((share.1 - want).abs() < 3.0, "{split:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_best_priority_and_non_zero_weights_carry_traffic() {
+        let split = shares(&choice(&[("10.0.0.1", 2, 50), ("10.0.0.2", 1, 0), ("10.0.0.3", 1, 1)]), 1000);
+        assert_eq!(split, [("10.0.0.3".to_string(), 100.0)]);
+        assert!(choice(&[("2001:db8::1", 1, 100)]).path(7).is_none(), "no outer header joins two families");
+        assert!(choice(&[]).path(7).is_none());
+    }
+
+    #[test]
+    fn removing_a_path_moves_its_own_flows_only() {
+        let all = [("10.0.0.1", 1, 30), ("10.0.0.2", 1, 30), ("10.0.0.3", 1, 40)];
+        let (before, after) = (choice(&all), choice(&[all[2], all[0]]));
+        for flow in (0..10_000).map(mix) {
+            let (was, is) = (before.path(flow).unwrap().rloc, after.path(flow).unwrap().rloc);
+            assert!(was == is || was == "10.0.0.2".parse::<IpAddr>().unwrap());
+        }
+    }
+}

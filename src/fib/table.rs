@@ -1,0 +1,544 @@
+//! The tables, and how they are changed under the readers' eyes.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use dashmap::DashMap;
+use ipnet::IpNet;
+use left_right::{Absorb, ReadGuard, ReadHandle, WriteHandle};
+use prefix_trie::{Prefix, PrefixMap};
+
+use super::pending::Pending;
+use super::{Choice, FibAction, FibUpdate, Miss, Stats};
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
+
+/// An entry of the FIB.
+#[derive(Debug)]
+pub struct Entry {
+    /// What happens to packets.
+    pub action: EntryAction,
+    /// Counters.
+    pub stats: Arc<Stats>,
+}
+
+/// [`FibAction`], prepared for the data plane.
+#[derive(Debug)]
+pub enum EntryAction {
+    /// Encapsulate.
+    Forward(Choice),
+    /// There are no locators.
+    Negative(Action),
+    /// One of the site's own prefixes.
+    Local,
+}
+
+/// What is known of the way to a remote locator.
+#[derive(Debug, Default)]
+pub struct Link {
+    mtu: AtomicU16,
+}
+
+impl Link {
+    /// The largest datagram in bytes, outer headers included, if a limit is known.
+    #[inline]
+    pub fn mtu(&self) -> Option<u16> {
+        Some(self.mtu.load(Ordering::Relaxed)).filter(|&mtu| mtu != 0)
+    }
+}
+
+/// The smallest path MTU that is believed: no IPv4 link of today has less, and IPv6 guarantees 1280 (RFC 8200 §5). A
+/// forged ICMP error must not be able to cut traffic to crumbs.
+const MIN_MTU_V4: u16 = 576;
+const MIN_MTU_V6: u16 = 1280;
+
+type Links = Arc<DashMap<Rloc, Arc<Link>>>;
+
+/// The FIB with nothing in it: its writing side, from which reading sides are had. `pending_limit` is how many
+/// destinations may be waiting for the control plane.
+pub fn new(pending_limit: usize) -> FibWriter {
+    let (handle, reader) = left_right::new::<Tables, Op>();
+    FibWriter {
+        handle,
+        reader: FibReader {
+            handle: reader,
+            pending: Arc::new(Pending::new(pending_limit)),
+            links: Links::default(),
+        },
+        links_kept: 64,
+        changed: false,
+    }
+}
+
+/// The control plane's side. Updates become visible at [`FibWriter::publish`], except a path MTU, which takes effect at
+/// once.
+pub struct FibWriter {
+    handle: WriteHandle<Tables, Op>,
+    reader: FibReader,
+    /// When so many links are known, those that no entry uses are forgotten.
+    links_kept: usize,
+    changed: bool,
+}
+
+impl FibWriter {
+    /// Adds an update to those that the next [`FibWriter::publish`] makes visible.
+    pub fn apply(&mut self, update: FibUpdate) {
+        match update {
+            FibUpdate::Set { prefix, action, stats } => {
+                let action = match action {
+                    FibAction::Forward(paths) => {
+                        EntryAction::Forward(Choice::new(paths, |rloc| self.link(rloc)))
+                    }
+                    FibAction::Negative(action) => EntryAction::Negative(action),
+                    FibAction::Local => EntryAction::Local,
+                };
+                self.handle.append(Op { prefix, entry: Some(Arc::new(Entry { action, stats })) });
+                self.changed = true;
+                self.reader.pending.clear_covered(&prefix);
+            }
+            FibUpdate::Remove { prefix } => {
+                self.handle.append(Op { prefix, entry: None });
+                self.changed = true;
+            }
+            FibUpdate::PathMtu { rloc, mtu } => {
+                let mtu = mtu.map_or(0, |mtu| mtu.max(min_mtu(&rloc)));
+                self.link(rloc).mtu.store(mtu, Ordering::Relaxed);
+            }
+            FibUpdate::Unpend { eid } => self.reader.pending.clear(&eid),
+        }
+    }
+
+    /// Makes all updates so far visible. Waits until no reader is in the middle of a batch that began before the
+    /// previous call: call it once per turn of the control loop, not once per update. Costs nothing if nothing changed.
+    pub fn publish(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.handle.publish();
+        }
+    }
+
+    /// A reading side, for one thread; it can be cloned for others.
+    pub fn reader(&self) -> FibReader {
+        self.reader.clone()
+    }
+
+    fn link(&mut self, rloc: Rloc) -> Arc<Link> {
+        let links = &self.reader.links;
+        if let Some(link) = links.get(&rloc) {
+            return Arc::clone(&link);
+        }
+        if links.len() >= self.links_kept {
+            links.retain(|_, link| Arc::strong_count(link) > 1 || link.mtu().is_some());
+            // Twice what is in use, so that forgetting costs each new link a constant only.
+            self.links_kept = (links.len() * 2).max(64);
+        }
+        Arc::clone(&links.entry(rloc).or_default())
+    }
+}
+
+impl std::fmt::Debug for FibWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FibWriter").finish_non_exhaustive()
+    }
+}
+
+fn min_mtu(rloc: &Rloc) -> u16 {
+    if rloc.is_ipv4() { MIN_MTU_V4 } else { MIN_MTU_V6 }
+}
+
+/// A data thread's side of the FIB. Entering it is wait-free.
+#[derive(Clone, Debug)]
+pub struct FibReader {
+    handle: ReadHandle<Tables>,
+    pending: Arc<Pending>,
+    links: Links,
+}
+
+impl FibReader {
+    /// The tables as they are, for the length of one batch: the writer waits for the guard to go. `None` once the
+    /// writer is gone.
+    #[inline]
+    pub fn enter(&self) -> Option<FibGuard<'_>> {
+        self.handle.enter().map(FibGuard)
+    }
+
+    /// What to do about a packet to `eid`, which has no entry. After [`Miss::Punt`] the destination counts as punted;
+    /// if the punt could not be delivered, take it back by [`FibReader::unpend`].
+    pub fn miss(&self, eid: Eid, now: Instant) -> Miss {
+        self.pending.miss(eid, now)
+    }
+
+    /// Forgets that `eid` was punted.
+    pub fn unpend(&self, eid: &Eid) {
+        self.pending.clear(eid);
+    }
+
+    /// Whether `rloc` is a locator that packets are sent to.
+    pub fn knows(&self, rloc: &Rloc) -> bool {
+        self.links.contains_key(rloc)
+    }
+
+    /// Lowers the path MTU of a locator that packets are sent to, at once, and gives what it is now; `None` if the
+    /// locator is unknown or its MTU is no higher already. Only the control plane raises it again.
+    pub fn lower_mtu(&self, rloc: &Rloc, mtu: u16) -> Option<u16> {
+        let link = self.links.get(rloc)?;
+        let mtu = mtu.max(min_mtu(rloc));
+        link.mtu
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| (old == 0 || mtu < old).then_some(mtu))
+            .ok()
+            .map(|_| mtu)
+    }
+}
+
+/// The tables for the length of a batch.
+#[derive(Debug)]
+pub struct FibGuard<'a>(ReadGuard<'a, Tables>);
+
+impl FibGuard<'_> {
+    /// The table of an instance; `None` if it has no entry at all.
+    #[inline]
+    pub fn instance(&self, iid: InstanceId) -> Option<&InstanceFib> {
+        self.0.instances.iter().find(|(id, _)| *id == iid).map(|(_, fib)| fib)
+    }
+}
+
+/// The tables of one instance.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceFib {
+    v4: PrefixMap<Key<u32>, Arc<Entry>>,
+    v6: PrefixMap<Key<u128>, Arc<Entry>>,
+    local: Local,
+}
+
+impl InstanceFib {
+    /// The entry of the longest prefix that covers `address`.
+    #[inline]
+    pub fn lookup(&self, address: &IpAddr) -> Option<&Entry> {
+        match address {
+            IpAddr::V4(a) => self.v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, e)| &**e),
+            IpAddr::V6(a) => self.v6.get_lpm(&Key(a.to_bits(), 128)).map(|(_, e)| &**e),
+        }
+    }
+
+    /// Whether `address` lies in one of the site's own prefixes.
+    #[inline]
+    pub fn is_local(&self, address: &IpAddr) -> bool {
+        self.local.contains(address)
+    }
+
+    /// How many entries there are, of both families.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn set(&mut self, net: IpNet, entry: Option<Arc<Entry>>) {
+        let is_local = |e: &Arc<Entry>| matches!(e.action, EntryAction::Local);
+        let now_local = entry.as_ref().is_some_and(is_local);
+        let old = match (net, entry) {
+            (IpNet::V4(n), Some(e)) => self.v4.insert(Key(n.network().to_bits(), n.prefix_len()), e),
+            (IpNet::V6(n), Some(e)) => self.v6.insert(Key(n.network().to_bits(), n.prefix_len()), e),
+            (IpNet::V4(n), None) => self.v4.remove(&Key(n.network().to_bits(), n.prefix_len())),
+            (IpNet::V6(n), None) => self.v6.remove(&Key(n.network().to_bits(), n.prefix_len())),
+        };
+        if now_local != old.as_ref().is_some_and(is_local) {
+            self.local.set(net, now_local);
+        }
+    }
+}
+
+/// The site's own prefixes as disjoint ranges: there are few, and every packet is checked against them.
+#[derive(Clone, Debug, Default)]
+struct Local {
+    prefixes: BTreeSet<IpNet>,
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl Local {
+    fn contains(&self, address: &IpAddr) -> bool {
+        fn within<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
+            let after = ranges.partition_point(|&(first, _)| first <= address);
+            after.checked_sub(1).and_then(|i| ranges.get(i)).is_some_and(|&(_, last)| address <= last)
+        }
+        match address {
+            IpAddr::V4(a) => within(&self.v4, a.to_bits()),
+            IpAddr::V6(a) => within(&self.v6, a.to_bits()),
+        }
+    }
+
+    fn set(&mut self, net: IpNet, present: bool) {
+        if present {
+            self.prefixes.insert(net);
+        } else {
+            self.prefixes.remove(&net);
+        }
+        self.v4.clear();
+        self.v6.clear();
+        // In order, a prefix comes before those that it covers, and those before anything else.
+        for net in &self.prefixes {
+            match net {
+                IpNet::V4(n) => {
+                    let (first, last) = (n.network().to_bits(), n.broadcast().to_bits());
+                    if self.v4.last().is_none_or(|r| r.1 < first) {
+                        self.v4.push((first, last));
+                    }
+                }
+                IpNet::V6(n) => {
+                    let (first, last) = (n.network().to_bits(), n.broadcast().to_bits());
+                    if self.v6.last().is_none_or(|r| r.1 < first) {
+                        self.v6.push((first, last));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A prefix as the trie wants it: address bits and length.
+#[derive(Clone, Copy, Debug)]
+struct Key<R>(R, u8);
+
+impl Prefix for Key<u32> {
+    type R = u32;
+    fn repr(&self) -> u32 {
+        self.0
+    }
+    fn prefix_len(&self) -> u8 {
+        self.1
+    }
+    fn from_repr_len(repr: u32, len: u8) -> Self {
+        Self(repr, len)
+    }
+}
+
+impl Prefix for Key<u128> {
+    type R = u128;
+    fn repr(&self) -> u128 {
+        self.0
+    }
+    fn prefix_len(&self) -> u8 {
+        self.1
+    }
+    fn from_repr_len(repr: u128, len: u8) -> Self {
+        Self(repr, len)
+    }
+}
+
+/// One of the two copies that readers and writer exchange. The entries themselves are shared by both.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    instances: Vec<(InstanceId, InstanceFib)>,
+}
+
+/// Set (with an entry) or remove (without) the entry of a prefix. Applied to each copy.
+struct Op {
+    prefix: EidPrefix,
+    entry: Option<Arc<Entry>>,
+}
+
+impl Tables {
+    fn apply(&mut self, prefix: EidPrefix, entry: Option<Arc<Entry>>) {
+        let at = self.instances.iter().position(|(iid, _)| *iid == prefix.iid);
+        match at.and_then(|i| self.instances.get_mut(i)) {
+            Some((_, fib)) => fib.set(prefix.net, entry),
+            None if entry.is_some() => {
+                let mut fib = InstanceFib::default();
+                fib.set(prefix.net, entry);
+                self.instances.push((prefix.iid, fib));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Absorb<Op> for Tables {
+    fn absorb_first(&mut self, op: &mut Op, _: &Self) {
+        self.apply(op.prefix, op.entry.clone());
+    }
+
+    fn absorb_second(&mut self, op: Op, _: &Self) {
+        self.apply(op.prefix, op.entry);
+    }
+
+    fn sync_with(&mut self, first: &Self) {
+        self.clone_from(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fib::Path;
+
+    fn prefix(s: &str) -> EidPrefix {
+        EidPrefix::from(s.parse::<IpNet>().unwrap())
+    }
+
+    fn set(s: &str, action: FibAction) -> FibUpdate {
+        FibUpdate::Set { prefix: prefix(s), action, stats: Arc::default() }
+    }
+
+    fn forward(rloc: &str) -> FibAction {
+        FibAction::Forward(vec![Path {
+            rloc: rloc.parse().unwrap(),
+            source: if rloc.contains(':') { "2001:db8::1" } else { "192.0.2.1" }.parse().unwrap(),
+            priority: 1,
+            weight: 100,
+            stats: Arc::default(),
+        }])
+    }
+
+    fn rloc_of(reader: &FibReader, address: &str) -> Option<String> {
+        let guard = reader.enter().unwrap();
+        match &guard.instance(InstanceId::DEFAULT)?.lookup(&address.parse().unwrap())?.action {
+            EntryAction::Forward(choice) => Some(choice.path(0)?.rloc.to_string()),
+            other => Some(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_updates_show_when_published() {
+        let mut fib = new(16);
+        let reader = fib.reader();
+        fib.apply(set("10.0.0.0/8", forward("203.0.113.1")));
+        fib.apply(set("10.1.0.0/16", forward("203.0.113.2")));
+        fib.apply(set("2001:db8::/32", forward("2001:db8:f::1")));
+        assert_eq!(rloc_of(&reader, "10.1.2.3"), None);
+        fib.publish();
+        assert_eq!(rloc_of(&reader, "10.1.2.3").unwrap(), "203.0.113.2");
+        assert_eq!(rloc_of(&reader, "10.2.2.3").unwrap(), "203.0.113.1");
+        assert_eq!(rloc_of(&reader, "2001:db8::5").unwrap(), "2001:db8:f::1");
+        assert_eq!(rloc_of(&reader, "11.0.0.1"), None);
+        for round in 0..3 {
+            fib.apply(FibUpdate::Remove { prefix: prefix("10.1.0.0/16") });
+            fib.apply(set("10.0.0.0/8", FibAction::Negative(Action::Drop)));
+            fib.publish();
+            assert_eq!(rloc_of(&reader, "10.1.2.3").unwrap(), "Negative(Drop)", "{round}");
+            fib.apply(set("10.1.0.0/16", forward("203.0.113.3")));
+            fib.publish();
+            assert_eq!(rloc_of(&reader, "10.1.2.3").unwrap(), "203.0.113.3", "{round}");
+        }
+        drop(fib);
+        assert!(reader.enter().is_none());
+    }
+
+    #[test]
+    fn local_prefixes_are_known_whatever_lies_within_them() {
+        let mut fib = new(16);
+        let reader = fib.reader();
+        let is_local = |s: &str| {
+            reader
+                .enter()
+                .unwrap()
+                .instance(InstanceId::DEFAULT)
+                .is_some_and(|f| f.is_local(&s.parse().unwrap()))
+        };
+        for p in ["10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/24", "192.168.1.0/24", "2001:db8::/32"] {
+            fib.apply(set(p, FibAction::Local));
+        }
+        fib.apply(set("10.2.0.0/16", forward("203.0.113.2")));
+        fib.publish();
+        for a in ["10.0.0.0", "10.255.255.255", "10.1.2.3", "10.2.0.1", "192.168.1.255", "2001:db8:ffff::"] {
+            assert!(is_local(a), "{a}");
+        }
+        for a in ["9.255.255.255", "11.0.0.0", "192.168.2.0", "2001:db9::", "::"] {
+            assert!(!is_local(a), "{a}");
+        }
+        fib.apply(FibUpdate::Remove { prefix: prefix("10.0.0.0/8") });
+        fib.apply(set("2001:db8::/32", forward("2001:db8:f::1")));
+        fib.publish();
+        assert!(is_local("10.1.2.3") && !is_local("10.2.0.1") && !is_local("2001:db8::1"));
+    }
+
+    #[test]
+    fn a_path_mtu_takes_effect_at_once_for_every_entry_and_is_never_believed_too_small() {
+        let mut fib = new(16);
+        let reader = fib.reader();
+        fib.apply(set("10.0.0.0/8", forward("203.0.113.1")));
+        fib.apply(set("11.0.0.0/8", forward("203.0.113.1")));
+        fib.publish();
+        let rloc = "203.0.113.1".parse().unwrap();
+        let mtu = |a: &str| {
+            let guard = reader.enter().unwrap();
+            match &guard.instance(InstanceId::DEFAULT).unwrap().lookup(&a.parse().unwrap()).unwrap().action {
+                EntryAction::Forward(choice) => choice.path(0).unwrap().link.mtu(),
+                _ => None,
+            }
+        };
+        assert_eq!((mtu("10.0.0.1"), mtu("11.0.0.1")), (None, None));
+        fib.apply(FibUpdate::PathMtu { rloc, mtu: Some(1400) });
+        assert_eq!((mtu("10.0.0.1"), mtu("11.0.0.1")), (Some(1400), Some(1400)));
+        assert_eq!(reader.lower_mtu(&rloc, 1450), None);
+        assert_eq!(reader.lower_mtu(&rloc, 1300), Some(1300));
+        assert_eq!(reader.lower_mtu(&rloc, 68), Some(576));
+        assert_eq!(reader.lower_mtu(&"203.0.113.9".parse().unwrap(), 1300), None, "never sent there");
+        fib.apply(FibUpdate::PathMtu { rloc, mtu: None });
+        assert_eq!(mtu("10.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_covering_entry_or_an_unpend_allows_the_next_punt() {
+        let mut fib = new(16);
+        let reader = fib.reader();
+        let eid = prefix("10.1.1.1/32").first();
+        let now = Instant::from_secs(1);
+        assert_eq!(reader.miss(eid, now), Miss::Punt);
+        assert_eq!(reader.miss(eid, now), Miss::Pending);
+        fib.apply(FibUpdate::Unpend { eid });
+        assert_eq!(reader.miss(eid, now), Miss::Punt);
+        fib.apply(set("10.0.0.0/8", FibAction::Negative(Action::SendMapRequest)));
+        assert_eq!(reader.miss(eid, now), Miss::Punt);
+    }
+
+    #[test]
+    fn locators_out_of_use_are_forgotten() {
+        let mut fib = new(16);
+        for i in 0..10_000u32 {
+            fib.apply(set(
+                "10.0.0.0/8",
+                forward(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + i).to_string()),
+            ));
+            if i % 10 == 0 {
+                fib.publish();
+            }
+        }
+        assert!(fib.reader.links.len() < 300, "{}", fib.reader.links.len());
+    }
+
+    proptest! {
+        /// Both copies see every update, in whatever portions they are published.
+        #[test]
+        fn the_tables_equal_a_simple_model(ops in proptest::collection::vec((0u32..8, 0u8..4, any::<bool>(), any::<bool>()), 0..60)) {
+            let mut fib = new(16);
+            let reader = fib.reader();
+            let mut model: std::collections::BTreeMap<(u32, u8), usize> = Default::default();
+            for (i, (address, len, add, publish)) in ops.into_iter().enumerate() {
+                let (len, bits) = (29 + len, address & !((1u32 << (3 - len)) - 1));
+                let net = IpNet::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 + bits).into(), len).unwrap();
+                if add {
+                    fib.apply(FibUpdate::Set { prefix: net.into(), action: FibAction::Local, stats: Arc::default() });
+                    fib.apply(set(&net.to_string(), forward(&std::net::Ipv4Addr::from_bits(i as u32).to_string())));
+                    model.insert((bits, len), i);
+                } else {
+                    fib.apply(FibUpdate::Remove { prefix: net.into() });
+                    model.remove(&(bits, len));
+                }
+                if publish {
+                    fib.publish();
+                    for a in 0..8u32 {
+                        let want = (29..=32).rev().find_map(|l| model.get(&(a & !((1u32 << (32 - l)) - 1), l)))
+                            .map(|&i| std::net::Ipv4Addr::from_bits(i as u32).to_string());
+                        prop_assert_eq!(rloc_of(&reader, &std::net::Ipv4Addr::from_bits(0x0a00_0000 + a).to_string()), want);
+                    }
+                }
+            }
+        }
+    }
+}
