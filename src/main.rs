@@ -1,3 +1,7 @@
 //! The `eidolon` binary; everything lives in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eidolon::cli::main()
+}

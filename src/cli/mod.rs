@@ -1,1 +1,101 @@
 //! The command line.
+//!
+//! Owns: arguments, exit codes (0 fine, 1 a clear error, 2 wrong usage) and what is written to standard output and
+//! error. Must not contain anything that a user of the library would want.
+
+pub mod output;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Report};
+use crate::runtime;
+use output::{err, out};
+
+/// A user-space LISP (Locator/ID Separation Protocol) tunnel router.
+#[derive(Debug, Parser)]
+#[command(name = "eidolon", version, max_term_width = 110, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a router.
+    Run {
+        /// Its configuration: TOML, or OpenLISP's format.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say everything that is wrong with a configuration, without touching anything.
+    Check {
+        /// The configuration: TOML, or OpenLISP's format.
+        file: PathBuf,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(text)) => {
+            err(text);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Why a command failed, as shown to the user.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { config } => run(&config),
+        Command::Check { file } => check(&file),
+    }
+}
+
+fn run(path: &Path) -> Result<(), Failure> {
+    let loaded = config::load(path).map_err(with_summary)?;
+    runtime::logging::init(&loaded.config.log)?;
+    for warning in loaded.warnings.to_string().lines() {
+        tracing::warn!(target: "eidolon::config", "{warning}");
+    }
+    runtime::run(path, loaded.config)?;
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let loaded = config::load(path).map_err(with_summary)?;
+    if loaded.warnings.problems.is_empty() {
+        out(format_args!("{}: fine", path.display()));
+    } else {
+        err(&loaded.warnings);
+        out(format_args!("{}: fine, {}", path.display(), counts(&loaded.warnings)));
+    }
+    Ok(())
+}
+
+fn with_summary(report: Report) -> Failure {
+    Failure(format!("{report}\n{}: not usable, {}", report.file.display(), counts(&report)))
+}
+
+fn counts(report: &Report) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    match report.counts() {
+        (errors, 0) => count(errors, "error"),
+        (0, warnings) => count(warnings, "warning"),
+        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
+}

@@ -1,0 +1,167 @@
+//! What the sections of a file demand of each other, and the step from sections to [`Config`].
+//!
+//! Every check notes its problem and goes on. A section that could not be read in full makes the checks that would
+//! only repeat its problem in other words keep quiet.
+
+mod host;
+mod mapping_system;
+mod secret;
+mod site;
+
+use std::path::Path;
+
+pub(super) use secret::MOST_BYTES;
+
+use super::model::{Config, DEFAULT_MAP_CACHE_LIMIT, DEFAULT_STATE_DIR, RouterConfig};
+use super::problem::{At, Place, Problems};
+use super::raw::RawConfig;
+use super::sources::Sources;
+use super::value::Role;
+use crate::proto::config::{ControlConfig, EtrConfig, Host, ItrConfig, MapResolverConfig, MapServerConfig};
+use crate::types::{SiteId, XtrId};
+
+/// What the checks work on.
+struct Context<'a> {
+    raw: &'a RawConfig,
+    problems: &'a Problems<'a>,
+    sources: &'a dyn Sources,
+    /// Relative paths of key files count from here.
+    directory: &'a Path,
+}
+
+impl Context<'_> {
+    fn is(&self, role: Role) -> bool {
+        self.raw.roles.as_ref().is_some_and(|roles| roles.value.iter().any(|r| r.value == role))
+    }
+
+    fn is_xtr(&self) -> bool {
+        self.is(Role::Itr) || self.is(Role::Etr)
+    }
+
+    /// Whether the roles are known, so that what they need may be demanded.
+    fn roles_known(&self) -> bool {
+        self.raw.roles.is_some()
+    }
+
+    /// Notes that a role lacks a section, unless the file has sections that could not be read.
+    fn lacks(&self, role: &str, what: &str, remedy: &str) {
+        if let (Some(roles), false) = (&self.raw.roles, self.raw.incomplete) {
+            self.problems.error(&roles.place, format!("role \"{role}\" needs {what}"), remedy);
+        }
+    }
+
+    /// Notes that a section is not used, as the router lacks its role.
+    fn unused(&self, place: &Place, role: &str) {
+        if self.roles_known() && !self.raw.incomplete {
+            self.problems.warning(
+                place,
+                format!("not used without role {role}"),
+                "add the role or remove the section",
+            );
+        }
+    }
+
+    /// Notes `what` that stands in the file a second time.
+    fn duplicate(&self, place: &Place, what: impl std::fmt::Display, first: &Place, remedy: &str) {
+        let line = self.problems.line(first);
+        self.problems.error(place, format!("{what} is already in line {line}"), remedy);
+    }
+}
+
+/// Checks `raw` and makes the configuration of it. What comes back is only of use if no error was noted.
+pub(super) fn validate(
+    raw: &RawConfig,
+    problems: &Problems<'_>,
+    sources: &dyn Sources,
+    directory: &Path,
+) -> Config {
+    let cx = Context { raw, problems, sources, directory };
+    check_roles(&cx);
+    let database = site::database(&cx);
+    let map_servers = mapping_system::map_servers(&cx);
+    let map_resolvers = map_resolvers(&cx);
+    let sites = mapping_system::sites(&cx);
+    let forward = mapping_system::forwards(&cx);
+    let (instances, kernel) = host::instances_and_kernel(&cx, &database);
+    host::check_management(&cx);
+    host::check_timers(&cx);
+
+    let map_cache_limit = raw
+        .map_cache_limit
+        .as_ref()
+        .map_or(DEFAULT_MAP_CACHE_LIMIT, |limit| usize::try_from(limit.value).unwrap_or(usize::MAX));
+    let xtr_site = match (&raw.router.xtr_id, &raw.router.site_id) {
+        (None, None) => None,
+        (xtr, site) => Some((
+            xtr.as_ref().map_or_else(XtrId::default, |x| x.value),
+            site.as_ref().map_or_else(SiteId::default, |s| s.value),
+        )),
+    };
+    let control = ControlConfig {
+        database,
+        itr: cx.is(Role::Itr).then_some(ItrConfig { map_resolvers, map_cache_limit }),
+        etr: cx.is(Role::Etr).then_some(EtrConfig { map_servers, xtr_site }),
+        map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
+        map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
+        timers: raw.timers.timers.clone(),
+    };
+    let state_dir =
+        raw.router.state_dir.as_ref().map_or_else(|| DEFAULT_STATE_DIR.into(), |d| d.value.clone());
+    Config {
+        router: RouterConfig { name: raw.router.name.as_ref().map(|n| n.value.clone()), state_dir },
+        control,
+        instances,
+        kernel,
+        data_plane: raw.data_plane.clone(),
+        management: raw.management.value.clone(),
+        log: raw.log.clone(),
+    }
+}
+
+fn check_roles(cx: &Context<'_>) {
+    let Some(roles) = &cx.raw.roles else { return };
+    if roles.value.is_empty() && !cx.problems.has_errors() {
+        cx.problems.error(
+            &roles.place,
+            "is empty",
+            "say what the router is, for example roles = [\"itr\", \"etr\"]",
+        );
+    }
+    for (i, role) in roles.value.iter().enumerate() {
+        if let Some(first) = roles.value.iter().take(i).find(|r| r.value == role.value) {
+            cx.duplicate(&role.place, "this role", &first.place, "remove one of the two");
+        }
+    }
+    if let Some(id) = &cx.raw.router.xtr_id
+        && !cx.is(Role::Etr)
+    {
+        cx.unused(&id.place, "\"etr\"");
+    }
+    if let Some(limit) = &cx.raw.map_cache_limit
+        && !cx.is(Role::Itr)
+    {
+        cx.unused(&limit.place, "\"itr\"");
+    }
+}
+
+fn map_resolvers(cx: &Context<'_>) -> Vec<Host> {
+    let resolvers = &cx.raw.map_resolvers;
+    if cx.is(Role::Itr) {
+        if resolvers.is_empty() {
+            cx.lacks("itr", "a Map-Resolver", "add a [[map-resolver]] section with its address");
+        }
+    } else if let Some(first) = resolvers.first() {
+        cx.unused(&first.place, "\"itr\"");
+    }
+    for (i, resolver) in resolvers.iter().enumerate() {
+        if let Some(first) = first_with(resolvers, i, &resolver.value) {
+            cx.duplicate(&resolver.place, &resolver.value, &first.place, "remove one of the two");
+        }
+    }
+    resolvers.iter().map(|r| r.value.clone()).collect()
+}
+
+/// The element before index `end` that has `value`.
+fn first_with<'l, T: PartialEq>(list: &'l [At<T>], end: usize, value: &T) -> Option<&'l At<T>> {
+    list.iter().take(end).find(|item| item.value == *value)
+}

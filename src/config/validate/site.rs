@@ -1,0 +1,255 @@
+//! The site's own EID-prefixes and locators.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Context;
+use crate::config::problem::{At, Place};
+use crate::config::raw::{RawEidPrefix, RawLocator, RawLocatorSource, RawLocators};
+use crate::config::tree::{nearest, shorten};
+use crate::config::value::Role;
+use crate::proto::config::{DatabaseEntry, LocatorConfig, LocatorSource};
+use crate::types::EidPrefix;
+
+/// Most locators that an EID-record can carry (RFC 9301 §5.4: an 8-bit count).
+const MOST_LOCATORS: usize = 255;
+
+/// Checks `[[locator]]` and `[[eid-prefix]]`.
+pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
+    let raw = cx.raw;
+    check_locators(cx, &raw.locators);
+    if raw.eid_prefixes.is_empty() {
+        let remedy = "add an [[eid-prefix]] section with the site's prefix";
+        match (cx.is(Role::Itr), cx.is(Role::Etr)) {
+            (_, true) => cx.lacks("etr", "an EID-prefix", remedy),
+            (true, false) => cx.lacks("itr", "an EID-prefix", remedy),
+            _ => {}
+        }
+    }
+    let first = raw.eid_prefixes.first().map(|p| &p.place);
+    if let Some(place) = first.or(raw.locators.list.first().map(|l| &l.place))
+        && !cx.is_xtr()
+    {
+        cx.unused(place, "\"itr\" or \"etr\"");
+    }
+    if first.is_some() && raw.locators.list.is_empty() && !raw.locators.incomplete {
+        for entry in raw.eid_prefixes.iter().filter(|e| e.locators.is_none()) {
+            let remedy = "add [[locator]] for all EID-prefixes or [[eid-prefix.locator]] below this one";
+            cx.problems.error(&entry.place, "has no locator", remedy);
+        }
+    }
+
+    let mut entries = Vec::new();
+    for (i, entry) in raw.eid_prefixes.iter().enumerate() {
+        if let Some(own) = &entry.locators {
+            check_locators(cx, own);
+        }
+        check_registration(cx, entry);
+        let Some(prefix) = entry.prefix.as_ref().map(|p| eid(entry, p)) else { continue };
+        check_against_earlier(cx, &prefix, entry, i);
+        check_circular(cx, &prefix);
+        entries.push(DatabaseEntry {
+            eid: prefix.value,
+            ttl: entry.ttl,
+            register: entry.register,
+            map_servers: entry
+                .map_servers
+                .as_ref()
+                .map(|l| l.value.iter().map(|n| n.value.clone()).collect()),
+            locators: locators_of(cx, entry).list.iter().map(locator).collect(),
+        });
+    }
+    entries
+}
+
+fn eid(entry: &RawEidPrefix, prefix: &At<ipnet::IpNet>) -> At<EidPrefix> {
+    prefix.clone().map(|net| EidPrefix::new(entry.iid, net))
+}
+
+fn locators_of<'c>(cx: &Context<'c>, entry: &'c RawEidPrefix) -> &'c RawLocators {
+    entry.locators.as_ref().unwrap_or(&cx.raw.locators)
+}
+
+fn locator(raw: &RawLocator) -> LocatorConfig {
+    let source = match &raw.source.value {
+        RawLocatorSource::Address(addr) => LocatorSource::Address(addr.0),
+        RawLocatorSource::Interface(name, family) => {
+            LocatorSource::Interface { name: name.0.clone(), family: *family }
+        }
+    };
+    LocatorConfig {
+        source,
+        priority: raw.priority,
+        weight: raw.weight,
+        mpriority: raw.mpriority,
+        mweight: raw.mweight,
+        local: raw.local,
+    }
+}
+
+/// Checks the locators of one set.
+fn check_locators(cx: &Context<'_>, locators: &RawLocators) {
+    let list = &locators.list;
+    for (i, locator) in list.iter().enumerate() {
+        if let Some(first) = list.iter().take(i).find(|l| l.source.value == locator.source.value) {
+            let what = match &locator.source.value {
+                RawLocatorSource::Address(addr) => format!("locator {}", addr.0),
+                RawLocatorSource::Interface(name, family) => format!("the {family} locator of {}", name.0),
+            };
+            cx.duplicate(&locator.source.place, what, &first.source.place, "remove one of the two");
+        }
+    }
+    let Some(first) = list.first() else { return };
+    if list.len() > MOST_LOCATORS {
+        let message = format!("{} locators don't fit one EID-record", list.len());
+        cx.problems.error(&first.place, message, format!("keep at most {MOST_LOCATORS}"));
+    }
+    if locators.incomplete {
+        return;
+    }
+    check_weights(cx, list, "weight", |l| (l.priority, l.weight));
+    check_weights(cx, list, "mweight", |l| (l.mpriority, l.mweight));
+    if cx.is_xtr() && list.iter().all(|l| !l.local) {
+        let remedy = "add a locator of this router's own, or leave out `local = false` where it is";
+        cx.problems.error(&first.place, "no locator of this set is this router's own", remedy);
+    }
+    if list.iter().all(|l| l.priority == 255) {
+        let message = "every locator has priority 255, so that the site can't be reached";
+        cx.problems.warning(&first.place, message, "give one a lower priority");
+    }
+}
+
+/// Weights among equal priorities sum to 100, or are all 0 (RFC 9301 §5.4). Priority 255 is never used.
+fn check_weights(cx: &Context<'_>, list: &[RawLocator], key: &str, of: impl Fn(&RawLocator) -> (u8, u8)) {
+    let mut sums: BTreeMap<u8, (u32, usize, &Place)> = BTreeMap::new();
+    for locator in list {
+        let (priority, weight) = of(locator);
+        let (sum, count, _) = sums.entry(priority).or_insert((0, 0, &locator.place));
+        *sum += u32::from(weight);
+        *count += 1;
+    }
+    let prefix = key.strip_suffix("weight").unwrap_or_default();
+    for (priority, (sum, count, first)) in sums {
+        if priority == 255 || sum == 0 || sum == 100 {
+            continue;
+        }
+        let message = match count {
+            1 => format!("the only locator of {prefix}priority {priority} has {key} {sum}, not 100"),
+            n => format!(
+                "the {key}s of the {n} locators of {prefix}priority {priority} sum to {sum}, not to 100"
+            ),
+        };
+        cx.problems.error(&first.child(key), message, format!("make them sum to 100, or make every {key} 0"));
+    }
+}
+
+/// Checks with which Map-Servers an EID-prefix is registered.
+fn check_registration(cx: &Context<'_>, entry: &RawEidPrefix) {
+    let Some(names) = &entry.map_servers else { return };
+    if !entry.register {
+        let message = "given for an EID-prefix that is not registered";
+        cx.problems.warning(&names.place, message, "remove it, or leave out `register = false`");
+        return;
+    }
+    if names.value.is_empty() && !cx.problems.has_errors() {
+        let remedy = "name Map-Servers, leave the key out for all, or set register = false";
+        cx.problems.error(&names.place, "is empty", remedy);
+    }
+    let known = || cx.raw.map_servers.iter().filter_map(super::mapping_system::name);
+    for (i, name) in names.value.iter().enumerate() {
+        if let Some(first) = super::first_with(&names.value, i, &name.value) {
+            cx.duplicate(
+                &name.place,
+                format!("\"{}\"", shorten(&name.value)),
+                &first.place,
+                "remove one of the two",
+            );
+        }
+        let known: Vec<_> = known().collect();
+        if known.contains(&name.value) || (cx.raw.incomplete && known.is_empty()) {
+            continue;
+        }
+        let remedy = match nearest(&name.value, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{}\"?", shorten(near)),
+            None if known.is_empty() => "add a [[map-server]] section with this name".into(),
+            None => format!("the names are {}", known.join(", ")),
+        };
+        cx.problems.error(
+            &name.place,
+            format!("no Map-Server is named \"{}\"", shorten(&name.value)),
+            remedy,
+        );
+    }
+}
+
+/// Compares an EID-prefix with those before it. A more specific one is legal where it says something of its own
+/// (RFC 9301 §5.5), but not where it contradicts the one that covers it.
+fn check_against_earlier(cx: &Context<'_>, prefix: &At<EidPrefix>, entry: &RawEidPrefix, index: usize) {
+    for other in cx.raw.eid_prefixes.iter().take(index) {
+        let Some(earlier) = other.prefix.as_ref().map(|p| eid(other, p)) else { continue };
+        if earlier.value == prefix.value {
+            cx.duplicate(&prefix.place, prefix.value, &earlier.place, "remove one of the two");
+        } else if earlier.value.covers(&prefix.value) {
+            check_overlap(cx, (&prefix.value, entry), (&earlier.value, other), &prefix.place, &earlier.place);
+        } else if prefix.value.covers(&earlier.value) {
+            check_overlap(cx, (&earlier.value, other), (&prefix.value, entry), &prefix.place, &earlier.place);
+        }
+    }
+}
+
+fn check_overlap(
+    cx: &Context<'_>,
+    (specific, inner): (&EidPrefix, &RawEidPrefix),
+    (covering, outer): (&EidPrefix, &RawEidPrefix),
+    place: &Place,
+    earlier: &Place,
+) {
+    let line = cx.problems.line(earlier);
+    if inner.register != outer.register {
+        let (this, not) = if inner.register { (specific, covering) } else { (covering, specific) };
+        cx.problems.error(
+            place,
+            format!("{specific} lies in {covering} (see line {line}), but only {this} is registered"),
+            format!("register {not} too, or remove it"),
+        );
+    } else if cx.is_xtr() && same_locators(cx, inner, outer) && inner.ttl == outer.ttl {
+        cx.problems.warning(
+            place,
+            format!("{specific} says the same as {covering} (see line {line}), which covers it"),
+            format!("remove {specific}, or give it other locators"),
+        );
+    }
+}
+
+fn same_locators(cx: &Context<'_>, a: &RawEidPrefix, b: &RawEidPrefix) -> bool {
+    let configs = |entry| locators_of(cx, entry).list.iter().map(locator).collect::<Vec<_>>();
+    let servers = |entry: &RawEidPrefix| {
+        entry.map_servers.as_ref().map(|l| l.value.iter().map(|n| n.value.clone()).collect::<Vec<_>>())
+    };
+    configs(a) == configs(b) && servers(a) == servers(b)
+}
+
+/// A locator within an EID-prefix of the default instance could only be reached through itself.
+fn check_circular(cx: &Context<'_>, prefix: &At<EidPrefix>) {
+    if !prefix.value.iid.is_default() {
+        return;
+    }
+    let own = cx.raw.eid_prefixes.iter().filter_map(|e| e.locators.as_ref());
+    let mut seen: Vec<IpAddr> = Vec::new();
+    for locator in std::iter::once(&cx.raw.locators).chain(own).flat_map(|l| &l.list) {
+        let RawLocatorSource::Address(addr) = &locator.source.value else { continue };
+        if !prefix.value.net.contains(&addr.0) || seen.contains(&addr.0) {
+            continue;
+        }
+        seen.push(addr.0);
+        let line = cx.problems.line(&locator.source.place);
+        cx.problems.error(
+            &prefix.place,
+            format!(
+                "{} contains the locator {} (line {line}), which would be reached only through itself",
+                prefix.value, addr.0
+            ),
+            "keep locators out of EID-prefixes",
+        );
+    }
+}
