@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Report};
 use crate::runtime;
@@ -36,6 +36,21 @@ enum Command {
         /// The configuration: TOML, or OpenLISP's format.
         file: PathBuf,
     },
+    /// Convert another router's configuration to TOML, on standard output. The output contains its keys.
+    Import {
+        /// The format to read.
+        #[arg(long, value_enum)]
+        from: Format,
+        /// The configuration to convert.
+        file: PathBuf,
+    },
+}
+
+/// Formats that can be imported.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// The three-section text file of the OpenLISP control plane.
+    Openlisp,
 }
 
 /// Runs the command that the process was started with.
@@ -63,6 +78,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run(&config),
         Command::Check { file } => check(&file),
+        Command::Import { from: Format::Openlisp, file } => import_openlisp(&file),
     }
 }
 
@@ -84,6 +100,16 @@ fn check(path: &Path) -> Result<(), Failure> {
         err(&loaded.warnings);
         out(format_args!("{}: fine, {}", path.display(), counts(&loaded.warnings)));
     }
+    Ok(())
+}
+
+fn import_openlisp(path: &Path) -> Result<(), Failure> {
+    let (toml, warnings) = config::import_openlisp(path).map_err(with_summary)?;
+    if !warnings.problems.is_empty() {
+        err(&warnings);
+    }
+    out(format_args!("# From {}. Contains keys: let nobody but the router read it.", path.display()));
+    out(toml.trim_end());
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 //! [`Config`]. Both go on after a problem, so that one [`Report`] names all of them.
 
 mod model;
+mod openlisp;
 mod problem;
 pub mod raw;
 mod sources;
@@ -53,15 +54,42 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     parse(path, &read(path)?, &System)
 }
 
-/// Reads `text`, the content of the file at `path`.
+/// Reads `text`, the content of the file at `path`: TOML, or OpenLISP's format if its first section says so.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, sources: &dyn Sources) -> Result<Loaded, Report> {
+    if openlisp::detect(text) {
+        return Ok(parse_openlisp(path, text, sources)?.0);
+    }
     let problems = Problems::new(text);
     let raw = read_toml(text, &problems);
+    finish(path, &raw, problems, sources)
+}
+
+/// Converts the file at `path`, in OpenLISP's format, to TOML. The text contains the file's keys.
+///
+/// # Errors
+/// As [`load`].
+pub fn import_openlisp(path: &Path) -> Result<(Zeroizing<String>, Report), Report> {
+    let (loaded, raw) = parse_openlisp(path, &read(path)?, &System)?;
+    Ok((Zeroizing::new(openlisp::to_toml(&raw)), loaded.warnings))
+}
+
+fn parse_openlisp(path: &Path, text: &str, sources: &dyn Sources) -> Result<(Loaded, RawConfig), Report> {
+    let problems = Problems::new(text);
+    let raw = openlisp::read(text, &problems);
+    Ok((finish(path, &raw, problems, sources)?, raw))
+}
+
+fn finish(
+    path: &Path,
+    raw: &RawConfig,
+    problems: Problems<'_>,
+    sources: &dyn Sources,
+) -> Result<Loaded, Report> {
     let directory = path.parent().unwrap_or(Path::new(""));
-    let config = validate::validate(&raw, &problems, sources, directory);
+    let config = validate::validate(raw, &problems, sources, directory);
     let report = problems.report(path);
     if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report }) }
 }

@@ -43,6 +43,9 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
     for (i, entry) in raw.eid_prefixes.iter().enumerate() {
         if let Some(own) = &entry.locators {
             check_locators(cx, own);
+            if own.list.is_empty() && !own.incomplete {
+                cx.problems.error(&entry.place, "has no locator", "add [[eid-prefix.locator]] below it");
+            }
         }
         check_registration(cx, entry);
         let Some(prefix) = entry.prefix.as_ref().map(|p| eid(entry, p)) else { continue };
@@ -110,7 +113,7 @@ fn check_locators(cx: &Context<'_>, locators: &RawLocators) {
     check_weights(cx, list, "weight", |l| (l.priority, l.weight));
     check_weights(cx, list, "mweight", |l| (l.mpriority, l.mweight));
     if cx.is_xtr() && list.iter().all(|l| !l.local) {
-        let remedy = "add a locator of this router's own, or leave out `local = false` where it is";
+        let remedy = "add a locator of this router's own, or mark one as local";
         cx.problems.error(&first.place, "no locator of this set is this router's own", remedy);
     }
     if list.iter().all(|l| l.priority == 255) {
