@@ -14,6 +14,7 @@
 mod address;
 mod codec;
 pub mod data;
+pub mod display;
 mod ecm;
 mod error;
 pub mod icmp;
