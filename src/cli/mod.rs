@@ -3,9 +3,11 @@
 //! Owns: arguments, exit codes (0 fine, 1 a clear error, 2 wrong usage) and what is written to standard output and
 //! error. Must not contain anything that a user of the library would want.
 
+pub mod decode;
 pub mod output;
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -44,6 +46,8 @@ enum Command {
         /// The configuration to convert.
         file: PathBuf,
     },
+    /// Show LISP messages from a hex string or a capture.
+    Decode(decode::DecodeArgs),
 }
 
 /// Formats that can be imported.
@@ -79,7 +83,16 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run { config } => run(&config),
         Command::Check { file } => check(&file),
         Command::Import { from: Format::Openlisp, file } => import_openlisp(&file),
+        Command::Decode(args) => decode(args),
     }
+}
+
+fn decode(args: decode::DecodeArgs) -> Result<(), Failure> {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let result = decode::run(args, &mut stdout);
+    // Nobody is left to be told when standard output is closed.
+    let _ = stdout.flush();
+    Ok(result?)
 }
 
 fn run(path: &Path) -> Result<(), Failure> {

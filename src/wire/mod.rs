@@ -12,6 +12,8 @@
 )]
 
 mod address;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod codec;
 pub mod data;
 pub mod display;
@@ -43,6 +45,8 @@ pub use map_request::MapRequest;
 pub use record::{EidAddress, EidRecord, LocatorRecord};
 pub use shared_extension::SharedExtension;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 

@@ -31,7 +31,7 @@ impl Message {
     }
 
     fn nested_tree(&self, nesting: usize) -> Value {
-        let header = Object::new().text("message", self.kind()).field("lisp_type", self.kind().number());
+        let header = Object::new().text("type_name", self.kind()).field("lisp_type", self.kind().number());
         match self {
             Self::MapRequest(message) => map_request(header, message),
             Self::MapReply(message) => map_reply(header, message),
