@@ -93,7 +93,7 @@ impl fmt::Display for Host {
 pub struct ItrConfig {
     /// Map-Resolvers, in order of preference.
     pub map_resolvers: Vec<Host>,
-    /// Most entries in the map-cache.
+    /// Most entries in the map-cache; 0 = 100,000.
     pub map_cache_limit: usize,
 }
 
@@ -186,6 +186,12 @@ pub struct Timers {
     pub replies_per_rloc: u32,
     /// Map-Replies and forwarded Map-Requests of the whole router, per second (bucket of twice as many).
     pub replies_total: u32,
+    /// ITR: destinations that may be unresolved at once; further misses are dropped and counted.
+    pub pending_requests: usize,
+    /// Map-Server: registrations (an EID-prefix by an xTR each) that one site may have.
+    pub registrations_per_site: usize,
+    /// Map-Server: registrations of all sites.
+    pub registrations_total: usize,
 }
 
 impl Default for Timers {
@@ -204,6 +210,9 @@ impl Default for Timers {
             negative_ttl_unregistered: Ttl(1),
             replies_per_rloc: 100,
             replies_total: 10_000,
+            pending_requests: 4096,
+            registrations_per_site: 100_000,
+            registrations_total: 2_000_000,
         }
     }
 }

@@ -11,8 +11,28 @@
 //! After every `handle` or `handle_timeout` the caller drains `poll_output` and then asks `poll_timeout` when to call
 //! `handle_timeout` next. `now` never goes backwards. Calls that change nothing cost nothing and output nothing.
 //! Randomness comes from the RNG given at construction.
+//!
+//! # How the machines hang together
+//! [`control::ControlPlane`] owns every machine and one `Context` (outputs, counters, RNG, resolved names, rate
+//! limits), which it lends to the machine that an input is for. Machines never call each other, except that the
+//! Map-Resolver asks the Map-Server of the same process.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod config;
 pub mod control;
+pub mod event;
 pub mod mapping_system;
+pub mod stats;
 pub mod xtr;
+
+mod context;
+mod eid_table;
+mod names;
+mod rate;
+mod request;
+#[cfg(test)]
+#[allow(dead_code)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,172 @@
-//! The mapping system: Map-Server and Map-Resolver.
+//! The mapping system: Map-Server and Map-Resolver, and what they do together when one process is both.
+//!
+//! Owns: which Map-Requests are answered, forwarded or refused. Must not know the site's own database.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::auth::AuthError;
+use crate::proto::context::Context;
+use crate::proto::request::{Origin, reply};
+use crate::proto::stats::DropReason;
+use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Ttl};
+use crate::wire::{Ecm, EidRecord, MapRequest, Message};
+
+use super::context::CONTROL_PORT;
+
+pub(crate) mod free_prefix;
+pub(crate) mod map_resolver;
+pub(crate) mod map_server;
+
+pub use map_server::Registration;
+
+use free_prefix::{PrefixSet, free_prefix};
+use map_resolver::{LoopGuard, MapResolver};
+use map_server::MapServer;
+
+/// The machine: either role, or both.
+#[derive(Debug, Default)]
+pub(crate) struct MappingSystem {
+    pub(crate) server: Option<MapServer>,
+    pub(crate) resolver: Option<MapResolver>,
+    guard: LoopGuard,
+}
+
+/// A Map-Request for one EID.
+pub(crate) struct Question<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) request: &'a MapRequest,
+    /// The EID asked for; of a prefix, the first one.
+    pub(crate) eid: Eid,
+    /// What the Map-Request came in, to be passed on.
+    pub(crate) ecm: &'a Ecm,
+    /// EID-prefixes that exist although neither Map-Server nor Map-Resolver knows them.
+    pub(crate) local: &'a dyn PrefixSet,
+}
+
+/// What is to be done about a Map-Request.
+enum Decision {
+    /// The Map-Server has registrations for this prefix.
+    Registered(EidPrefix),
+    /// A site owns the EID, but nobody has registered it.
+    Unregistered,
+    /// Another Map-Server knows.
+    Forward,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl MappingSystem {
+    pub(crate) fn is_active(&self) -> bool {
+        self.server.is_some() || self.resolver.is_some()
+    }
+
+    /// Mask length of the longest prefix around `eid` that is known here: configured, registered or forwarded.
+    pub(crate) fn longest_known(&self, eid: &Eid) -> Option<u8> {
+        let server = self.server.as_ref().and_then(|s| s.table().longest_member(eid));
+        let resolver = self.resolver.as_ref().and_then(|r| r.forward().longest_member(eid));
+        server.into_iter().chain(resolver).map(|prefix| prefix.len()).max()
+    }
+
+    pub(crate) fn map_request(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>) {
+        let peer = Some(question.origin.peer);
+        if question.request.probe {
+            // RFC 9301 §5.2: MUST drop.
+            return cx.drop(DropReason::ProbeMisdirected, peer);
+        }
+        match self.decide(&question.eid) {
+            Decision::Registered(prefix) => self.registered(cx, now, question, &prefix),
+            Decision::Unregistered => self.negative(cx, now, question, cx.timers.negative_ttl_unregistered),
+            Decision::Unknown => self.negative(cx, now, question, cx.timers.negative_ttl_unconfigured),
+            Decision::Forward => {
+                let hosts = self.resolver.as_ref().map(|r| r.hosts(&question.eid)).unwrap_or_default();
+                let own = question.origin.local.ip();
+                let to = hosts
+                    .iter()
+                    .find_map(|host| cx.names.addresses(host).iter().copied().find(|addr| *addr != own));
+                match to {
+                    None => cx.drop(DropReason::ForwardUnresolved, peer),
+                    Some(to) => self.forward(cx, now, question, to),
+                }
+            }
+        }
+    }
+
+    fn decide(&self, eid: &Eid) -> Decision {
+        let registered = self.server.as_ref().and_then(|s| s.longest_registered(eid));
+        let owned = self.server.as_ref().and_then(|s| s.longest_owned(eid));
+        let forward = self.resolver.as_ref().and_then(|r| r.forward().longest_member(eid));
+        let len = |prefix: Option<EidPrefix>| prefix.map(|p| p.len());
+        if forward.is_some() && len(forward) > len(registered).max(len(owned)) {
+            return Decision::Forward;
+        }
+        match registered {
+            // A more specific part that belongs to somebody else is not what was registered (RFC 9301 §8.3).
+            Some(prefix) if Some(prefix.len()) >= len(owned) => Decision::Registered(prefix),
+            _ if owned.is_some() => Decision::Unregistered,
+            _ => Decision::Unknown,
+        }
+    }
+
+    /// Answers for the ETRs where one asked for that, else forwards to one of them (RFC 9301 §8.3).
+    fn registered(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>, prefix: &EidPrefix) {
+        let Some(server) = &self.server else { return };
+        let Some(known) = server.table().get(prefix) else { return };
+        let etr = known.etr(cx);
+        // A: the ITR wants to hear it from the site itself (RFC 9301 §5.2).
+        let proxy = known.proxy_reply() && !(question.request.authoritative && etr.is_some());
+        if proxy {
+            let Some(record) = known.merged() else { return };
+            if record.locators.is_empty() {
+                return self.negative(cx, now, question, cx.timers.negative_ttl_unregistered);
+            }
+            // Other prefixes may exist inside: the answer is for the part around the EID that has none.
+            let free = free_prefix(&question.eid, &[server.table()]);
+            return send(cx, now, question, EidRecord { eid: free.into(), ..record });
+        }
+        match etr {
+            Some(etr) => self.forward(cx, now, question, etr),
+            None => cx.drop(DropReason::RequestNoEtr, Some(question.origin.peer)),
+        }
+    }
+
+    fn forward(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>, to: IpAddr) {
+        let peer = question.origin.peer;
+        if self.guard.seen(now, question.request.nonce, question.eid) {
+            return cx.drop(DropReason::RequestLoop, Some(peer));
+        }
+        if cx.admit(peer.ip(), peer, now) {
+            cx.send(None, SocketAddr::new(to, CONTROL_PORT), &Message::Ecm(question.ecm.clone()));
+        }
+    }
+
+    fn negative(&self, cx: &mut Context, now: Instant, question: &Question<'_>, ttl: Ttl) {
+        let eid = &question.eid;
+        let mut sets: Vec<&dyn PrefixSet> = vec![question.local];
+        sets.extend(self.server.as_ref().map(|s| s.table() as &dyn PrefixSet));
+        sets.extend(self.resolver.as_ref().map(|r| r.forward() as &dyn PrefixSet));
+        let mut prefix = free_prefix(eid, &sets);
+        if self.resolver.is_none() && self.longest_known(eid).is_none() {
+            // A Map-Server alone knows its own sites only: the space around the EID may belong to another one.
+            prefix = eid.to_prefix();
+        }
+        send(cx, now, question, EidRecord::from(&Mapping::negative(prefix, ttl, Action::NativelyForward)));
+    }
+}
+
+/// Replies to the requester. What we can talk to is what we were just talked to in.
+fn send(cx: &mut Context, now: Instant, question: &Question<'_>, record: EidRecord) {
+    let family = Family::of(&question.origin.peer.ip());
+    let reachable = |addr: &IpAddr| Family::of(addr) == family;
+    reply(cx, now, question.origin, question.request, vec![record], reachable);
+}
+
+/// How a failed authentication is counted.
+pub(crate) fn auth_reason(error: &AuthError) -> DropReason {
+    match error {
+        AuthError::Decode(error) => DropReason::from(error),
+        AuthError::Unauthenticated(_) | AuthError::Mismatch => DropReason::AuthMac,
+        AuthError::UnknownKeyId(_) => DropReason::AuthKeyId,
+        AuthError::WrongAlgorithm { .. } => DropReason::AuthAlgorithm,
+        AuthError::BadLength { .. } => DropReason::AuthLength,
+    }
+}

@@ -1,10 +1,11 @@
-//! The control plane of one router: takes every input, hands it to the machine that it is for, and collects what
-//! they want done.
-
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::fib::{FibUpdate, Punt};
+use crate::proto::event::Event;
 use crate::types::{Eid, EidPrefix};
+use crate::wire::EidRecord;
 
 /// What can happen to a router.
 #[derive(Clone, Debug)]
@@ -73,7 +74,60 @@ pub enum Output {
         /// The name.
         name: String,
     },
+    /// The answer to [`Command::Lig`]; exactly one per command.
+    LigReply {
+        /// The command's.
+        id: u64,
+        /// What came of it.
+        result: Result<LigAnswer, LigError>,
+    },
+    /// Something for the log.
+    Event(Event),
 }
+
+/// What the mapping system said to a lig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LigAnswer {
+    /// The records of the Map-Reply, as they came.
+    pub records: Vec<EidRecord>,
+    /// Where the Map-Reply came from.
+    pub responder: SocketAddr,
+    /// The Map-Resolver that was asked.
+    pub map_resolver: IpAddr,
+    /// Since the last Map-Request.
+    pub rtt: Duration,
+    /// How many Map-Requests it took.
+    pub requests: u32,
+}
+
+/// Why a lig has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LigError {
+    /// Nobody answered.
+    TimedOut,
+    /// No Map-Resolver given, and none configured that has a known address.
+    NoMapResolver,
+    /// No locator of our own that a reply could come to.
+    NoLocalRloc,
+    /// This router has no ITR role.
+    NoItr,
+    /// Too many are under way.
+    Busy,
+}
+
+impl fmt::Display for LigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TimedOut => "no Map-Reply came: is the Map-Resolver reachable, and the site's ETR up?",
+            Self::NoMapResolver => "no Map-Resolver with a known address is configured: name one",
+            Self::NoLocalRloc => "this router has no locator with an address that a Map-Reply could come to",
+            Self::NoItr => "this router has no ITR role",
+            Self::Busy => "too many are under way: try again in some seconds",
+        })
+    }
+}
+
+impl std::error::Error for LigError {}
 
 /// A control datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]

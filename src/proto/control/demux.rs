@@ -1,0 +1,185 @@
+//! Which message is for which machine.
+
+use std::net::SocketAddr;
+
+use crate::proto::context::CONTROL_PORT;
+use crate::proto::mapping_system::Question;
+use crate::proto::request::Origin;
+use crate::proto::stats::{DropReason, MessageKind};
+use crate::proto::xtr::etr;
+use crate::types::{EidPrefix, Instant};
+use crate::wire::{DecodeError, Ecm, MapRequest, Message};
+
+use super::plane::ControlPlane;
+
+/// Records of one Map-Request that are worked on. A sender must send one (RFC 9301 §5.2).
+const MAX_RECORDS: usize = 8;
+
+impl ControlPlane {
+    pub(super) fn datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
+        let message = match Message::decode(payload) {
+            Ok(message) => message,
+            Err(error) => return self.malformed(source, &error),
+        };
+        self.cx.statistics.count_received(MessageKind::from(&message));
+        let cx = &mut self.cx;
+        match message {
+            Message::Ecm(ecm) => self.encapsulated(now, source, destination, ecm),
+            Message::MapRequest(request) => {
+                let origin = Origin { peer: source, local: destination, inner: None };
+                self.map_request(now, origin, request, payload, None);
+            }
+            Message::MapReply(reply) => match &mut self.itr {
+                Some(itr) => itr.map_reply(cx, now, reply, source, &self.database),
+                None => cx.drop(DropReason::NoRole, Some(source)),
+            },
+            Message::MapRegister(register) => match &mut self.mapping_system.server {
+                Some(server) => server.map_register(cx, now, register, payload, source, destination),
+                None => cx.drop(DropReason::NoRole, Some(source)),
+            },
+            Message::MapNotify(notify) if self.config.etr.is_some() => {
+                self.registrar.map_notify(cx, now, notify, payload, source);
+            }
+            Message::MapNotifyAck(_) if self.mapping_system.server.is_some() => {
+                cx.drop(DropReason::AckUnsolicited, Some(source));
+            }
+            Message::MapNotify(_)
+            | Message::MapNotifyAck(_)
+            | Message::MapReferral(_)
+            | Message::Info(_)
+            | Message::SharedExtension(_) => cx.drop(DropReason::NoRole, Some(source)),
+        }
+    }
+
+    fn malformed(&mut self, source: SocketAddr, error: &DecodeError) {
+        self.cx.drop_with(DropReason::from(error), Some(source), error.to_string());
+    }
+
+    /// RFC 9301 §5.8. Only Map-Requests are encapsulated in what is built here.
+    fn encapsulated(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, ecm: Ecm) {
+        if ecm.ddt {
+            return self.cx.drop(DropReason::EcmDdt, Some(source));
+        }
+        match Message::decode(&ecm.payload) {
+            Ok(Message::MapRequest(request)) => {
+                let origin = Origin { peer: source, local: destination, inner: Some(ecm.source) };
+                let payload = ecm.payload.clone();
+                self.map_request(now, origin, request, &payload, Some(ecm));
+            }
+            Ok(_) => self.cx.drop(DropReason::EcmContent, Some(source)),
+            Err(error) => self.malformed(source, &error),
+        }
+    }
+
+    fn map_request(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        request: MapRequest,
+        encoded: &[u8],
+        ecm: Option<Ecm>,
+    ) {
+        let peer = Some(origin.peer);
+        if request.records.is_empty() {
+            return self.cx.drop(DropReason::RequestEmpty, peer);
+        }
+        if request.probe && ecm.is_some() {
+            // RFC 9301 §5.8: MUST NOT.
+            return self.cx.drop(DropReason::ProbeMisdirected, peer);
+        }
+        let mut asked: Vec<EidPrefix> = Vec::new();
+        for record in request.records.iter().take(MAX_RECORDS) {
+            match record.to_prefix() {
+                Ok(prefix) => asked.push(prefix),
+                Err(error) => self.cx.drop_with(DropReason::RequestEid, peer, error.to_string()),
+            }
+        }
+        if request.records.len() > MAX_RECORDS {
+            self.cx.drop(DropReason::RequestRecords, peer);
+        }
+        if request.smr {
+            return self.solicit(now, &origin, &request, &asked);
+        }
+        if request.dont_map_reply {
+            return self.cx.drop(DropReason::RequestNoReply, peer);
+        }
+        if self.config.etr.is_none() && !self.mapping_system.is_active() {
+            return self.cx.drop(DropReason::NoRole, peer);
+        }
+        // Whoever knows more specifically answers: the site itself, or the mapping system.
+        let (ours, others): (Vec<EidPrefix>, Vec<EidPrefix>) =
+            asked.into_iter().partition(|prefix| self.is_ours(prefix));
+        if !ours.is_empty() {
+            etr::answer(&mut self.cx, now, &origin, &request, &ours, &self.database);
+        }
+        for prefix in others {
+            if !self.mapping_system.is_active() {
+                let detail = prefix.to_string();
+                self.cx.drop_with(DropReason::RequestNotOurs, peer, detail);
+                continue;
+            }
+            let ecm = match &ecm {
+                Some(ecm) => ecm.clone(),
+                // Wrapped up as if it had come encapsulated, in case that it is forwarded.
+                None => Ecm {
+                    ddt: false,
+                    security: None,
+                    source: inner_source(&origin, &prefix),
+                    destination: SocketAddr::new(prefix.first().addr, CONTROL_PORT),
+                    payload: encoded.to_vec(),
+                },
+            };
+            let question = Question {
+                origin: &origin,
+                request: &request,
+                eid: prefix.first(),
+                ecm: &ecm,
+                local: self.database.table(),
+            };
+            self.mapping_system.map_request(&mut self.cx, now, &question);
+        }
+    }
+
+    /// Whether the ETR answers for `prefix`.
+    fn is_ours(&self, prefix: &EidPrefix) -> bool {
+        if self.config.etr.is_none() {
+            return false;
+        }
+        let entry = self.database.longest_covering(prefix).or_else(|| self.database.longest(&prefix.first()));
+        entry.is_some_and(|(ours, _)| Some(ours.len()) >= self.mapping_system.longest_known(&prefix.first()))
+    }
+
+    /// An SMR (RFC 9301 §6.1). Senders differ on where they put the prefix whose mapping changed: it is the EID-record,
+    /// or the source EID when the record names the EID here that they talk to.
+    fn solicit(&mut self, now: Instant, origin: &Origin, request: &MapRequest, asked: &[EidPrefix]) {
+        let Some(itr) = &mut self.itr else {
+            return self.cx.drop(DropReason::NoRole, Some(origin.peer));
+        };
+        let rlocs = self.database.rlocs();
+        let source_eid = request.source_eid.to_eid().ok().map(|eid| eid.to_prefix());
+        let mut known = false;
+        for prefix in asked.iter().copied().chain(source_eid) {
+            known |= itr.solicited(&mut self.cx, now, &prefix, origin.peer, rlocs);
+        }
+        if !known {
+            self.cx.drop(DropReason::SmrNotCached, Some(origin.peer));
+        }
+    }
+}
+
+/// The inner source of a Map-Request that came bare: the requester, if of the EID's family.
+fn inner_source(origin: &Origin, prefix: &EidPrefix) -> SocketAddr {
+    let ip = origin.peer.ip();
+    let ip = match prefix.first().addr {
+        std::net::IpAddr::V4(_) if !ip.is_ipv4() => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        std::net::IpAddr::V6(_) if !ip.is_ipv6() => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        _ => ip,
+    };
+    SocketAddr::new(ip, origin.peer.port())
+}

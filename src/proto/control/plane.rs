@@ -1,0 +1,230 @@
+use rand::rngs::StdRng;
+
+use crate::proto::config::{ControlConfig, Host};
+use crate::proto::context::Context;
+use crate::proto::mapping_system::MappingSystem;
+use crate::proto::mapping_system::map_resolver::MapResolver;
+use crate::proto::rate::ReplyLimiter;
+use crate::proto::stats::DropReason;
+use crate::proto::xtr::database::Database;
+use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::register::Registrar;
+use crate::types::Instant;
+
+use super::{Command, Input, LigError, Output};
+
+/// All protocol machines of one router, without I/O.
+///
+/// After every [`handle`](Self::handle), [`handle_timeout`](Self::handle_timeout), [`reload`](Self::reload), and after
+/// construction, drain [`poll_output`](Self::poll_output) and then ask [`poll_timeout`](Self::poll_timeout) when to
+/// call `handle_timeout` next. Every call's `now` is at least the one before it. Calling `handle_timeout` early is
+/// harmless.
+///
+/// ```
+/// use eidolon::proto::config::{ControlConfig, EtrConfig, Host, ItrConfig};
+/// use eidolon::proto::control::{ControlPlane, Input, Output};
+/// use eidolon::types::Instant;
+/// use rand::SeedableRng;
+/// use rand::rngs::StdRng;
+///
+/// let resolver = Host::Name("mr.example".into());
+/// let config = ControlConfig {
+///     itr: Some(ItrConfig { map_resolvers: vec![resolver], ..ItrConfig::default() }),
+///     ..ControlConfig::default()
+/// };
+/// let mut now = Instant::ZERO;
+/// // The second argument seeds everything random, the third must grow from one start to the next.
+/// let mut control = ControlPlane::new(config, StdRng::seed_from_u64(1), 1_700_000_000 << 20, now);
+/// control.handle(now, Input::Interface { name: "eth0", addresses: &["192.0.2.1".parse().unwrap()] });
+///
+/// let mut resolved = Vec::new();
+/// for _ in 0..3 {
+///     let mut names = Vec::new();
+///     while let Some(output) = control.poll_output() {
+///         match output {
+///             Output::Send(transmit) => { /* to the socket on port 4342 */ }
+///             Output::Fib(update) => { /* to the data plane's table */ }
+///             Output::Native { prefix, present } => { /* a throw route appears or goes */ }
+///             Output::Resolve { name } => names.push(name),
+///             Output::LigReply { id, result } => { /* to the client that asked */ }
+///             Output::Event(event) => { /* to the log, at a bounded rate */ }
+///         }
+///     }
+///     // Here a runtime waits for whichever comes first: a datagram, a punt, the answer to a question like this one …
+///     for name in &names {
+///         control.handle(now, Input::Resolved { name, addresses: &["198.51.100.1".parse().unwrap()] });
+///     }
+///     resolved.extend(names);
+///     // … or this time.
+///     let Some(at) = control.poll_timeout() else { break };
+///     now = now.max(at);
+///     control.handle_timeout(now);
+/// }
+/// assert_eq!(resolved.first().map(String::as_str), Some("mr.example"));
+/// ```
+#[derive(Debug)]
+pub struct ControlPlane {
+    pub(super) cx: Context,
+    pub(super) config: ControlConfig,
+    pub(super) database: Database,
+    pub(super) itr: Option<Itr>,
+    pub(super) registrar: Registrar,
+    pub(super) mapping_system: MappingSystem,
+}
+
+impl ControlPlane {
+    /// Starts all roles of `config`. `nonce_base` must be greater than any nonce that this router ever registered with
+    /// (RFC 9301 §5.6): Map-Registers count up from it. A wall clock with some room per second will do.
+    pub fn new(config: ControlConfig, rng: StdRng, nonce_base: u64, now: Instant) -> Self {
+        let mut plane = Self {
+            cx: Context::new(config.timers.clone(), rng, now),
+            config: ControlConfig::default(),
+            database: Database::default(),
+            itr: None,
+            registrar: Registrar::new(nonce_base),
+            mapping_system: MappingSystem::default(),
+        };
+        plane.reload(config, now);
+        plane
+    }
+
+    /// Takes an input in.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagram { source, destination, payload } => {
+                self.datagram(now, source, destination, payload);
+            }
+            Input::Punt(punt) => match &mut self.itr {
+                Some(itr) => itr.punt(&mut self.cx, now, punt, &self.database),
+                None => self.cx.drop(DropReason::NoRole, None),
+            },
+            Input::Interface { name, addresses } => {
+                if self.database.interface(name, addresses) {
+                    self.locators_changed(now);
+                }
+            }
+            Input::Resolved { name, addresses } => {
+                let (event, changed) = self.cx.names.resolved(name, addresses, now);
+                if let Some(event) = event {
+                    self.cx.event(event);
+                }
+                if changed {
+                    self.registrar.kick(now);
+                    if let Some(itr) = &mut self.itr {
+                        itr.kick(now);
+                    }
+                }
+            }
+            Input::Command(command) => self.command(now, command),
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Does whatever is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for name in self.cx.names.due(now) {
+            self.cx.outputs.push_back(Output::Resolve { name });
+        }
+        if let Some(itr) = &mut self.itr {
+            itr.handle_timeout(&mut self.cx, now, &self.database);
+        }
+        self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
+        if let Some(server) = &mut self.mapping_system.server {
+            server.handle_timeout(&mut self.cx, now);
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.cx.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next, unless an input comes first. Never later
+    /// than anything is due; `None` when nothing is.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let itr = self.itr.as_ref().and_then(Itr::next);
+        let server = self.mapping_system.server.as_ref().and_then(|s| s.next());
+        [self.cx.names.next(), itr, self.registrar.next(), server].into_iter().flatten().min()
+    }
+
+    /// Changes to another configuration. What it doesn't change goes on: the map-cache stays, so do registrations of
+    /// sites that are still configured, and only changed EID-prefixes are registered anew.
+    pub fn reload(&mut self, config: ControlConfig, now: Instant) {
+        let cx = &mut self.cx;
+        if cx.timers != config.timers {
+            cx.timers = config.timers.clone();
+            cx.limiter = ReplyLimiter::new(cx.timers.replies_per_rloc, cx.timers.replies_total, now);
+        }
+        cx.names.set(hosts(&config), now);
+
+        if let Some(itr) = &mut self.itr {
+            for entry in config.database.iter().filter(|entry| self.database.get(&entry.eid).is_none()) {
+                itr.becomes_local(cx, &entry.eid);
+            }
+        }
+        let rlocs = self.database.rlocs().clone();
+        self.database.configure(cx, &config.database);
+        match (&mut self.itr, &config.itr) {
+            (Some(itr), Some(config)) => itr.reconfigure(cx, config.clone()),
+            (itr @ None, Some(config)) => *itr = Some(Itr::new(config.clone())),
+            (itr, None) => {
+                if let Some(mut itr) = itr.take() {
+                    itr.stop(cx);
+                }
+            }
+        }
+        if rlocs != *self.database.rlocs()
+            && let Some(itr) = &mut self.itr
+        {
+            itr.locators_changed(cx, now, &self.database);
+        }
+
+        let system = &mut self.mapping_system;
+        match (&mut system.server, &config.map_server) {
+            (server, Some(config)) => server.get_or_insert_default().configure(cx, config),
+            (server, None) => {
+                if let Some(server) = server.take() {
+                    server.stop(cx);
+                }
+            }
+        }
+        system.resolver = config.map_resolver.as_ref().map(MapResolver::new);
+
+        self.config = config;
+        self.update_registrations(now);
+        self.handle_timeout(now);
+    }
+
+    fn locators_changed(&mut self, now: Instant) {
+        if let Some(itr) = &mut self.itr {
+            itr.locators_changed(&mut self.cx, now, &self.database);
+        }
+        self.update_registrations(now);
+    }
+
+    fn update_registrations(&mut self, now: Instant) {
+        let etr = self.config.etr.clone().unwrap_or_default();
+        self.registrar.update(&mut self.cx, now, &etr, &self.database);
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match (command, &mut self.itr) {
+            (Command::ClearMapCache(prefix), Some(itr)) => itr.clear(&mut self.cx, prefix),
+            (Command::ClearMapCache(_), None) => {}
+            (Command::Lig { id, eid, via }, Some(itr)) => {
+                itr.lig(&mut self.cx, now, id, eid, via, self.database.rlocs());
+            }
+            (Command::Lig { id, .. }, None) => {
+                self.cx.outputs.push_back(Output::LigReply { id, result: Err(LigError::NoItr) });
+            }
+        }
+    }
+}
+
+/// Every host that the configuration names.
+fn hosts(config: &ControlConfig) -> impl Iterator<Item = &Host> {
+    let resolvers = config.itr.iter().flat_map(|itr| &itr.map_resolvers);
+    let servers = config.etr.iter().flat_map(|etr| &etr.map_servers).map(|server| &server.host);
+    let forward = config.map_resolver.iter().flat_map(|r| &r.forward).flat_map(|(_, hosts)| hosts);
+    resolvers.chain(servers).chain(forward)
+}

@@ -1,0 +1,81 @@
+//! What `show` shows: the state of every machine, read-only.
+
+use std::collections::BTreeMap;
+
+use crate::proto::config::SiteConfig;
+use crate::proto::mapping_system::map_server::{MapServer, Registration};
+use crate::proto::stats::Statistics;
+use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState};
+use crate::types::{Eid, EidPrefix};
+
+use super::plane::ControlPlane;
+
+/// One of the site's own EID-prefixes and how its registrations stand.
+#[derive(Clone, Debug)]
+pub struct DatabaseView<'a> {
+    /// The prefix.
+    pub prefix: EidPrefix,
+    /// Its configuration, and its locators with the addresses of now.
+    pub entry: &'a DatabaseEntry,
+    /// A state per Map-Server that it is registered with.
+    pub registrations: Vec<RegistrationState>,
+}
+
+/// A site of our Map-Server.
+#[derive(Clone, Debug)]
+pub struct SiteView<'a> {
+    /// Its configuration. The keys in it don't print.
+    pub config: &'a SiteConfig,
+    /// Its registrations, in order of prefix.
+    pub registrations: Vec<(EidPrefix, &'a Registration)>,
+}
+
+impl ControlPlane {
+    /// Every counter.
+    pub fn statistics(&self) -> &Statistics {
+        &self.cx.statistics
+    }
+
+    /// The map-cache, in order of instance, family and prefix. Empty without the ITR role.
+    pub fn map_cache(&self) -> impl Iterator<Item = (EidPrefix, &MapCacheEntry)> {
+        self.itr.iter().flat_map(|itr| itr.cache().iter())
+    }
+
+    /// Entries in the map-cache.
+    pub fn map_cache_len(&self) -> usize {
+        self.itr.as_ref().map_or(0, |itr| itr.cache().len())
+    }
+
+    /// The entry of exactly `prefix`.
+    pub fn map_cache_entry(&self, prefix: &EidPrefix) -> Option<&MapCacheEntry> {
+        self.itr.as_ref()?.cache().get(prefix)
+    }
+
+    /// Destinations that are being resolved or rest after that failed, in order.
+    pub fn pending(&self) -> impl Iterator<Item = (&Eid, &Pending)> {
+        self.itr.iter().flat_map(Itr::pending)
+    }
+
+    /// The site's own EID-prefixes.
+    pub fn database(&self) -> impl Iterator<Item = DatabaseView<'_>> {
+        self.database.iter().map(|(prefix, entry)| DatabaseView {
+            prefix,
+            entry,
+            registrations: self.registrar.state(&self.cx, &prefix, self.database.rlocs()),
+        })
+    }
+
+    /// The sites of our Map-Server in order of name, with their registrations. Empty without that role.
+    pub fn sites(&self) -> impl Iterator<Item = SiteView<'_>> {
+        let server = self.mapping_system.server.as_ref();
+        let mut by_site: BTreeMap<&str, Vec<(EidPrefix, &Registration)>> = BTreeMap::new();
+        for (prefix, registration) in server.into_iter().flat_map(MapServer::registrations) {
+            by_site.entry(&registration.site).or_default().push((prefix, registration));
+        }
+        server.into_iter().flat_map(MapServer::sites).map(move |config| SiteView {
+            config,
+            registrations: by_site.remove(config.name.as_str()).unwrap_or_default(),
+        })
+    }
+}

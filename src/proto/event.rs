@@ -1,0 +1,314 @@
+//! What an operator should see: the control plane's log, as data.
+//!
+//! Owns: the kinds of events, their severity and their sentence. The runtime writes them, at a bounded rate.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::types::{Eid, EidPrefix, XtrId};
+
+use super::stats::DropReason;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Part of normal work, of interest while debugging.
+    Debug,
+    /// A change of state.
+    Info,
+    /// Something that an operator may have to act on.
+    Warning,
+}
+
+/// Which machine an event comes from: the subsystems whose log level can be set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subsystem {
+    /// Demultiplexing, names, everything shared.
+    Control,
+    /// ITR and map-cache.
+    Itr,
+    /// ETR and its registrations.
+    Etr,
+    /// Map-Server.
+    MapServer,
+    /// Map-Resolver.
+    MapResolver,
+}
+
+impl fmt::Display for Subsystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Itr => "itr",
+            Self::Etr => "etr",
+            Self::MapServer => "map-server",
+            Self::MapResolver => "map-resolver",
+        })
+    }
+}
+
+/// Who registered: by xTR-ID where the Map-Register has one, else by source address (RFC 9301 §5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Registrant {
+    /// Its source address.
+    Address(IpAddr),
+    /// Its xTR-ID (unique within the site that its key belongs to).
+    Xtr(XtrId),
+}
+
+impl fmt::Display for Registrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Xtr(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Something an operator should see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message, or a record of one, was dropped. Counted in any case.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// Who sent it, where it came from the network.
+        peer: Option<SocketAddr>,
+        /// What it was about, as text.
+        detail: Option<String>,
+    },
+    /// A destination was resolved.
+    Resolved {
+        /// The destination.
+        eid: Eid,
+        /// The entry that covers it.
+        prefix: EidPrefix,
+        /// Whether there are no locators.
+        negative: bool,
+        /// Since the first Map-Request for it.
+        took: Duration,
+        /// Who answered.
+        responder: IpAddr,
+    },
+    /// No answer for a destination, which now rests.
+    Unanswered {
+        /// The destination.
+        eid: Eid,
+        /// Map-Requests sent.
+        requests: u32,
+    },
+    /// A Map-Server confirmed registrations by Map-Notify: the first time, or again after trouble or a change.
+    RegistrationConfirmed {
+        /// The Map-Server's name.
+        map_server: String,
+        /// EID-prefixes that this confirms.
+        prefixes: usize,
+        /// Since the Map-Register that it answers.
+        took: Duration,
+    },
+    /// A Map-Notify left out an EID-prefix that was to be registered: the Map-Server refuses it.
+    RegistrationRefused {
+        /// The Map-Server's name.
+        map_server: String,
+        /// The prefix.
+        prefix: EidPrefix,
+    },
+    /// A Map-Server has not confirmed for a while.
+    MapServerUnreachable {
+        /// The Map-Server's name.
+        map_server: String,
+        /// Where it is, if known.
+        address: Option<IpAddr>,
+        /// Unconfirmed Map-Registers.
+        unanswered: u32,
+    },
+    /// Nothing can be registered, as no locator has an address.
+    NoLocators {
+        /// The prefix.
+        prefix: EidPrefix,
+    },
+    /// A site registered a prefix that it had not registered before.
+    SiteRegistered {
+        /// The site's name.
+        site: String,
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Who.
+        registrant: Registrant,
+        /// From where.
+        source: SocketAddr,
+    },
+    /// A registration ended.
+    SiteUnregistered {
+        /// The site's name.
+        site: String,
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Who.
+        registrant: Registrant,
+        /// How.
+        cause: Unregistered,
+    },
+    /// A Map-Register was refused as replayed; where the peer simply never changes its nonce, the site needs
+    /// `allow-repeated-nonce`.
+    NonceRepeated {
+        /// The site's name.
+        site: String,
+        /// From where.
+        source: SocketAddr,
+    },
+    /// A DNS name could not be resolved; it will be tried again.
+    NameUnresolved {
+        /// The name.
+        name: String,
+        /// When it will be tried again.
+        retry_in: Duration,
+    },
+    /// The addresses of a DNS name changed.
+    NameResolved {
+        /// The name.
+        name: String,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+/// Why a registration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unregistered {
+    /// Withdrawn with TTL 0.
+    Withdrawn,
+    /// Not refreshed in time.
+    TimedOut,
+    /// The configuration no longer has it.
+    Reconfigured,
+}
+
+impl Event {
+    /// How much this matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Resolved { .. } => Severity::Debug,
+            Self::RegistrationConfirmed { .. } | Self::SiteRegistered { .. } | Self::NameResolved { .. } => {
+                Severity::Info
+            }
+            Self::SiteUnregistered { cause, .. } => match cause {
+                Unregistered::TimedOut => Severity::Warning,
+                Unregistered::Withdrawn | Unregistered::Reconfigured => Severity::Info,
+            },
+            Self::Dropped { reason, .. } => match reason {
+                DropReason::RequestNoReply
+                | DropReason::RequestLoop
+                | DropReason::SmrNotCached
+                | DropReason::SmrRate
+                | DropReason::NotifyStale
+                | DropReason::UnreachableIgnored
+                | DropReason::PathMtuUnknown
+                | DropReason::ReplyNonce => Severity::Debug,
+                _ => Severity::Warning,
+            },
+            Self::Unanswered { .. }
+            | Self::RegistrationRefused { .. }
+            | Self::MapServerUnreachable { .. }
+            | Self::NoLocators { .. }
+            | Self::NonceRepeated { .. }
+            | Self::NameUnresolved { .. } => Severity::Warning,
+        }
+    }
+
+    /// Which machine this comes from.
+    pub fn subsystem(&self) -> Subsystem {
+        match self {
+            Self::Resolved { .. } | Self::Unanswered { .. } => Subsystem::Itr,
+            Self::RegistrationConfirmed { .. }
+            | Self::RegistrationRefused { .. }
+            | Self::MapServerUnreachable { .. }
+            | Self::NoLocators { .. } => Subsystem::Etr,
+            Self::SiteRegistered { .. } | Self::SiteUnregistered { .. } | Self::NonceRepeated { .. } => {
+                Subsystem::MapServer
+            }
+            Self::Dropped { .. } | Self::NameUnresolved { .. } | Self::NameResolved { .. } => {
+                Subsystem::Control
+            }
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped { reason, peer, detail } => {
+                write!(f, "dropped: {reason}")?;
+                if let Some(peer) = peer {
+                    write!(f, ", from {peer}")?;
+                }
+                match detail {
+                    Some(detail) => write!(f, ": {detail}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Resolved { eid, prefix, negative, took, responder } => {
+                let what = if *negative { "without locators" } else { "with locators" };
+                write!(f, "{eid} resolved to {prefix} {what} by {responder} in {:.1} ms", millis(*took))
+            }
+            Self::Unanswered { eid, requests } => {
+                write!(f, "no answer for {eid} after {requests} Map-Requests")
+            }
+            Self::RegistrationConfirmed { map_server, prefixes, took } => {
+                write!(
+                    f,
+                    "Map-Server {map_server} confirmed {prefixes} EID-prefixes in {:.1} ms",
+                    millis(*took)
+                )
+            }
+            Self::RegistrationRefused { map_server, prefix } => {
+                write!(f, "Map-Server {map_server} does not accept {prefix}: check the site's prefixes there")
+            }
+            Self::MapServerUnreachable { map_server, address, unanswered } => {
+                write!(f, "Map-Server {map_server}")?;
+                match address {
+                    Some(address) => write!(f, " ({address})")?,
+                    None => f.write_str(" (address unknown)")?,
+                }
+                write!(
+                    f,
+                    " has not confirmed {unanswered} Map-Registers: check that it is up and that the keys agree"
+                )
+            }
+            Self::NoLocators { prefix } => {
+                write!(f, "{prefix} is not registered: none of its locators has an address")
+            }
+            Self::SiteRegistered { site, prefix, registrant, source } => {
+                write!(f, "site {site}: {prefix} registered by {registrant} from {source}")
+            }
+            Self::SiteUnregistered { site, prefix, registrant, cause } => {
+                let how = match cause {
+                    Unregistered::Withdrawn => "withdrawn",
+                    Unregistered::TimedOut => "timed out",
+                    Unregistered::Reconfigured => "no longer configured",
+                };
+                write!(f, "site {site}: {prefix} of {registrant} {how}")
+            }
+            Self::NonceRepeated { site, source } => write!(
+                f,
+                "site {site}: Map-Register from {source} repeats an old nonce, refused as a replay; if this router \
+                 never changes its nonce, set allow-repeated-nonce for the site"
+            ),
+            Self::NameUnresolved { name, retry_in } => {
+                write!(f, "{name} can't be resolved, next try in {} s", retry_in.as_secs())
+            }
+            Self::NameResolved { name, addresses } => {
+                write!(f, "{name} is")?;
+                for address in addresses {
+                    write!(f, " {address}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn millis(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}

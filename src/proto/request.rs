@@ -1,0 +1,79 @@
+//! Map-Requests as received: where they came from, and where the Map-Reply goes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::types::Instant;
+use crate::wire::{EidRecord, MapReply, MapRequest, Message};
+
+use super::context::{Context, DATA_PORT, is_unicast};
+use super::stats::DropReason;
+
+/// ITR-RLOCs that are looked at; no more fit the message (RFC 9301 §5.2).
+const MAX_ITR_RLOCS: usize = 32;
+
+/// How a Map-Request came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Outer source.
+    pub(crate) peer: SocketAddr,
+    /// Outer destination: one of our addresses.
+    pub(crate) local: SocketAddr,
+    /// Inner source, when the Map-Request was encapsulated (RFC 9301 §5.8).
+    pub(crate) inner: Option<SocketAddr>,
+}
+
+impl Origin {
+    /// Where the Map-Reply has to go: the source port of the Map-Request itself (RFC 9301 §5.5).
+    fn reply_port(&self) -> u16 {
+        self.inner.unwrap_or(self.peer).port()
+    }
+}
+
+/// Picks the ITR-RLOC that a Map-Reply goes to (RFC 9301 §5.5): the sender itself if it is listed, else the first that
+/// `reachable` says can be talked to, else the first.
+pub(crate) fn reply_rloc(
+    request: &MapRequest,
+    peer: SocketAddr,
+    reachable: impl Fn(&IpAddr) -> bool,
+) -> Option<IpAddr> {
+    let rlocs: Vec<IpAddr> = request
+        .itr_rlocs
+        .iter()
+        .take(MAX_ITR_RLOCS)
+        .filter_map(|address| address.to_ip())
+        .filter(is_unicast)
+        .collect();
+    let listed = rlocs.iter().find(|rloc| **rloc == peer.ip() && reachable(rloc));
+    listed.or_else(|| rlocs.iter().find(|rloc| reachable(rloc))).or_else(|| rlocs.first()).copied()
+}
+
+/// Sends a Map-Reply with `records` to the requester, within the rate limits.
+pub(crate) fn reply(
+    cx: &mut Context,
+    now: Instant,
+    origin: &Origin,
+    request: &MapRequest,
+    records: Vec<EidRecord>,
+    reachable: impl Fn(&IpAddr) -> bool,
+) {
+    let (rloc, port) = if request.probe {
+        // A probe is answered to where it came from (RFC 9301 §7.1).
+        (origin.peer.ip(), origin.peer.port())
+    } else {
+        let Some(rloc) = reply_rloc(request, origin.peer, reachable) else {
+            return cx.drop(DropReason::RequestNoRloc, Some(origin.peer));
+        };
+        (rloc, origin.reply_port())
+    };
+    if port == 0 || port == DATA_PORT {
+        return cx.drop(DropReason::RequestPort, Some(origin.peer));
+    }
+    if !cx.admit(rloc, origin.peer, now) {
+        return;
+    }
+    // The address that was asked answers, where the family allows; else the kernel's choice passes uRPF checks.
+    let source = Some(origin.local.ip())
+        .filter(|addr| origin.inner.is_none() && is_unicast(addr) && addr.is_ipv4() == rloc.is_ipv4());
+    let reply = MapReply { probe: request.probe, nonce: request.nonce, records, ..MapReply::default() };
+    cx.send(source, SocketAddr::new(rloc, port), &Message::MapReply(reply));
+}

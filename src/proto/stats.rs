@@ -1,0 +1,280 @@
+//! Counters of the control plane: messages by type, and what was dropped by reason.
+//!
+//! Owns: the stable names under which they are shown. Values only grow; they are reset by nothing but a restart.
+
+use std::fmt;
+
+use crate::wire::{DecodeError, Message};
+
+/// An enum whose values index counters and have stable kebab-case names.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $( $(#[$doc:meta])* $variant:ident = $text:literal, )* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $( $(#[$doc])* $variant, )* }
+
+        impl $name {
+            /// Every value, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable name, in kebab-case.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a message, one of its records, or a punt was dropped.
+    DropReason {
+        /// A field goes past the end of the message.
+        Truncated = "truncated",
+        /// A message type without meaning here.
+        UnknownType = "unknown-message-type",
+        /// An address family that can't be skipped, as its length is unknown.
+        UnknownAfi = "unknown-afi",
+        /// A length field contradicts what is there.
+        BadLength = "bad-length",
+        /// Bytes after the last field.
+        TrailingData = "trailing-data",
+        /// An encapsulated control message with LISP-SEC data of an unknown type.
+        EcmSecurity = "ecm-unknown-security-type",
+        /// An encapsulated control message whose inner packet is not valid UDP over IPv4 or IPv6.
+        EcmInner = "ecm-bad-inner-packet",
+        /// An encapsulated control message with something other than a Map-Request inside (RFC 9301 §5.8).
+        EcmContent = "ecm-without-map-request",
+        /// An encapsulated Map-Request that wants a Map-Referral (RFC 8111); this is no DDT node.
+        EcmDdt = "ecm-ddt",
+        /// A message for a role that this router does not have.
+        NoRole = "role-not-configured",
+        /// A Map-Request without an ITR-RLOC that a reply could be sent to (RFC 9301 §5.3).
+        RequestNoRloc = "request-without-itr-rloc",
+        /// A Map-Request whose source port can't take a reply (0, or the data port; RFC 9301 §5.8).
+        RequestPort = "request-bad-source-port",
+        /// A Map-Request for nothing.
+        RequestEmpty = "request-without-record",
+        /// More records in a Map-Request than are worked on; the first ones are.
+        RequestRecords = "request-records-ignored",
+        /// A Map-Request for an EID of an address family that isn't served.
+        RequestEid = "request-unsupported-eid",
+        /// A Map-Request for an EID that isn't this site's.
+        RequestNotOurs = "request-eid-not-ours",
+        /// A Map-Request that wants no reply (D bit) and is no SMR.
+        RequestNoReply = "request-wants-no-reply",
+        /// An RLOC-probe that reached a Map-Resolver or Map-Server, or came encapsulated (RFC 9301 §5.2, §5.8).
+        ProbeMisdirected = "probe-in-mapping-system",
+        /// The same Map-Request again within a moment: a forwarding loop, or a duplicate.
+        RequestLoop = "request-loop",
+        /// No ETR that a Map-Request could be forwarded to.
+        RequestNoEtr = "request-no-usable-etr",
+        /// A Map-Request is to be forwarded to a Map-Server whose name isn't resolved.
+        ForwardUnresolved = "forward-host-unresolved",
+        /// More replies for one RLOC than allowed.
+        RateRloc = "rate-limit-rloc",
+        /// More replies in all than allowed.
+        RateTotal = "rate-limit-total",
+        /// A Map-Reply whose nonce matches no outstanding Map-Request.
+        ReplyNonce = "reply-unknown-nonce",
+        /// A Map-Reply without a record that covers the EID that was asked for.
+        ReplyNotCovering = "reply-not-covering",
+        /// A record of a Map-Reply that nobody asked for.
+        ReplyUnasked = "reply-record-unasked",
+        /// A record of a Map-Reply for an EID of an address family that isn't served.
+        ReplyEid = "reply-record-unsupported-eid",
+        /// A record of a Map-Reply for EIDs of this very site.
+        ReplyLocal = "reply-record-local-eid",
+        /// An SMR for something that isn't in the map-cache (RFC 9301 §6.1).
+        SmrNotCached = "smr-not-cached",
+        /// An SMR for an EID-prefix that was asked for moments ago (RFC 9301 §6.1).
+        SmrRate = "smr-rate-limit",
+        /// A miss while too many Map-Requests are outstanding.
+        PendingFull = "pending-requests-full",
+        /// A Map-Request could not be sent: no Map-Resolver has a known address.
+        NoMapResolver = "no-map-resolver",
+        /// A Map-Request could not be sent: no locator of our own that a reply could come to.
+        NoLocalRloc = "no-local-rloc",
+        /// An entry was thrown out of a full map-cache.
+        CacheEvicted = "map-cache-evicted",
+        /// A path MTU for an RLOC that no map-cache entry has, or too many of them.
+        PathMtuUnknown = "path-mtu-unknown-rloc",
+        /// The underlay says that an RLOC is unreachable, which is not acted on (RFC 9301 §7).
+        UnreachableIgnored = "unreachable-not-acted-on",
+        /// A Map-Register without records.
+        RegisterEmpty = "register-without-record",
+        /// A record of a Map-Register whose EID-prefix its sender doesn't own (RFC 9301 §8.2).
+        RegisterNotOwned = "register-eid-not-owned",
+        /// A record of a Map-Register for an EID of an address family that isn't served.
+        RegisterEid = "register-unsupported-eid",
+        /// A Map-Register whose nonce isn't greater than the last one (RFC 9301 §5.6).
+        RegisterReplayed = "register-replayed",
+        /// A record of a Map-Register for which there is no room.
+        RegisterFull = "registrations-full",
+        /// The key id is none of those configured for the site or Map-Server.
+        AuthKeyId = "auth-unknown-key-id",
+        /// An algorithm other than the key's.
+        AuthAlgorithm = "auth-algorithm",
+        /// Authentication data of a length that the algorithm doesn't produce.
+        AuthLength = "auth-data-length",
+        /// The authentication data is wrong: wrong key, or changed on the way.
+        AuthMac = "auth-wrong-key",
+        /// A Map-Notify from something that isn't a Map-Server of ours.
+        NotifyUnknown = "notify-unknown-map-server",
+        /// A Map-Notify for a Map-Register that has been confirmed or replaced.
+        NotifyStale = "notify-stale",
+        /// A Map-Notify-Ack for nothing.
+        AckUnsolicited = "notify-ack-unsolicited",
+        /// A message of ours that doesn't fit its format.
+        Encode = "encode-failed",
+    }
+}
+
+impl From<&DecodeError> for DropReason {
+    fn from(error: &DecodeError) -> Self {
+        match error {
+            DecodeError::Missing(_) => Self::Truncated,
+            DecodeError::TrailingData(_) => Self::TrailingData,
+            DecodeError::UnknownType(_) => Self::UnknownType,
+            DecodeError::UnknownAfi { .. } => Self::UnknownAfi,
+            DecodeError::BadLength(_) => Self::BadLength,
+            DecodeError::UnknownSecurityType(_) => Self::EcmSecurity,
+            DecodeError::InnerVersion(_)
+            | DecodeError::InnerProtocol(_)
+            | DecodeError::InnerFragment
+            | DecodeError::InnerHeaderChecksum
+            | DecodeError::InnerUdpChecksum => Self::EcmInner,
+        }
+    }
+}
+
+named! {
+    /// What kinds of messages are counted.
+    MessageKind {
+        /// Type 1.
+        MapRequest = "map-request",
+        /// Type 2.
+        MapReply = "map-reply",
+        /// Type 3.
+        MapRegister = "map-register",
+        /// Type 4.
+        MapNotify = "map-notify",
+        /// Type 5.
+        MapNotifyAck = "map-notify-ack",
+        /// Type 6.
+        MapReferral = "map-referral",
+        /// Type 7.
+        Info = "info",
+        /// Type 8: counted as this, its content not again.
+        Ecm = "encapsulated-control-message",
+        /// Type 15.
+        SharedExtension = "shared-extension",
+    }
+}
+
+impl From<&Message> for MessageKind {
+    fn from(message: &Message) -> Self {
+        match message {
+            Message::MapRequest(_) => Self::MapRequest,
+            Message::MapReply(_) => Self::MapReply,
+            Message::MapRegister(_) => Self::MapRegister,
+            Message::MapNotify(_) => Self::MapNotify,
+            Message::MapNotifyAck(_) => Self::MapNotifyAck,
+            Message::MapReferral(_) => Self::MapReferral,
+            Message::Info(_) => Self::Info,
+            Message::Ecm(_) => Self::Ecm,
+            Message::SharedExtension(_) => Self::SharedExtension,
+        }
+    }
+}
+
+/// All counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    drops: [u64; DropReason::ALL.len()],
+    received: [u64; MessageKind::ALL.len()],
+    sent: [u64; MessageKind::ALL.len()],
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self {
+            drops: [0; DropReason::ALL.len()],
+            received: [0; MessageKind::ALL.len()],
+            sent: [0; MessageKind::ALL.len()],
+        }
+    }
+}
+
+impl Statistics {
+    /// How often `reason` held.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Well-formed messages received.
+    pub fn received(&self, kind: MessageKind) -> u64 {
+        self.received.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Messages handed out for sending.
+    pub fn sent(&self, kind: MessageKind) -> u64 {
+        self.sent.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Every drop counter with its reason, in fixed order.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().copied().zip(self.drops)
+    }
+
+    /// Every message counter as (kind, received, sent), in fixed order.
+    pub fn messages(&self) -> impl Iterator<Item = (MessageKind, u64, u64)> + '_ {
+        MessageKind::ALL
+            .iter()
+            .copied()
+            .zip(self.received.iter().copied().zip(self.sent))
+            .map(|(k, (r, s))| (k, r, s))
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        bump(&mut self.drops, reason as usize);
+    }
+
+    pub(crate) fn count_received(&mut self, kind: MessageKind) {
+        bump(&mut self.received, kind as usize);
+    }
+
+    pub(crate) fn count_sent(&mut self, kind: MessageKind) {
+        bump(&mut self.sent, kind as usize);
+    }
+}
+
+fn bump(counters: &mut [u64], index: usize) {
+    if let Some(counter) = counters.get_mut(index) {
+        *counter += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_kebab_case_and_counted_apart() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        assert!(names.iter().all(|n| n.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
+        let mut s = Statistics::default();
+        for reason in DropReason::ALL {
+            s.count_drop(*reason);
+        }
+        assert!(s.drops().all(|(_, n)| n == 1));
+    }
+}

@@ -1,0 +1,379 @@
+//! A network of control planes in virtual time, for tests: seeded loss, delay, reordering and duplication.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::auth::{Algorithm, Key, Secret};
+use crate::fib::{FibAction, FibUpdate, Punt, Stats};
+use crate::types::{Eid, EidPrefix, InstanceId, Instant, Ttl};
+use crate::wire::Message;
+
+use super::config::*;
+use super::context::CONTROL_PORT;
+use super::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
+use super::eid_table::EidTable;
+use super::event::Event;
+use super::stats::DropReason;
+
+/// What the network does to datagrams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faults {
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    pub(crate) delay: (Duration, Duration),
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { loss: 0.0, duplication: 0.0, delay: (Duration::from_millis(1), Duration::from_millis(1)) }
+    }
+}
+
+pub(crate) struct Network {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) faults: Faults,
+    /// Addresses that nothing is delivered to.
+    pub(crate) dark: BTreeSet<IpAddr>,
+    pub(crate) dns: BTreeMap<String, Vec<IpAddr>>,
+    /// Every datagram that was sent, with its time, sender and decoded content.
+    pub(crate) sent: Vec<(Instant, usize, Transmit, Message)>,
+    flying: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    sequence: u64,
+    rng: StdRng,
+}
+
+pub(crate) struct Node {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) control: ControlPlane,
+    pub(crate) fib: EidTable<(FibAction, Arc<Stats>)>,
+    pub(crate) punted: BTreeSet<Eid>,
+    pub(crate) natives: BTreeSet<EidPrefix>,
+    pub(crate) path_mtus: BTreeMap<IpAddr, u16>,
+    pub(crate) ligs: Vec<(u64, Result<LigAnswer, LigError>)>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            now: Instant::from_secs(1),
+            nodes: Vec::new(),
+            faults: Faults::default(),
+            dark: BTreeSet::new(),
+            dns: BTreeMap::new(),
+            sent: Vec::new(),
+            flying: BTreeMap::new(),
+            sequence: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Starts a router that has these underlay addresses, all on the interface `eth0`.
+    pub(crate) fn add(&mut self, addresses: &[&str], config: ControlConfig) -> usize {
+        let id = self.nodes.len();
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let addresses: Vec<IpAddr> = addresses.iter().map(|a| ip(a)).collect();
+        self.nodes.push(Node::new(ControlPlane::new(config, rng, nonce_base(self.now), self.now), addresses));
+        self.announce(id);
+        id
+    }
+
+    /// Kills a router and starts it again, empty.
+    pub(crate) fn restart(&mut self, id: usize, config: ControlConfig) {
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let control = ControlPlane::new(config, rng, nonce_base(self.now), self.now);
+        self.nodes[id] = Node::new(control, self.nodes[id].addresses.clone());
+        self.announce(id);
+    }
+
+    /// Gives a router other underlay addresses.
+    pub(crate) fn readdress(&mut self, id: usize, addresses: &[&str]) {
+        self.nodes[id].addresses = addresses.iter().map(|a| ip(a)).collect();
+        self.announce(id);
+    }
+
+    fn announce(&mut self, id: usize) {
+        let addresses = self.nodes[id].addresses.clone();
+        self.handle(id, Input::Interface { name: "eth0", addresses: &addresses });
+    }
+
+    pub(crate) fn handle(&mut self, id: usize, input: Input<'_>) {
+        let now = self.now;
+        self.nodes[id].control.handle(now, input);
+        self.drain(id);
+    }
+
+    pub(crate) fn reload(&mut self, id: usize, config: ControlConfig) {
+        let now = self.now;
+        self.nodes[id].control.reload(config, now);
+        self.drain(id);
+    }
+
+    pub(crate) fn lig(&mut self, id: usize, number: u64, eid: Eid, via: Option<IpAddr>) {
+        self.handle(id, Input::Command(Command::Lig { id: number, eid, via }));
+    }
+
+    /// A packet from a host of the router's site: forwarded, dropped, or punted once, as a data plane does.
+    pub(crate) fn packet(&mut self, id: usize, source: &str, destination: Eid) -> Option<FibAction> {
+        let now = self.now;
+        let node = &mut self.nodes[id];
+        let found = node.fib.longest(&destination).map(|(_, (action, stats))| {
+            stats.record(1, 100, now);
+            action.clone()
+        });
+        let miss = matches!(&found, None | Some(FibAction::Negative(crate::types::Action::SendMapRequest)));
+        if miss && node.punted.insert(destination) {
+            self.handle(id, Input::Punt(Punt::Miss { source: ip(source), destination }));
+        }
+        found
+    }
+
+    /// Puts a datagram on the wire as somebody who is no router of this network.
+    pub(crate) fn inject(&mut self, source: SocketAddr, destination: SocketAddr, payload: Vec<u8>) {
+        self.fly(source, destination, payload);
+    }
+
+    /// Hands a datagram to a router at once.
+    pub(crate) fn deliver(&mut self, id: usize, source: &str, payload: &[u8]) {
+        let destination = SocketAddr::new(self.nodes[id].addresses[0], CONTROL_PORT);
+        let source = source.parse().unwrap();
+        self.handle(id, Input::Datagram { source, destination, payload });
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until `done` holds, at most for `limit`; how long it took.
+    pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let (start, end) = (self.now, self.now + limit);
+        loop {
+            if done(self) {
+                return Some(self.now.saturating_since(start));
+            }
+            if !self.step(end) {
+                return None;
+            }
+        }
+    }
+
+    /// Does what happens next, if that is not after `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let datagram = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let timer = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(id, node)| Some((node.control.poll_timeout()?, id)))
+            .min();
+        let next = datagram.into_iter().chain(timer.map(|(at, _)| at)).min();
+        let Some(next) = next.filter(|at| *at <= end) else { return false };
+        assert!(next >= self.now || timer.is_some(), "time goes backwards");
+        self.now = self.now.max(next);
+        if let Some((at, id)) = timer
+            && datagram.is_none_or(|d| at <= d)
+        {
+            let now = self.now;
+            self.nodes[id].control.handle_timeout(now);
+            let after = self.nodes[id].control.poll_timeout();
+            assert!(after.is_none_or(|after| after > now), "a timer that is due stays due: {after:?}");
+            self.drain(id);
+        } else if let Some((_, (source, destination, payload))) = self.flying.pop_first() {
+            let to = self.nodes.iter().position(|n| n.addresses.contains(&destination.ip()));
+            if let Some(id) = to.filter(|_| destination.port() == CONTROL_PORT) {
+                self.handle(id, Input::Datagram { source, destination, payload: &payload });
+            }
+        }
+        true
+    }
+
+    fn drain(&mut self, id: usize) {
+        while let Some(output) = self.nodes[id].control.poll_output() {
+            let node = &mut self.nodes[id];
+            match output {
+                Output::Send(transmit) => {
+                    let message = Message::decode(&transmit.payload).expect("sent a malformed message");
+                    self.sent.push((self.now, id, transmit.clone(), message));
+                    let to = transmit.destination;
+                    let from = transmit
+                        .source
+                        .or_else(|| node.addresses.iter().copied().find(|a| a.is_ipv4() == to.is_ipv4()));
+                    if let Some(from) = from {
+                        assert!(node.addresses.contains(&from), "{from} is not an address of router {id}");
+                        self.fly(SocketAddr::new(from, CONTROL_PORT), to, transmit.payload);
+                    }
+                }
+                Output::Fib(FibUpdate::Set { prefix, action, stats }) => {
+                    if let FibAction::Forward(paths) = &action {
+                        assert!(!paths.is_empty() && paths.iter().all(|p| p.priority != 255));
+                    }
+                    node.punted.retain(|eid| !prefix.contains(eid));
+                    node.fib.insert(prefix, (action, stats));
+                }
+                Output::Fib(FibUpdate::Remove { prefix }) => drop(node.fib.remove(&prefix)),
+                Output::Fib(FibUpdate::Unpend { eid }) => drop(node.punted.remove(&eid)),
+                Output::Fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu) }) => {
+                    node.path_mtus.insert(rloc, mtu);
+                }
+                Output::Fib(FibUpdate::PathMtu { rloc, mtu: None }) => drop(node.path_mtus.remove(&rloc)),
+                Output::Native { prefix, present } => {
+                    let changed =
+                        if present { node.natives.insert(prefix) } else { node.natives.remove(&prefix) };
+                    assert!(changed, "native {prefix} said twice to be {present}");
+                }
+                Output::Resolve { name } => {
+                    let addresses = self.dns.get(&name).cloned().unwrap_or_default();
+                    self.handle(id, Input::Resolved { name: &name, addresses: &addresses });
+                }
+                Output::LigReply { id, result } => node.ligs.push((id, result)),
+                Output::Event(event) => {
+                    assert!(!event.to_string().is_empty());
+                    node.events.push(event);
+                }
+            }
+        }
+    }
+
+    fn fly(&mut self, source: SocketAddr, destination: SocketAddr, payload: Vec<u8>) {
+        let copies = 1 + usize::from(self.rng.random_bool(self.faults.duplication));
+        for _ in 0..copies {
+            if self.rng.random_bool(self.faults.loss)
+                || self.dark.contains(&source.ip())
+                || self.dark.contains(&destination.ip())
+            {
+                continue;
+            }
+            let (low, high) = self.faults.delay;
+            let nanos = self.rng.random_range(low.as_nanos() as u64..=high.as_nanos() as u64);
+            self.sequence += 1;
+            let at = self.now + Duration::from_nanos(nanos);
+            self.flying.insert((at, self.sequence), (source, destination, payload.clone()));
+        }
+    }
+
+    /// Messages that a router sent, in order.
+    pub(crate) fn sent_by(&self, id: usize) -> impl Iterator<Item = (Instant, &Transmit, &Message)> {
+        self.sent.iter().filter(move |(_, by, ..)| *by == id).map(|(at, _, t, m)| (*at, t, m))
+    }
+}
+
+impl Node {
+    fn new(control: ControlPlane, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            addresses,
+            control,
+            fib: EidTable::default(),
+            punted: BTreeSet::new(),
+            natives: BTreeSet::new(),
+            path_mtus: BTreeMap::new(),
+            ligs: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.control.statistics().dropped(reason)
+    }
+
+    /// The locators that packets to `eid` may take, as (locator, source, priority, weight).
+    pub(crate) fn paths(&self, eid: Eid) -> Vec<(IpAddr, IpAddr, u8, u8)> {
+        match self.fib.longest(&eid) {
+            Some((_, (FibAction::Forward(paths), _))) => {
+                paths.iter().map(|p| (p.rloc, p.source, p.priority, p.weight)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// As the runtime does it: grows with the time of the start.
+fn nonce_base(now: Instant) -> u64 {
+    now.as_nanos() / 1000
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// `10.0.0.0/8`, or `[7]10.0.0.0/8` in instance 7.
+pub(crate) fn prefix(text: &str) -> EidPrefix {
+    let (iid, net) = match text.strip_prefix('[').and_then(|t| t.split_once(']')) {
+        Some((iid, net)) => (InstanceId::new(iid.parse().unwrap()).unwrap(), net),
+        None => (InstanceId::DEFAULT, text),
+    };
+    let net: IpNet = net.parse().unwrap();
+    EidPrefix::new(iid, net)
+}
+
+pub(crate) fn eid(text: &str) -> Eid {
+    Eid::new(InstanceId::DEFAULT, ip(text))
+}
+
+pub(crate) fn key(secret: &str) -> Key {
+    Key { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(secret), truncate: false }
+}
+
+pub(crate) fn locator(addr: &str, priority: u8, weight: u8) -> LocatorConfig {
+    LocatorConfig {
+        source: LocatorSource::Address(ip(addr)),
+        priority,
+        weight,
+        mpriority: 255,
+        mweight: 0,
+        local: true,
+    }
+}
+
+pub(crate) fn database(eid: &str, locators: Vec<LocatorConfig>) -> DatabaseEntry {
+    DatabaseEntry { eid: prefix(eid), ttl: Ttl(1440), register: true, map_servers: None, locators }
+}
+
+pub(crate) fn site(name: &str, secret: &str, prefixes: &[&str]) -> SiteConfig {
+    SiteConfig {
+        name: name.into(),
+        keys: vec![key(secret)],
+        prefixes: prefixes
+            .iter()
+            .map(|p| SitePrefix { eid: prefix(p), accept_more_specifics: false })
+            .collect(),
+        allow_repeated_nonce: false,
+    }
+}
+
+/// An xTR with one locator per address that registers `eids` with the mapping system at `ms`.
+pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> ControlConfig {
+    let locators = || rlocs.iter().map(|r| locator(r, 1, 100)).collect::<Vec<_>>();
+    ControlConfig {
+        database: eids.iter().map(|e| database(e, locators())).collect(),
+        itr: Some(ItrConfig { map_resolvers: vec![Host::Address(ip(ms))], map_cache_limit: 1000 }),
+        etr: Some(EtrConfig {
+            map_servers: vec![EtrMapServer {
+                name: ms.into(),
+                host: Host::Address(ip(ms)),
+                key: key(secret),
+                proxy_reply: false,
+                want_notify: true,
+            }],
+            xtr_site: None,
+        }),
+        ..ControlConfig::default()
+    }
+}
+
+/// A Map-Server and Map-Resolver in one.
+pub(crate) fn mapping_system(sites: Vec<SiteConfig>) -> ControlConfig {
+    ControlConfig {
+        map_server: Some(MapServerConfig { sites }),
+        map_resolver: Some(MapResolverConfig::default()),
+        ..ControlConfig::default()
+    }
+}

@@ -1,0 +1,62 @@
+//! The ETR's answers: authoritative Map-Replies for the site's own EID-prefixes.
+//!
+//! Owns: what a Map-Reply says of the database. Registrations are in [`super::register`].
+
+use crate::proto::context::Context;
+use crate::proto::mapping_system::free_prefix::free_prefix;
+use crate::proto::request::{Origin, reply};
+use crate::types::{EidPrefix, Instant};
+use crate::wire::{Address, EidRecord, MapRequest};
+
+use super::database::{Database, Entry};
+
+/// More specific prefixes that a Map-Reply lists beside the one asked for. With more, the reply is for the part of the
+/// prefix around the EID that has none.
+const MAX_MORE_SPECIFIC: usize = 15;
+
+/// Answers a Map-Request for `asked`, all of them in the database, in one Map-Reply.
+pub(crate) fn answer(
+    cx: &mut Context,
+    now: Instant,
+    origin: &Origin,
+    request: &MapRequest,
+    asked: &[EidPrefix],
+    database: &Database,
+) {
+    let mut records: Vec<EidRecord> = Vec::new();
+    for prefix in asked {
+        for record in records_for(database, prefix) {
+            if !records.iter().any(|r| r.eid == record.eid) {
+                records.push(record);
+            }
+        }
+    }
+    if request.probe {
+        // p: which locator the probe came to (RFC 9301 §5.4).
+        let probed = Address::from(origin.local.ip());
+        for record in &mut records {
+            if let Some(locator) = record.locators.iter_mut().find(|l| l.address == probed) {
+                locator.probe = true;
+            }
+        }
+    }
+    let rlocs = database.rlocs();
+    reply(cx, now, origin, request, records, |addr| rlocs.reaches(addr));
+}
+
+/// The longest entry that covers `asked`, and the more specific ones inside it: what is asked for may be about to be
+/// cached as a whole (RFC 9301 §5.5). All with the least time to live among them.
+fn records_for(database: &Database, asked: &EidPrefix) -> Vec<EidRecord> {
+    let Some((prefix, entry)) = database.longest_covering(asked).or_else(|| database.longest(&asked.first()))
+    else {
+        return Vec::new();
+    };
+    let inside: Vec<&Entry> =
+        database.strictly_within(&prefix).map(|(_, e)| e).take(MAX_MORE_SPECIFIC + 1).collect();
+    if inside.len() > MAX_MORE_SPECIFIC {
+        let free = free_prefix(&asked.first(), &[database.table()]);
+        return vec![EidRecord { eid: free.into(), ..entry.record() }];
+    }
+    let ttl = inside.iter().map(|e| e.config.ttl).chain([entry.config.ttl]).min().unwrap_or(entry.config.ttl);
+    std::iter::once(entry).chain(inside).map(|e| EidRecord { ttl, ..e.record() }).collect()
+}

@@ -1,0 +1,575 @@
+//! The ITR: finds the mapping of every destination that the data plane misses, and keeps those in use fresh.
+//!
+//! Owns: outstanding Map-Requests and the map-cache. Must not answer requests: that is the ETR's.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::fib::{FibUpdate, Punt};
+use crate::proto::config::ItrConfig;
+use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
+use crate::proto::control::{LigAnswer, LigError, Output};
+use crate::proto::event::Event;
+use crate::proto::stats::DropReason;
+use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Nonce, Rloc, Ttl};
+use crate::wire::{Address, Ecm, MapReply, MapRequest, Message};
+
+use super::database::{Database, LocalRlocs};
+use super::map_cache::{MapCache, Wake};
+use super::pending::{Pending, PendingTable};
+
+/// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
+const MAX_ITR_RLOCS: usize = 32;
+/// SMR-invoked Map-Requests for one entry are at least this far apart (RFC 9301 §6.1).
+const SMR_INTERVAL: Duration = Duration::from_secs(3);
+/// After this time a Map-Resolver that did not answer is tried first again.
+const RESOLVER_MEMORY: Duration = Duration::from_secs(60);
+/// Map-Requests of a lig before it gives up.
+const LIG_REQUESTS: u32 = 3;
+/// Ligs under way at once.
+const MAX_LIGS: usize = 64;
+/// How long a path MTU learnt from the underlay is believed (RFC 1191 §6.3, RFC 8201 §4).
+const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
+/// Path MTUs that are remembered.
+const MAX_PATH_MTUS: usize = 4096;
+/// Smaller path MTUs are not believed: no underlay needs them, and a forged ICMP message could ask for anything.
+const MIN_PATH_MTU_IPV4: u16 = 552;
+const MIN_PATH_MTU_IPV6: u16 = 1280;
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Itr {
+    config: ItrConfig,
+    cache: MapCache,
+    pending: PendingTable,
+    ligs: BTreeMap<Nonce, Lig>,
+    /// Which Map-Resolver to ask first, and since when.
+    preferred: (usize, Instant),
+    path_mtus: BTreeMap<Rloc, Instant>,
+}
+
+#[derive(Debug)]
+struct Lig {
+    id: u64,
+    eid: Eid,
+    via: Option<IpAddr>,
+    asked: IpAddr,
+    requests: u32,
+    sent: Instant,
+    wake: Instant,
+}
+
+impl Itr {
+    pub(crate) fn new(config: ItrConfig) -> Self {
+        let cache = MapCache::new(config.map_cache_limit);
+        Self {
+            config,
+            cache,
+            pending: PendingTable::default(),
+            ligs: BTreeMap::new(),
+            preferred: (0, Instant::ZERO),
+            path_mtus: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &MapCache {
+        &self.cache
+    }
+
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&Eid, &Pending)> {
+        self.pending.iter()
+    }
+
+    /// Takes in a new configuration; the map-cache stays.
+    pub(crate) fn reconfigure(&mut self, cx: &mut Context, config: ItrConfig) {
+        self.cache.set_limit(cx, config.map_cache_limit);
+        if self.config.map_resolvers != config.map_resolvers {
+            self.preferred = (0, Instant::ZERO);
+        }
+        self.config = config;
+    }
+
+    /// `prefix` is about to become one of our own: what the map-cache has inside it goes.
+    pub(crate) fn becomes_local(&mut self, cx: &mut Context, prefix: &EidPrefix) {
+        self.cache.remove_within(cx, prefix);
+        for eid in self.pending.within(prefix) {
+            self.finish(cx, &eid);
+        }
+    }
+
+    /// The role ends: nothing of it stays.
+    pub(crate) fn stop(&mut self, cx: &mut Context) {
+        self.cache.clear(cx);
+        for eid in self.pending.eids() {
+            self.finish(cx, &eid);
+        }
+        for (_, lig) in std::mem::take(&mut self.ligs) {
+            cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(LigError::NoItr) });
+        }
+        for (rloc, _) in std::mem::take(&mut self.path_mtus) {
+            cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
+        }
+    }
+
+    /// Our own locators changed: paths get other sources, and what could not be asked now can.
+    pub(crate) fn locators_changed(&mut self, cx: &mut Context, now: Instant, database: &Database) {
+        self.cache.republish(cx, database.rlocs());
+        self.kick(now);
+    }
+
+    /// Something that kept Map-Requests from being sent may be over: tries those that never left again.
+    pub(crate) fn kick(&mut self, now: Instant) {
+        for eid in self.pending.eids() {
+            if self.pending.get(&eid).is_some_and(|p| p.requests == 0 && p.attempts > 0)
+                && let Some(mut pending) = self.pending.remove(&eid)
+            {
+                pending.resting = false;
+                pending.attempts = 0;
+                pending.wake = now;
+                self.pending.insert(eid, pending);
+            }
+        }
+    }
+
+    pub(crate) fn punt(&mut self, cx: &mut Context, now: Instant, punt: Punt, database: &Database) {
+        match punt {
+            Punt::Miss { source, destination } => self.miss(cx, now, source, destination, database),
+            Punt::PathMtu { rloc, mtu } => self.path_mtu(cx, now, rloc, mtu),
+            Punt::Unreachable { .. } => cx.drop(DropReason::UnreachableIgnored, None),
+        }
+    }
+
+    fn miss(&mut self, cx: &mut Context, now: Instant, source: IpAddr, eid: Eid, database: &Database) {
+        if database.longest(&eid).is_some() {
+            // Became local between the packet and now.
+            cx.fib(FibUpdate::Unpend { eid });
+            return;
+        }
+        let mut rest_until = None;
+        if let Some((prefix, entry)) = self.cache.longest(&eid) {
+            if !(entry.mapping.is_negative() && entry.mapping.action == Action::SendMapRequest) {
+                // Resolved between the packet and now.
+                cx.fib(FibUpdate::Unpend { eid });
+                return;
+            }
+            let retry = cx.timers.request_retry;
+            rest_until = entry.asked.map(|asked| asked + retry).filter(|until| *until > now);
+            if rest_until.is_none()
+                && let Some(entry) = self.cache.get_mut(&prefix)
+            {
+                entry.asked = Some(now);
+            }
+        }
+        if let Some(mut pending) = self.pending.remove(&eid) {
+            pending.punted = true;
+            self.pending.insert(eid, pending);
+            return;
+        }
+        if !self.make_room(cx) {
+            cx.drop(DropReason::PendingFull, None);
+            cx.fib(FibUpdate::Unpend { eid });
+            return;
+        }
+        let pending = self.new_pending(cx, now, eid.to_prefix(), Some(source));
+        match rest_until {
+            // The EID-prefix was asked for a moment ago (RFC 9301 §5.3: once per second).
+            Some(until) => {
+                self.pending.insert(eid, Pending { resting: true, punted: true, wake: until, ..pending });
+            }
+            None => self.request(cx, now, eid, Pending { punted: true, ..pending }, database.rlocs()),
+        }
+    }
+
+    /// Asks again for an entry that the map-cache has.
+    fn refresh(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, smr: bool, local: &LocalRlocs) {
+        let eid = prefix.first();
+        if self.pending.get(&eid).is_some() {
+            return;
+        }
+        if !self.make_room(cx) {
+            cx.drop(DropReason::PendingFull, None);
+            return;
+        }
+        let pending = Pending { smr_invoked: smr, ..self.new_pending(cx, now, prefix, None) };
+        self.request(cx, now, eid, pending, local);
+    }
+
+    /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). Whether there is anything to
+    /// refresh.
+    pub(crate) fn solicited(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        prefix: &EidPrefix,
+        peer: SocketAddr,
+        local: &LocalRlocs,
+    ) -> bool {
+        let Some((cached, _)) = self.cache.longest(&prefix.first()) else { return false };
+        if let Some(entry) = self.cache.get_mut(&cached) {
+            if entry.asked.is_some_and(|asked| now.saturating_since(asked) < SMR_INTERVAL) {
+                cx.drop(DropReason::SmrRate, Some(peer));
+                return true;
+            }
+            entry.asked = Some(now);
+        }
+        self.refresh(cx, now, cached, true, local);
+        true
+    }
+
+    pub(crate) fn map_reply(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        reply: MapReply,
+        source: SocketAddr,
+        database: &Database,
+    ) {
+        if let Some(lig) = self.ligs.remove(&reply.nonce) {
+            let answer = LigAnswer {
+                records: reply.records,
+                responder: source,
+                map_resolver: lig.asked,
+                rtt: now.saturating_since(lig.sent),
+                requests: lig.requests,
+            };
+            cx.outputs.push_back(Output::LigReply { id: lig.id, result: Ok(answer) });
+            return;
+        }
+        let Some((eid, pending)) = self.pending.by_nonce(reply.nonce) else {
+            cx.drop(DropReason::ReplyNonce, Some(source));
+            return;
+        };
+        let (started, resolver) = (pending.started, pending.resolver_index);
+
+        let mut mappings: Vec<Mapping> = Vec::with_capacity(reply.records.len());
+        for record in &reply.records {
+            match record.to_mapping() {
+                Ok((mut mapping, skipped)) => {
+                    if skipped > 0 && mapping.is_negative() {
+                        // There are locators, but none that we could send to.
+                        mapping.action = Action::Drop;
+                    }
+                    mappings.push(mapping);
+                }
+                Err(error) => cx.drop_with(DropReason::ReplyEid, Some(source), error.to_string()),
+            }
+        }
+        // The record that answers is the longest that covers the EID; others must be more specific exceptions to it
+        // (RFC 9301 §5.5).
+        let answer = mappings.iter().filter(|m| m.eid.contains(&eid)).max_by_key(|m| m.eid.len());
+        let Some(answer) = answer.map(|m| (m.eid, m.is_negative(), m.action, m.ttl)) else {
+            cx.drop_with(DropReason::ReplyNotCovering, Some(source), format!("{eid} was asked for"));
+            return;
+        };
+        let (prefix, negative, action, ttl) = answer;
+        self.preferred = (resolver, now);
+        cx.event(Event::Resolved {
+            eid,
+            prefix,
+            negative,
+            took: now.saturating_since(started),
+            responder: source.ip(),
+        });
+
+        self.cache.remove_hiding(cx, &eid, &prefix);
+        // Outermost last, so that its lifetime can respect theirs.
+        mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
+        for mapping in mappings {
+            self.learn(cx, now, mapping, &prefix, source, database);
+        }
+
+        // Without an entry that ends the misses, the next packet would ask again at once.
+        let ask_again = ttl == Ttl::WITHDRAWN || (negative && action == Action::SendMapRequest);
+        for eid in self.pending.within(&prefix) {
+            if !ask_again {
+                self.finish(cx, &eid);
+            } else if let Some(mut pending) = self.pending.remove(&eid)
+                && pending.punted
+            {
+                pending.resting = true;
+                pending.wake = now + cx.timers.request_retry;
+                self.pending.insert(eid, pending);
+            }
+        }
+    }
+
+    fn learn(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        mapping: Mapping,
+        answer: &EidPrefix,
+        source: SocketAddr,
+        database: &Database,
+    ) {
+        let prefix = mapping.eid;
+        if !answer.covers(&prefix) {
+            cx.drop_with(DropReason::ReplyUnasked, Some(source), format!("{prefix} is not inside {answer}"));
+        } else if let Some((local, _)) = database.longest_covering(&prefix) {
+            cx.drop_with(DropReason::ReplyLocal, Some(source), format!("{prefix} is inside our own {local}"));
+        } else if mapping.ttl == Ttl::WITHDRAWN {
+            self.cache.remove(cx, &prefix);
+        } else {
+            self.cache.install(cx, now, mapping, source.ip(), database.rlocs());
+        }
+    }
+
+    pub(crate) fn clear(&mut self, cx: &mut Context, prefix: Option<EidPrefix>) {
+        match prefix {
+            Some(prefix) => {
+                self.cache.remove(cx, &prefix);
+            }
+            None => self.cache.clear(cx),
+        }
+    }
+
+    pub(crate) fn lig(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        id: u64,
+        eid: Eid,
+        via: Option<IpAddr>,
+        local: &LocalRlocs,
+    ) {
+        if self.ligs.len() >= MAX_LIGS {
+            cx.outputs.push_back(Output::LigReply { id, result: Err(LigError::Busy) });
+            return;
+        }
+        let nonce = cx.nonce();
+        let asked = via.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.send_lig(cx, now, nonce, Lig { id, eid, via, asked, requests: 0, sent: now, wake: now }, local);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant, database: &Database) {
+        while let Some((eid, pending)) = self.pending.pop_due(now) {
+            if pending.resting {
+                if pending.punted {
+                    cx.fib(FibUpdate::Unpend { eid });
+                }
+            } else {
+                self.request(cx, now, eid, pending, database.rlocs());
+            }
+        }
+        while let Some(wake) = self.cache.wake(cx, now) {
+            if let Wake::Refresh(prefix) = wake {
+                self.refresh(cx, now, prefix, false, database.rlocs());
+            }
+        }
+        let due: Vec<Nonce> =
+            self.ligs.iter().filter(|(_, lig)| lig.wake <= now).map(|(nonce, _)| *nonce).collect();
+        for nonce in due {
+            let Some(lig) = self.ligs.remove(&nonce) else { continue };
+            if lig.requests >= LIG_REQUESTS {
+                cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(LigError::TimedOut) });
+            } else {
+                self.send_lig(cx, now, nonce, lig, database.rlocs());
+            }
+        }
+        let forgotten: Vec<Rloc> =
+            self.path_mtus.iter().filter(|(_, until)| **until <= now).map(|(rloc, _)| *rloc).collect();
+        for rloc in forgotten {
+            self.path_mtus.remove(&rloc);
+            cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let ligs = self.ligs.values().map(|lig| lig.wake).min();
+        let path_mtus = self.path_mtus.values().copied().min();
+        [self.pending.next(), self.cache.next(), ligs, path_mtus].into_iter().flatten().min()
+    }
+
+    fn new_pending(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        asked: EidPrefix,
+        source: Option<IpAddr>,
+    ) -> Pending {
+        let preferred = match self.preferred {
+            (index, since) if now.saturating_since(since) < RESOLVER_MEMORY => index,
+            _ => 0,
+        };
+        Pending {
+            asked,
+            source,
+            nonce: cx.nonce(),
+            requests: 0,
+            map_resolver: None,
+            started: now,
+            resting: false,
+            wake: now,
+            punted: false,
+            smr_invoked: false,
+            attempts: 0,
+            resolver_index: preferred,
+        }
+    }
+
+    /// Makes sure that one more destination may become pending, at the cost of one that rests.
+    fn make_room(&mut self, cx: &mut Context) -> bool {
+        if self.pending.len() < cx.timers.pending_requests {
+            return true;
+        }
+        match self.pending.first_resting() {
+            Some(eid) => {
+                self.finish(cx, &eid);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A destination is pending no more: its next miss may be punted.
+    fn finish(&mut self, cx: &mut Context, eid: &Eid) {
+        if self.pending.remove(eid).is_some_and(|p| p.punted) {
+            cx.fib(FibUpdate::Unpend { eid: *eid });
+        }
+    }
+
+    /// Sends a Map-Request, the first or a further one, or lets the destination rest after enough of them
+    /// (RFC 9301 §5.3). Inserts it back into the table.
+    fn request(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        eid: Eid,
+        mut pending: Pending,
+        local: &LocalRlocs,
+    ) {
+        if pending.attempts > cx.timers.request_retries {
+            cx.event(Event::Unanswered { eid, requests: pending.requests });
+            pending.resting = true;
+            pending.wake = now + cx.timers.request_rest;
+            self.pending.insert(eid, pending);
+            return;
+        }
+        if pending.requests > 0 {
+            // Unanswered so far: maybe it is the Map-Resolver's fault.
+            pending.resolver_index = pending.resolver_index.wrapping_add(1);
+        }
+        // Twice as long after every third: 10 retransmissions take half a minute.
+        let pause = cx.timers.request_retry.saturating_mul(1 << (pending.attempts / 3).min(16));
+        pending.wake = now + cx.between(pause, pause + pause / 10);
+        pending.attempts += 1;
+        match self.resolver(cx, pending.resolver_index, local) {
+            Err(LigError::NoLocalRloc) => cx.drop(DropReason::NoLocalRloc, None),
+            Err(_) => cx.drop(DropReason::NoMapResolver, None),
+            Ok(resolver) => {
+                let source_eid =
+                    pending.source.map_or(Address::None, |addr| Address::from(Eid::new(eid.iid, addr)));
+                let request = MapRequest {
+                    smr_invoked: pending.smr_invoked,
+                    nonce: pending.nonce,
+                    source_eid,
+                    itr_rlocs: itr_rlocs(local),
+                    records: vec![pending.asked.into()],
+                    ..MapRequest::default()
+                };
+                send_request(cx, &request, eid, pending.source, resolver, local);
+                pending.requests += 1;
+                pending.map_resolver = Some(resolver);
+            }
+        }
+        self.pending.insert(eid, pending);
+    }
+
+    fn send_lig(&mut self, cx: &mut Context, now: Instant, nonce: Nonce, mut lig: Lig, local: &LocalRlocs) {
+        let resolver = match lig.via {
+            Some(_) if local.all().is_empty() => Err(LigError::NoLocalRloc),
+            Some(via) => Ok(via),
+            None => self.resolver(cx, lig.requests as usize, local),
+        };
+        match resolver {
+            Err(error) => cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(error) }),
+            Ok(resolver) => {
+                let request = MapRequest {
+                    nonce,
+                    itr_rlocs: itr_rlocs(local),
+                    records: vec![lig.eid.to_prefix().into()],
+                    ..MapRequest::default()
+                };
+                send_request(cx, &request, lig.eid, None, resolver, local);
+                lig.asked = resolver;
+                lig.requests += 1;
+                lig.sent = now;
+                lig.wake = now + cx.timers.request_retry;
+                self.ligs.insert(nonce, lig);
+            }
+        }
+    }
+
+    /// The Map-Resolver to ask, by its position among the addresses of all; positions wrap around.
+    fn resolver(&self, cx: &Context, index: usize, local: &LocalRlocs) -> Result<IpAddr, LigError> {
+        if local.all().is_empty() {
+            return Err(LigError::NoLocalRloc);
+        }
+        let known = || self.config.map_resolvers.iter().flat_map(|host| cx.names.addresses(host)).copied();
+        // Where we have no locator of a family, there may still be a way out in it: better than not asking.
+        let mut candidates: Vec<IpAddr> = known().filter(|addr| local.reaches(addr)).collect();
+        if candidates.is_empty() {
+            candidates = known().collect();
+        }
+        let index = index.checked_rem(candidates.len()).ok_or(LigError::NoMapResolver)?;
+        candidates.get(index).copied().ok_or(LigError::NoMapResolver)
+    }
+
+    fn path_mtu(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, mtu: u16) {
+        let known = self.path_mtus.contains_key(&rloc);
+        if !self.cache.uses(&rloc) || (!known && self.path_mtus.len() >= MAX_PATH_MTUS) {
+            cx.drop(DropReason::PathMtuUnknown, None);
+            return;
+        }
+        let least = match rloc {
+            IpAddr::V4(_) => MIN_PATH_MTU_IPV4,
+            IpAddr::V6(_) => MIN_PATH_MTU_IPV6,
+        };
+        self.path_mtus.insert(rloc, now + PATH_MTU_LIFETIME);
+        cx.fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu.max(least)) });
+    }
+}
+
+/// Where a Map-Reply may go: each of our locators, best first.
+fn itr_rlocs(local: &LocalRlocs) -> Vec<Address> {
+    local
+        .all()
+        .iter()
+        .filter(|addr| is_unicast(addr))
+        .take(MAX_ITR_RLOCS)
+        .map(|addr| Address::from(*addr))
+        .collect()
+}
+
+/// Sends a Map-Request to a Map-Resolver in an encapsulated control message (RFC 9301 §5.8). The inner destination is
+/// the EID; the inner source is of its family: one of our locators, else the EID that asks.
+fn send_request(
+    cx: &mut Context,
+    request: &MapRequest,
+    eid: Eid,
+    source_eid: Option<IpAddr>,
+    resolver: IpAddr,
+    local: &LocalRlocs,
+) {
+    let family = Family::of(&eid.addr);
+    let inner_source = local
+        .of_family(family)
+        .or(source_eid.filter(|addr| Family::of(addr) == family))
+        .unwrap_or(match family {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        });
+    let payload = match Message::MapRequest(request.clone()).encode() {
+        Ok(payload) => payload,
+        Err(error) => return cx.drop_with(DropReason::Encode, None, error.to_string()),
+    };
+    let ecm = Ecm {
+        ddt: false,
+        security: None,
+        source: SocketAddr::new(inner_source, CONTROL_PORT),
+        destination: SocketAddr::new(eid.addr, CONTROL_PORT),
+        payload,
+    };
+    cx.send(None, SocketAddr::new(resolver, CONTROL_PORT), &Message::Ecm(ecm));
+}

@@ -1,0 +1,342 @@
+//! The map-cache: what the mapping system said about other sites, until it expires.
+//!
+//! Owns: the entries and everything of them that reaches the FIB. Must not send messages; when to ask again is the
+//! ITR's business ([`Wake`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fib::{FibAction, FibUpdate, Path, Stats};
+use crate::proto::context::{Context, is_unicast};
+use crate::proto::eid_table::EidTable;
+use crate::proto::stats::DropReason;
+use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Rloc};
+
+use super::database::LocalRlocs;
+
+/// Used where the sender leaves the time to live to us (RFC 9301 §5.4): as long as most sites say.
+pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Used where the configuration gives no limit.
+pub(crate) const DEFAULT_LIMIT: usize = 100_000;
+/// How long before its end an entry in use is asked for again, at most; a quarter of short lifetimes.
+const REFRESH_LEAD: Duration = Duration::from_secs(30);
+/// An entry is in use if a packet matched it within this time.
+const IN_USE: Duration = Duration::from_secs(60);
+/// More specific entries that are looked at when a less specific one comes.
+const MAX_NESTED: usize = 1024;
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As the Map-Reply said it.
+    pub mapping: Mapping,
+    /// When the entry appeared; refreshing it doesn't change this.
+    pub installed: Instant,
+    /// When the last Map-Reply for it came.
+    pub refreshed: Instant,
+    /// When it ends, unless it is refreshed.
+    pub expires: Instant,
+    /// Who answered: the source of the Map-Reply.
+    pub responder: IpAddr,
+    /// Counters of the entry, the same over all refreshes.
+    pub stats: Arc<Stats>,
+    /// Counters of each locator, in the mapping's order, the same over all refreshes.
+    pub locator_stats: Vec<Arc<Stats>>,
+    /// When a Map-Request for it was sent last because of an SMR or a send-map-request action.
+    pub(crate) asked: Option<Instant>,
+    wake: Instant,
+    native: bool,
+}
+
+impl Entry {
+    /// Whether a packet matched it within the last minute.
+    pub fn in_use(&self, now: Instant) -> bool {
+        self.stats.last_used().is_some_and(|used| now.saturating_since(used) < IN_USE)
+    }
+
+    fn wants_native(&self) -> bool {
+        self.mapping.is_negative() && self.mapping.action == Action::NativelyForward
+    }
+}
+
+/// What [`MapCache::wake`] found due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The entry ends soon and is in use: it is time to ask again.
+    Refresh(EidPrefix),
+    /// Nothing for the ITR to do: the entry has ended and is gone, or is about to and not in use.
+    Nothing,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct MapCache {
+    entries: EidTable<Entry>,
+    timers: BTreeSet<(Instant, EidPrefix)>,
+    /// How many entries use each RLOC.
+    rlocs: BTreeMap<Rloc, usize>,
+    limit: usize,
+}
+
+impl MapCache {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            entries: EidTable::default(),
+            timers: BTreeSet::new(),
+            rlocs: BTreeMap::new(),
+            limit: or_default(limit),
+        }
+    }
+
+    pub(crate) fn set_limit(&mut self, cx: &mut Context, limit: usize) {
+        self.limit = or_default(limit);
+        while self.entries.len() > self.limit {
+            self.evict(cx);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn get(&self, prefix: &EidPrefix) -> Option<&Entry> {
+        self.entries.get(prefix)
+    }
+
+    pub(crate) fn get_mut(&mut self, prefix: &EidPrefix) -> Option<&mut Entry> {
+        self.entries.get_mut(prefix)
+    }
+
+    pub(crate) fn longest(&self, eid: &Eid) -> Option<(EidPrefix, &Entry)> {
+        self.entries.longest(eid)
+    }
+
+    /// Whether any entry has this locator.
+    pub(crate) fn uses(&self, rloc: &Rloc) -> bool {
+        self.rlocs.contains_key(rloc)
+    }
+
+    /// Adds or refreshes the entry of `mapping.eid`. The time to live must not be 0.
+    pub(crate) fn install(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        mapping: Mapping,
+        responder: IpAddr,
+        local: &LocalRlocs,
+    ) {
+        let prefix = mapping.eid;
+        if self.entries.get(&prefix).is_none() {
+            while self.entries.len() >= self.limit {
+                self.evict(cx);
+            }
+        }
+        let mut expires = now + mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
+        // A less specific entry must not outlive the more specific ones inside it, or it would take over their
+        // packets (RFC 9301 §5.5).
+        for (_, inner) in self.entries.strictly_within(&prefix).take(MAX_NESTED) {
+            expires = expires.min(inner.expires);
+        }
+        let lifetime = expires.saturating_since(now);
+        let wake = expires - REFRESH_LEAD.min(lifetime / 4);
+
+        let old = self.remove_quietly(&prefix);
+        let locator_stats = mapping
+            .locators
+            .iter()
+            .map(|locator| {
+                let known = old.as_ref().and_then(|old| {
+                    let at = old.mapping.locators.iter().position(|l| l.rloc == locator.rloc)?;
+                    old.locator_stats.get(at).cloned()
+                });
+                known.unwrap_or_default()
+            })
+            .collect();
+        for locator in &mapping.locators {
+            *self.rlocs.entry(locator.rloc).or_insert(0) += 1;
+        }
+        let entry = Entry {
+            mapping,
+            installed: old.as_ref().map_or(now, |old| old.installed),
+            refreshed: now,
+            expires,
+            responder,
+            stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
+            locator_stats,
+            asked: old.as_ref().and_then(|old| old.asked),
+            wake,
+            native: old.as_ref().is_some_and(|old| old.native),
+        };
+        cx.fib(FibUpdate::Set { prefix, action: action(&entry, local), stats: Arc::clone(&entry.stats) });
+        self.timers.insert((wake, prefix));
+        self.entries.insert(prefix, entry);
+        self.update_natives(cx, &prefix);
+    }
+
+    /// Removes the entry of exactly `prefix`; whether there was one.
+    pub(crate) fn remove(&mut self, cx: &mut Context, prefix: &EidPrefix) -> bool {
+        let Some(entry) = self.remove_quietly(prefix) else { return false };
+        cx.fib(FibUpdate::Remove { prefix: *prefix });
+        if entry.native {
+            cx.native(*prefix, false);
+        }
+        self.update_natives(cx, prefix);
+        true
+    }
+
+    /// Removes the entries that contain `eid` and are more specific than `prefix`: they would hide a newer answer.
+    pub(crate) fn remove_hiding(&mut self, cx: &mut Context, eid: &Eid, prefix: &EidPrefix) {
+        let hiding: Vec<EidPrefix> = self
+            .entries
+            .covering(&eid.to_prefix())
+            .map(|(p, _)| p)
+            .filter(|p| p.len() > prefix.len())
+            .collect();
+        for p in hiding {
+            self.remove(cx, &p);
+        }
+    }
+
+    /// Removes `prefix` and everything inside it.
+    pub(crate) fn remove_within(&mut self, cx: &mut Context, prefix: &EidPrefix) {
+        let inside: Vec<EidPrefix> = self.entries.within(prefix).map(|(p, _)| p).collect();
+        for p in inside {
+            self.remove(cx, &p);
+        }
+    }
+
+    /// Removes everything.
+    pub(crate) fn clear(&mut self, cx: &mut Context) {
+        let all: Vec<EidPrefix> = self.entries.iter().map(|(p, _)| p).collect();
+        for p in all {
+            self.remove(cx, &p);
+        }
+    }
+
+    /// Publishes every entry with locators again, as our own locators have changed.
+    pub(crate) fn republish(&self, cx: &mut Context, local: &LocalRlocs) {
+        for (prefix, entry) in self.entries.iter() {
+            if !entry.mapping.is_negative() {
+                cx.fib(FibUpdate::Set {
+                    prefix,
+                    action: action(entry, local),
+                    stats: Arc::clone(&entry.stats),
+                });
+            }
+        }
+    }
+
+    /// Handles one timer that is due, if there is one.
+    pub(crate) fn wake(&mut self, cx: &mut Context, now: Instant) -> Option<Wake> {
+        let (_, prefix) = self.timers.first().copied().filter(|(at, _)| *at <= now)?;
+        self.timers.pop_first();
+        let Some(entry) = self.entries.get_mut(&prefix) else { return Some(Wake::Nothing) };
+        if entry.expires <= now {
+            self.remove(cx, &prefix);
+            return Some(Wake::Nothing);
+        }
+        entry.wake = entry.expires;
+        let in_use = entry.in_use(now);
+        self.timers.insert((entry.expires, prefix));
+        Some(if in_use { Wake::Refresh(prefix) } else { Wake::Nothing })
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the entry out of all tables, telling nobody.
+    fn remove_quietly(&mut self, prefix: &EidPrefix) -> Option<Entry> {
+        let entry = self.entries.remove(prefix)?;
+        self.timers.remove(&(entry.wake, *prefix));
+        for locator in &entry.mapping.locators {
+            if let Some(count) = self.rlocs.get_mut(&locator.rloc) {
+                *count -= 1;
+                if *count == 0 {
+                    self.rlocs.remove(&locator.rloc);
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    /// Throws out the least recently used entries: a 64th of the cache at once, so that finding them costs each new
+    /// entry a look at 64 others and not at all.
+    fn evict(&mut self, cx: &mut Context) {
+        let mut by_use: Vec<(Instant, EidPrefix)> = self
+            .entries
+            .iter()
+            .map(|(prefix, entry)| {
+                (entry.stats.last_used().map_or(entry.refreshed, |used| used.max(entry.installed)), prefix)
+            })
+            .collect();
+        let batch = (by_use.len() / 64).max(1);
+        if batch < by_use.len() {
+            by_use.select_nth_unstable(batch);
+            by_use.truncate(batch);
+        }
+        by_use.sort_unstable();
+        for (_, prefix) in by_use {
+            self.remove(cx, &prefix);
+            cx.statistics.count_drop(DropReason::CacheEvicted);
+        }
+    }
+
+    /// The kernel forwards natively what lies in a natively-forward entry, as long as nothing inside it is
+    /// encapsulated or dropped: the kernel would not know of the exception. Brings `prefix` and the entries around it
+    /// in line with that.
+    fn update_natives(&mut self, cx: &mut Context, prefix: &EidPrefix) {
+        let around: Vec<EidPrefix> = self.entries.covering(prefix).map(|(p, _)| p).collect();
+        for p in around {
+            let Some(entry) = self.entries.get(&p) else { continue };
+            let wanted = entry.wants_native()
+                && self.entries.strictly_within(&p).all(|(_, inner)| inner.wants_native());
+            if let Some(entry) = self.entries.get_mut(&p)
+                && entry.native != wanted
+            {
+                entry.native = wanted;
+                cx.native(p, wanted);
+            }
+        }
+    }
+}
+
+fn or_default(limit: usize) -> usize {
+    if limit == 0 { DEFAULT_LIMIT } else { limit }
+}
+
+/// What the data plane does with packets of this entry.
+fn action(entry: &Entry, local: &LocalRlocs) -> FibAction {
+    if entry.mapping.is_negative() {
+        return FibAction::Negative(match entry.mapping.action {
+            // Nowhere to send it.
+            Action::NoAction => Action::Drop,
+            action => action,
+        });
+    }
+    let paths: Vec<Path> = entry
+        .mapping
+        .locators
+        .iter()
+        .zip(&entry.locator_stats)
+        .filter(|(locator, _)| {
+            locator.usable() && is_unicast(&locator.rloc) && !local.contains(&locator.rloc)
+        })
+        .filter_map(|(locator, stats)| {
+            Some(Path {
+                rloc: locator.rloc,
+                source: local.of_family(Family::of(&locator.rloc))?,
+                priority: locator.priority,
+                weight: locator.weight,
+                stats: Arc::clone(stats),
+            })
+        })
+        .collect();
+    if paths.is_empty() { FibAction::Negative(Action::Drop) } else { FibAction::Forward(paths) }
+}

@@ -1,0 +1,477 @@
+//! The ETR's registrations: keeps every Map-Server informed of the database (RFC 9301 §5.6, §5.7, §8.2).
+//!
+//! Owns: Map-Registers, their nonces and their confirmation. Answers to Map-Requests are in [`super::etr`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::auth;
+use crate::proto::config::{EtrConfig, EtrMapServer};
+use crate::proto::context::{CONTROL_PORT, Context};
+use crate::proto::event::Event;
+use crate::proto::mapping_system::auth_reason;
+use crate::proto::stats::{DropReason, MessageKind};
+use crate::types::{EidPrefix, Family, Instant, Nonce, Ttl};
+use crate::wire::{Address, AuthData, EidRecord, MapNotify, MapRegister, Message, XtrSite};
+
+use super::database::{Database, LocalRlocs};
+
+/// Records per Map-Register, at most.
+const MAX_RECORDS: usize = 20;
+/// Bytes of all records of a Map-Register: what is left of a datagram that no underlay fragments.
+const MAX_RECORD_BYTES: usize = 1100;
+/// Nonces of unconfirmed Map-Registers that a Map-Notify may still answer.
+const MAX_OUTSTANDING: usize = 16;
+/// Unconfirmed Map-Registers after which a Map-Server counts as unreachable.
+const UNREACHABLE_AFTER: u32 = 4;
+/// Withdrawals are sent this often at most; the registration times out in any case.
+const WITHDRAW_ATTEMPTS: u32 = 5;
+/// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
+const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// How the registration of a prefix with a Map-Server stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationState {
+    /// The Map-Server's name.
+    pub map_server: String,
+    /// Where it is, if known.
+    pub address: Option<IpAddr>,
+    /// When the last Map-Register was sent.
+    pub last_sent: Option<Instant>,
+    /// When a Map-Notify last confirmed the prefix; never where none is wanted.
+    pub last_notified: Option<Instant>,
+    /// Map-Registers since the last one that was confirmed; 0 where no Map-Notify is wanted.
+    pub unanswered: u32,
+    /// The Map-Server's last Map-Notify left this prefix out.
+    pub refused: bool,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Registrar {
+    xtr_site: Option<XtrSite>,
+    servers: Vec<Server>,
+    withdrawals: Vec<Withdrawal>,
+    first_nonce: u64,
+    next_nonce: u64,
+}
+
+#[derive(Debug)]
+struct Server {
+    config: EtrMapServer,
+    bundles: Vec<Bundle>,
+    /// Reported as unreachable and not confirmed since.
+    unreachable: bool,
+}
+
+/// What one Map-Register holds.
+#[derive(Debug)]
+struct Bundle {
+    records: Vec<EidRecord>,
+    prefixes: Vec<EidPrefix>,
+    refused: Vec<EidPrefix>,
+    wake: Instant,
+    /// Until when registrations are frequent.
+    quick_until: Instant,
+    attempts: u32,
+    unanswered: u32,
+    outstanding: Vec<Nonce>,
+    last_sent: Option<Instant>,
+    last_notified: Option<Instant>,
+    /// Its contents are confirmed.
+    confirmed: bool,
+}
+
+/// Prefixes that a Map-Server must forget.
+#[derive(Debug)]
+struct Withdrawal {
+    server: EtrMapServer,
+    records: Vec<EidRecord>,
+    attempts: u32,
+    outstanding: Vec<Nonce>,
+    wake: Instant,
+}
+
+/// Where a Map-Notify's nonce leads.
+enum Answered {
+    Bundle(usize, usize),
+    Withdrawal(usize),
+}
+
+impl Registrar {
+    /// `nonce_base` must be greater than every nonce used before by this xTR.
+    pub(crate) fn new(nonce_base: u64) -> Self {
+        Self {
+            xtr_site: None,
+            servers: Vec::new(),
+            withdrawals: Vec::new(),
+            first_nonce: nonce_base,
+            next_nonce: nonce_base,
+        }
+    }
+
+    /// Brings the registrations in line with configuration and database: what is new or changed is registered soon,
+    /// what is gone is withdrawn, the rest goes on as before.
+    pub(crate) fn update(&mut self, cx: &mut Context, now: Instant, config: &EtrConfig, database: &Database) {
+        let xtr_site = config.xtr_site.map(|(xtr_id, site_id)| XtrSite { xtr_id, site_id });
+        let renamed = self.xtr_site != xtr_site;
+        self.xtr_site = xtr_site;
+        let mut old: Vec<Server> = std::mem::take(&mut self.servers);
+        for server in &config.map_servers {
+            let known = old.iter().position(|s| s.config.name == server.name).map(|at| old.remove(at));
+            let mut known =
+                known.unwrap_or(Server { config: server.clone(), bundles: Vec::new(), unreachable: false });
+            if known.config.host != server.host {
+                self.withdraw(now, &known.config, known.bundles.iter().flat_map(|b| &b.records));
+                known.bundles.clear();
+            } else if known.config != *server || renamed {
+                // Another key or flag: the same records have to be said again.
+                known.bundles.iter_mut().for_each(|b| b.confirmed = false);
+                known.bundles.iter_mut().for_each(|b| b.wake = now);
+            }
+            known.config = server.clone();
+            self.rebundle(cx, now, &mut known, database);
+            self.servers.push(known);
+        }
+        for gone in old {
+            self.withdraw(now, &gone.config, gone.bundles.iter().flat_map(|b| &b.records));
+        }
+    }
+
+    /// Names were resolved: what could not be sent can be now.
+    pub(crate) fn kick(&mut self, now: Instant) {
+        for bundle in self.servers.iter_mut().flat_map(|s| &mut s.bundles) {
+            if !bundle.confirmed {
+                bundle.wake = bundle.wake.min(now);
+                bundle.attempts = 0;
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant, rlocs: &LocalRlocs) {
+        let mut servers = std::mem::take(&mut self.servers);
+        for server in &mut servers {
+            for bundle in server.bundles.iter_mut().filter(|b| b.wake <= now) {
+                self.register(cx, now, &server.config, bundle, rlocs);
+                if bundle.unanswered >= UNREACHABLE_AFTER && !server.unreachable {
+                    server.unreachable = true;
+                    cx.event(Event::MapServerUnreachable {
+                        map_server: server.config.name.clone(),
+                        address: address_of(cx, &server.config, 0, rlocs),
+                        unanswered: bundle.unanswered,
+                    });
+                }
+            }
+        }
+        self.servers = servers;
+
+        let (due, mut later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.withdrawals).into_iter().partition(|w| w.wake <= now);
+        for mut withdrawal in due {
+            let (server, records) = (&withdrawal.server, withdrawal.records.clone());
+            let nonce = self.send(cx, server, withdrawal.attempts, records, rlocs);
+            remember(&mut withdrawal.outstanding, nonce);
+            let pause = cx.timers.register_retry.saturating_mul(1 << withdrawal.attempts.min(16));
+            withdrawal.wake = now + pause;
+            withdrawal.attempts += 1;
+            if withdrawal.attempts < WITHDRAW_ATTEMPTS {
+                later.push(withdrawal);
+            }
+        }
+        self.withdrawals = later;
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let bundles = self.servers.iter().flat_map(|s| &s.bundles).map(|b| b.wake);
+        bundles.chain(self.withdrawals.iter().map(|w| w.wake)).min()
+    }
+
+    /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7).
+    pub(crate) fn map_notify(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        notify: MapNotify,
+        bytes: &[u8],
+        source: SocketAddr,
+    ) {
+        let answered = self.answered(notify.nonce);
+        let server = match answered {
+            Some(Answered::Bundle(server, _)) => self.servers.get(server).map(|s| &s.config),
+            Some(Answered::Withdrawal(at)) => self.withdrawals.get(at).map(|w| &w.server),
+            None => self
+                .servers
+                .iter()
+                .map(|s| &s.config)
+                .find(|config| cx.names.addresses(&config.host).contains(&source.ip())),
+        };
+        let Some(server) = server.cloned() else {
+            return cx.drop(DropReason::NotifyUnknown, Some(source));
+        };
+        if let Err(error) = auth::verify(bytes, std::slice::from_ref(&server.key)) {
+            let detail = format!("Map-Notify of Map-Server {}: {error}", server.name);
+            return cx.drop_with(auth_reason(&error), Some(source), detail);
+        }
+        match answered {
+            Some(Answered::Bundle(server, bundle)) => self.confirmed(cx, now, server, bundle, &notify),
+            Some(Answered::Withdrawal(at)) => drop(self.withdrawals.remove(at)),
+            // One of our own nonces, but no longer of interest: a duplicate, or overtaken by a change.
+            None if (self.first_nonce..self.next_nonce).contains(&notify.nonce.0) => {
+                cx.drop(DropReason::NotifyStale, Some(source));
+            }
+            None => match auth::seal(Message::MapNotifyAck(notify), &server.key) {
+                Ok(ack) => {
+                    let to = SocketAddr::new(source.ip(), CONTROL_PORT);
+                    cx.send_encoded(MessageKind::MapNotifyAck, None, to, ack);
+                }
+                Err(error) => cx.drop_with(DropReason::Encode, Some(source), error.to_string()),
+            },
+        }
+    }
+
+    /// How the registrations of `prefix` stand, in the order of the configuration.
+    pub(crate) fn state(
+        &self,
+        cx: &Context,
+        prefix: &EidPrefix,
+        rlocs: &LocalRlocs,
+    ) -> Vec<RegistrationState> {
+        self.servers
+            .iter()
+            .filter_map(|server| {
+                let bundle = server.bundles.iter().find(|b| b.prefixes.contains(prefix))?;
+                let refused = bundle.refused.contains(prefix);
+                Some(RegistrationState {
+                    map_server: server.config.name.clone(),
+                    address: address_of(cx, &server.config, 0, rlocs),
+                    last_sent: bundle.last_sent,
+                    last_notified: bundle.last_notified.filter(|_| !refused),
+                    unanswered: bundle.unanswered,
+                    refused,
+                })
+            })
+            .collect()
+    }
+
+    fn confirmed(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        server: usize,
+        bundle: usize,
+        notify: &MapNotify,
+    ) {
+        let period = cx.timers.register_interval;
+        let Some(server) = self.servers.get_mut(server) else { return };
+        let Some(bundle) = server.bundles.get_mut(bundle) else { return };
+        let accepted: Vec<EidPrefix> = notify.records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
+        let refused: Vec<EidPrefix> =
+            bundle.prefixes.iter().copied().filter(|prefix| !accepted.contains(prefix)).collect();
+        for prefix in refused.iter().filter(|prefix| !bundle.refused.contains(prefix)) {
+            cx.event(Event::RegistrationRefused { map_server: server.config.name.clone(), prefix: *prefix });
+        }
+        if !bundle.confirmed || server.unreachable {
+            cx.event(Event::RegistrationConfirmed {
+                map_server: server.config.name.clone(),
+                prefixes: bundle.prefixes.len() - refused.len(),
+                took: bundle.last_sent.map_or(Duration::ZERO, |sent| now.saturating_since(sent)),
+            });
+        }
+        server.unreachable = false;
+        bundle.refused = refused;
+        bundle.confirmed = true;
+        bundle.unanswered = 0;
+        bundle.attempts = 0;
+        bundle.outstanding.clear();
+        bundle.last_notified = Some(now);
+        let sent = bundle.last_sent.unwrap_or(now);
+        bundle.wake = sent + cx.between(period - period / 10, period);
+    }
+
+    fn answered(&self, nonce: Nonce) -> Option<Answered> {
+        for (s, server) in self.servers.iter().enumerate() {
+            if let Some(b) = server.bundles.iter().position(|b| b.outstanding.contains(&nonce)) {
+                return Some(Answered::Bundle(s, b));
+            }
+        }
+        self.withdrawals.iter().position(|w| w.outstanding.contains(&nonce)).map(Answered::Withdrawal)
+    }
+
+    /// Distributes what is to be registered with a server over Map-Registers. Those that say the same as before stay.
+    fn rebundle(&mut self, cx: &mut Context, now: Instant, server: &mut Server, database: &Database) {
+        let mut bundles: Vec<Bundle> = Vec::new();
+        let mut records: Vec<EidRecord> = Vec::new();
+        let mut size = 0;
+        let mut old: Vec<Bundle> = std::mem::take(&mut server.bundles);
+        let before: Vec<EidRecord> = old.iter().flat_map(|b| b.records.iter().cloned()).collect();
+        let (low, high) = CHANGE_DELAY;
+        let mut close = |cx: &mut Context, records: Vec<EidRecord>| {
+            if records.is_empty() {
+                return;
+            }
+            if let Some(same) = old.iter().position(|b| b.records == records) {
+                bundles.push(old.swap_remove(same));
+                return;
+            }
+            let prefixes = records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
+            bundles.push(Bundle {
+                records,
+                prefixes,
+                refused: Vec::new(),
+                wake: now + cx.between(low, high),
+                quick_until: now + cx.timers.quick_register_time,
+                attempts: 0,
+                unanswered: 0,
+                outstanding: Vec::new(),
+                last_sent: None,
+                last_notified: None,
+                confirmed: false,
+            });
+        };
+        for (prefix, entry) in database.iter() {
+            let chosen =
+                entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
+            if !entry.config.register || !chosen {
+                continue;
+            }
+            if entry.locators.is_empty() {
+                if before.iter().any(|r| r.eid == prefix.into()) {
+                    cx.event(Event::NoLocators { prefix });
+                }
+                continue;
+            }
+            let record = EidRecord { authoritative: false, ..entry.record() };
+            let len = encoded_len(&record);
+            if records.len() >= MAX_RECORDS || (!records.is_empty() && size + len > MAX_RECORD_BYTES) {
+                close(cx, std::mem::take(&mut records));
+                size = 0;
+            }
+            size += len;
+            records.push(record);
+        }
+        close(cx, records);
+        server.bundles = bundles;
+
+        let registered: Vec<EidPrefix> =
+            server.bundles.iter().flat_map(|b| b.prefixes.iter().copied()).collect();
+        let is_registered = |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| registered.contains(&p));
+        let name = &server.config.name;
+        for withdrawal in self.withdrawals.iter_mut().filter(|w| w.server.name == *name) {
+            withdrawal.records.retain(|r| !is_registered(r));
+        }
+        self.withdrawals.retain(|w| !w.records.is_empty());
+        self.withdraw(now, &server.config, before.iter().filter(|r| !is_registered(r)));
+    }
+
+    fn withdraw<'a>(
+        &mut self,
+        now: Instant,
+        server: &EtrMapServer,
+        records: impl Iterator<Item = &'a EidRecord>,
+    ) {
+        let records: Vec<EidRecord> =
+            records.map(|r| EidRecord { ttl: Ttl::WITHDRAWN, ..r.clone() }).collect();
+        for chunk in records.chunks(MAX_RECORDS) {
+            self.withdrawals.push(Withdrawal {
+                server: server.clone(),
+                records: chunk.to_vec(),
+                attempts: 0,
+                outstanding: Vec::new(),
+                wake: now,
+            });
+        }
+    }
+
+    fn register(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        server: &EtrMapServer,
+        bundle: &mut Bundle,
+        rlocs: &LocalRlocs,
+    ) {
+        let nonce = self.send(cx, server, bundle.attempts, bundle.records.clone(), rlocs);
+        remember(&mut bundle.outstanding, nonce);
+        let (period, quick) = (cx.timers.register_interval, cx.timers.quick_register_interval);
+        let in_quick = now < bundle.quick_until;
+        bundle.last_sent = Some(now);
+        bundle.wake = now
+            + if server.want_notify {
+                // Doubling from one second to a minute (RFC 9301 §5.7), not slower than the quick period.
+                let retry = cx.timers.register_retry.saturating_mul(1 << bundle.attempts.min(16));
+                let retry = retry.min(cx.timers.register_retry_max);
+                let retry = if in_quick { retry.min(quick) } else { retry };
+                bundle.unanswered = bundle.unanswered.saturating_add(1);
+                cx.between(retry, retry + retry / 20)
+            } else {
+                bundle.confirmed = nonce.is_some();
+                let period = if in_quick { quick } else { period };
+                cx.between(period - period / 10, period)
+            };
+        bundle.attempts = bundle.attempts.saturating_add(1);
+    }
+
+    /// Sends a Map-Register; its nonce, if it could be sent. A retransmission has a new nonce, since the Map-Server
+    /// would take the old one for a replay if only the Map-Notify was lost.
+    fn send(
+        &mut self,
+        cx: &mut Context,
+        server: &EtrMapServer,
+        attempt: u32,
+        records: Vec<EidRecord>,
+        rlocs: &LocalRlocs,
+    ) -> Option<Nonce> {
+        let address = address_of(cx, server, attempt as usize, rlocs)?;
+        let nonce = Nonce(self.next_nonce);
+        let register = MapRegister {
+            proxy_reply: server.proxy_reply,
+            want_notify: server.want_notify,
+            nonce,
+            auth: AuthData::default(),
+            records,
+            xtr_site: self.xtr_site,
+            ..MapRegister::default()
+        };
+        let to = SocketAddr::new(address, CONTROL_PORT);
+        match auth::seal(Message::MapRegister(register), &server.key) {
+            Ok(bytes) => {
+                self.next_nonce = self.next_nonce.wrapping_add(1);
+                cx.send_encoded(MessageKind::MapRegister, None, to, bytes);
+                Some(nonce)
+            }
+            Err(error) => {
+                cx.drop_with(DropReason::Encode, Some(to), error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// The address to register at: of a family that we have a locator of, the next one with every attempt.
+fn address_of(cx: &Context, server: &EtrMapServer, attempt: usize, rlocs: &LocalRlocs) -> Option<IpAddr> {
+    let all = cx.names.addresses(&server.host);
+    let reachable: Vec<IpAddr> = all.iter().copied().filter(|addr| rlocs.reaches(addr)).collect();
+    let candidates = if reachable.is_empty() { all } else { &reachable };
+    candidates.get(attempt.checked_rem(candidates.len())?).copied()
+}
+
+fn remember(outstanding: &mut Vec<Nonce>, nonce: Option<Nonce>) {
+    if outstanding.len() >= MAX_OUTSTANDING {
+        outstanding.remove(0);
+    }
+    outstanding.extend(nonce);
+}
+
+/// Bytes of a record (RFC 9301 §5.4).
+fn encoded_len(record: &EidRecord) -> usize {
+    let address = |address: &Address| match address.to_ip().map(|ip| Family::of(&ip)) {
+        Some(Family::Ipv4) => 6,
+        _ => 18,
+    };
+    // With an instance ID: the LCAF's header and the instance ID before the address (RFC 8060 §4.1).
+    let eid = match &record.eid.address {
+        Address::Ip(_) => address(&record.eid.address),
+        _ => 12 + 18,
+    };
+    10 + eid + record.locators.iter().map(|l| 6 + address(&l.address)).sum::<usize>()
+}
