@@ -3,6 +3,7 @@
 //! Owns: arguments, exit codes (0 fine, 1 a clear error, 2 wrong usage) and what is written to standard output and
 //! error. Must not contain anything that a user of the library would want.
 
+mod control;
 pub mod decode;
 pub mod output;
 
@@ -11,7 +12,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Report};
 use crate::runtime;
@@ -46,6 +48,14 @@ enum Command {
         /// The configuration to convert.
         file: PathBuf,
     },
+    /// Show a running router's state.
+    Show(control::Show),
+    /// Make a running router forget something.
+    Clear(control::Clear),
+    /// Ask the mapping system for an EID's mapping, through a running router (RFC 6835).
+    Lig(control::Lig),
+    /// Make a running router read its configuration again. A file with errors changes nothing.
+    Reload(control::Reload),
     /// Show LISP messages from a hex string or a capture.
     Decode(decode::DecodeArgs),
 }
@@ -78,11 +88,20 @@ impl<E: fmt::Display> From<E> for Failure {
     }
 }
 
+/// Ends the process because of wrong usage that the argument parser can't see by itself.
+fn usage(why: &str) -> ! {
+    Arguments::command().error(ErrorKind::ArgumentConflict, why).exit()
+}
+
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run(&config),
         Command::Check { file } => check(&file),
         Command::Import { from: Format::Openlisp, file } => import_openlisp(&file),
+        Command::Show(args) => control::show(&args),
+        Command::Clear(args) => control::clear(&args),
+        Command::Lig(args) => control::lig(&args),
+        Command::Reload(args) => control::reload(&args),
         Command::Decode(args) => decode(args),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use crate::proto::config::ControlConfig;
@@ -88,9 +89,13 @@ pub struct DataPlaneConfig {
     pub udp_checksum: UdpChecksum,
     /// TUN and UDP segmentation offloads.
     pub offload: Offload,
+    /// What becomes of the DSCP on decapsulation.
+    pub dscp: DscpMode,
+    /// Largest outer datagram, in bytes with headers, to locators of which no smaller path MTU is known.
+    pub path_mtu: u16,
     /// Queues, each with an ITR and an ETR thread; `None` = chosen at start.
     pub queues: Option<u16>,
-    /// Outer UDP source ports among which flows are spread.
+    /// Outer UDP source ports per queue among which flows are spread.
     pub source_ports: u16,
     /// Most packets handled between two looks at the clock and the FIB.
     pub batch: u16,
@@ -98,6 +103,25 @@ pub struct DataPlaneConfig {
     pub receive_buffer: Option<u32>,
     /// Send buffer of each data socket, in bytes; `None` = the kernel's default.
     pub send_buffer: Option<u32>,
+    /// ICMP errors per second that one thread sends to the site.
+    pub icmp_rate: u32,
+    /// Source of ICMP errors to the site; `None` = as the kernel routes them.
+    pub icmp_source_v4: Option<Ipv4Addr>,
+    /// The same for ICMPv6.
+    pub icmp_source_v6: Option<Ipv6Addr>,
+    /// Destinations that may wait for their mapping at once.
+    pub pending_limit: u32,
+    /// Events that may wait for the control plane at once.
+    pub punt_queue: u32,
+}
+
+/// What becomes of the DSCP on decapsulation (RFC 2983).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DscpMode {
+    /// The outer one is copied to the inner header (RFC 9300 §5.3): the underlay's re-marking counts.
+    Uniform,
+    /// The inner one stays as its source set it.
+    Pipe,
 }
 
 /// Outer UDP checksum of data packets (RFC 9300 §5.3, RFC 6935).
@@ -265,11 +289,18 @@ impl Default for DataPlaneConfig {
         Self {
             udp_checksum: UdpChecksum::Computed,
             offload: Offload::Auto,
+            dscp: DscpMode::Uniform,
+            path_mtu: 1500,
             queues: None,
             source_ports: 16,
             batch: 64,
             receive_buffer: None,
             send_buffer: None,
+            icmp_rate: 100,
+            icmp_source_v4: None,
+            icmp_source_v6: None,
+            pending_limit: 8192,
+            punt_queue: 1024,
         }
     }
 }

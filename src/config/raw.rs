@@ -47,8 +47,10 @@ pub struct RawConfig {
     /// `[kernel]`
     pub kernel: RawKernel,
     /// `[data-plane]`: `udp-checksum` (`"computed"`, `"zero"`), `offload` (`"auto"`, `"on"`, `"off"`), `queues`
-    /// (1 to 256 or `"auto"`), `source-ports` (1 to 256), `batch` (1 to 1024), `receive-buffer` and `send-buffer`
-    /// (bytes, a string as `"4MiB"`, or `"auto"`).
+    /// (1 to 256 or `"auto"`), `source-ports` (1 to 64), `batch` (1 to 1024), `receive-buffer` and `send-buffer`
+    /// (bytes, a string as `"4MiB"`, or `"auto"`), `dscp` (`"uniform"`, `"pipe"`), `path-mtu` (576 to 65535 bytes),
+    /// `icmp-rate` (per second, 0 to 1000000), `icmp-source-ipv4` and `icmp-source-ipv6` (addresses), `pending-limit`
+    /// and `punt-queue` (16 to 1048576).
     pub data_plane: DataPlaneConfig,
     /// `[management]`: `socket` (path of the control socket) and `mode` (its permissions, an octal string).
     pub management: At<ManagementConfig>,
@@ -562,11 +564,20 @@ fn read_data_plane(s: Section<'_>) -> DataPlaneConfig {
     let config = DataPlaneConfig {
         udp_checksum: s.text("udp-checksum").map_or(default.udp_checksum, |v| v.value),
         offload: s.text("offload").map_or(default.offload, |v| v.value),
+        dscp: s.text("dscp").map_or(default.dscp, |v| v.value),
+        path_mtu: s.integer("path-mtu", 576..=65_535).map_or(default.path_mtu, |n| narrow(n.value)),
         queues: s.integer_or_auto("queues", 1..=256).and_then(|n| n.value.map(narrow)),
-        source_ports: s.integer("source-ports", 1..=256).map_or(default.source_ports, |n| narrow(n.value)),
+        source_ports: s.integer("source-ports", 1..=64).map_or(default.source_ports, |n| narrow(n.value)),
         batch: s.integer("batch", 1..=1024).map_or(default.batch, |n| narrow(n.value)),
         receive_buffer: buffer("receive-buffer"),
         send_buffer: buffer("send-buffer"),
+        icmp_rate: s.integer("icmp-rate", 0..=1_000_000).map_or(default.icmp_rate, |n| narrow(n.value)),
+        icmp_source_v4: s.text("icmp-source-ipv4").map(|a| a.value),
+        icmp_source_v6: s.text("icmp-source-ipv6").map(|a| a.value),
+        pending_limit: s
+            .integer("pending-limit", 16..=1 << 20)
+            .map_or(default.pending_limit, |n| narrow(n.value)),
+        punt_queue: s.integer("punt-queue", 16..=1 << 20).map_or(default.punt_queue, |n| narrow(n.value)),
     };
     s.finish();
     config

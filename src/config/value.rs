@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::model::{Level, LogFormat, Offload, RoutingMode, UdpChecksum};
+use super::model::{DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
 use crate::proto::config::Host;
@@ -123,6 +123,38 @@ impl FromText for IpAddr {
                 "give one as 192.0.2.1 or 2001:db8::1",
             ),
         }
+    }
+}
+
+/// The source of packets that the router sends to the site.
+fn unicast<A>(text: &str, pick: impl FnOnce(IpAddr) -> Option<A>, family: Family) -> Result<A, Fault> {
+    let addr = <IpAddr as FromText>::from_text(text)?;
+    if addr.is_unspecified() || addr.is_multicast() || addr == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return fault(
+            format!("{addr} is not the address of one host"),
+            format!("give an {family} address of this router"),
+        );
+    }
+    match pick(addr) {
+        Some(addr) => Ok(addr),
+        None => fault(
+            format!("{addr} is not an {family} address"),
+            format!("give an {family} address of this router"),
+        ),
+    }
+}
+
+impl FromText for Ipv4Addr {
+    const WHAT: &'static str = "an IPv4 address";
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        unicast(text, |a| if let IpAddr::V4(v4) = a { Some(v4) } else { None }, Family::Ipv4)
+    }
+}
+
+impl FromText for Ipv6Addr {
+    const WHAT: &'static str = "an IPv6 address";
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        unicast(text, |a| if let IpAddr::V6(v6) = a { Some(v6) } else { None }, Family::Ipv6)
     }
 }
 
@@ -433,6 +465,7 @@ choices! {
     ];
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
     Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+    DscpMode, "a DSCP mode": [("uniform", Self::Uniform), ("pipe", Self::Pipe)];
     Level, "a log level": Level::NAMES;
     LogFormat, "a log format": [("text", Self::Text), ("json", Self::Json)];
 }

@@ -1,6 +1,7 @@
 //! Threads, event loops, clock, signals, FIB publication, kernel integration. Takes no protocol decisions.
 
 pub mod clock;
+pub mod kernel;
 pub mod logging;
 
 use std::path::Path;

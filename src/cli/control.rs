@@ -1,0 +1,254 @@
+//! Commands that ask a running router.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::output::out;
+use super::{Failure, usage};
+use crate::config::DEFAULT_SOCKET;
+use crate::mgmt::client::{ClientError, ask};
+use crate::mgmt::protocol::{Reply, Request};
+use crate::mgmt::{table, view::Filter};
+use crate::types::{Eid, EidPrefix, InstanceId};
+
+/// How long a router may take to answer what it knows.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The same where it has to ask others first.
+const LIG_PATIENCE: Duration = Duration::from_secs(75);
+
+/// Where the router is.
+#[derive(Debug, Args)]
+pub(super) struct Socket {
+    /// The router's control socket [default: the variable EIDOLON_SOCKET, or /run/eidolon/control.sock]
+    #[arg(long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+}
+
+impl Socket {
+    fn ask(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        let path = self.socket.clone().or_else(|| std::env::var_os("EIDOLON_SOCKET").map(PathBuf::from));
+        ask(&path.unwrap_or_else(|| DEFAULT_SOCKET.into()), request, patience)
+    }
+}
+
+/// An EID or EID-prefix as it is written: `10.1.2.3`, `10.1.0.0/16`, `[7]10.1.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EidText {
+    iid: Option<InstanceId>,
+    net: IpNet,
+    /// No mask length was given.
+    host: bool,
+}
+
+fn parse_iid(text: &str) -> Result<InstanceId, String> {
+    let iid = text.parse().ok().and_then(InstanceId::new);
+    iid.ok_or_else(|| format!("an instance ID is a number from 0 to {}", InstanceId::MAX))
+}
+
+fn parse_eid(text: &str) -> Result<EidText, String> {
+    let (iid, rest) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((iid, rest)) => (Some(parse_iid(iid)?), rest),
+        None => (None, text),
+    };
+    let addr = rest.parse::<IpAddr>().map(IpNet::from);
+    let host = addr.is_ok();
+    match addr.ok().or_else(|| rest.parse().ok()) {
+        Some(net) => Ok(EidText { iid, net, host }),
+        None => Err("write an EID as 10.1.2.3, 2001:db8::1 or [7]10.1.2.3, a prefix as 10.1.0.0/16".into()),
+    }
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum What {
+    /// What the ITR knows of other sites.
+    MapCache,
+    /// The site's own EID-prefixes, their locators and registrations.
+    Database,
+    /// The sites of the Map-Server and who registered.
+    Sites,
+    /// Counters.
+    Statistics,
+    /// TUNs and underlay interfaces.
+    Interfaces,
+    /// Outstanding Map-Requests.
+    Pending,
+}
+
+/// `show`
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// What to show.
+    #[arg(value_enum)]
+    what: What,
+    /// Only EID-prefixes that cover this EID or EID-prefix, or lie in it (map-cache, database, sites).
+    #[arg(value_parser = parse_eid)]
+    eid: Option<EidText>,
+    /// Only this instance ID (map-cache, database, sites).
+    #[arg(long, value_parser = parse_iid)]
+    iid: Option<InstanceId>,
+    /// As JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn show(args: &Show) -> Result<(), Failure> {
+    let iid = instance(args.iid, args.eid.and_then(|eid| eid.iid));
+    let filter = Filter { iid, net: args.eid.map(|eid| eid.net.trunc()) };
+    let request = match args.what {
+        What::MapCache => Request::ShowMapCache { filter },
+        What::Database => Request::ShowDatabase { filter },
+        What::Sites => Request::ShowSites { filter },
+        _ if filter != Filter::ALL => {
+            usage("an EID or instance ID selects from map-cache, database or sites only")
+        }
+        What::Statistics => Request::ShowStatistics,
+        What::Interfaces => Request::ShowInterfaces,
+        What::Pending => Request::ShowPending,
+    };
+    let json = args.json;
+    match args.socket.ask(&request, PATIENCE)? {
+        Reply::MapCache(view) => print(json, &view, table::map_cache),
+        Reply::Database(view) => print(json, &view, table::database),
+        Reply::Sites(view) => print(json, &view, table::sites),
+        Reply::Statistics(view) => print(json, &view, table::statistics),
+        Reply::Interfaces(view) => print(json, &view, table::interfaces),
+        Reply::Pending(view) => print(json, &view, table::pending),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `clear`
+#[derive(Debug, Args)]
+pub(super) struct Clear {
+    /// What to clear.
+    #[arg(value_enum)]
+    what: Clearable,
+    /// Only the entry of exactly this EID-prefix.
+    #[arg(value_parser = parse_eid)]
+    prefix: Option<EidText>,
+    /// Instance ID of the EID-prefix [default: 0]
+    #[arg(long, value_parser = parse_iid, requires = "prefix")]
+    iid: Option<InstanceId>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// What can be cleared.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Clearable {
+    /// What the ITR knows of other sites.
+    MapCache,
+}
+
+pub(super) fn clear(args: &Clear) -> Result<(), Failure> {
+    let Clearable::MapCache = args.what;
+    let prefix =
+        args.prefix.map(|eid| EidPrefix::new(instance(args.iid, eid.iid).unwrap_or_default(), eid.net));
+    match args.socket.ask(&Request::ClearMapCache { prefix }, PATIENCE)? {
+        Reply::Cleared(0) if prefix.is_some() => {
+            Err(Failure::from("the map-cache has no entry of exactly this EID-prefix"))
+        }
+        Reply::Cleared(n) => {
+            out(format_args!("{n} {} cleared", if n == 1 { "entry" } else { "entries" }));
+            Ok(())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `lig`
+#[derive(Debug, Args)]
+pub(super) struct Lig {
+    /// The EID to ask for.
+    #[arg(value_parser = parse_eid)]
+    eid: EidText,
+    /// Ask this Map-Resolver instead of the router's own.
+    #[arg(long, value_name = "ADDRESS")]
+    via: Option<IpAddr>,
+    /// Instance ID of the EID [default: 0]
+    #[arg(long, value_parser = parse_iid)]
+    iid: Option<InstanceId>,
+    /// As JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn lig(args: &Lig) -> Result<(), Failure> {
+    if !args.eid.host {
+        usage("lig takes an EID, without mask length");
+    }
+    let iid = instance(args.iid, args.eid.iid).unwrap_or_default();
+    let request = Request::Lig { eid: Eid::new(iid, args.eid.net.addr()), via: args.via };
+    match args.socket.ask(&request, LIG_PATIENCE)? {
+        Reply::Lig(view) => print(args.json, &view, table::lig),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `reload`
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
+    match args.socket.ask(&Request::Reload, PATIENCE)? {
+        Reply::Reloaded(reloaded) => {
+            for warning in &reloaded.warnings {
+                super::output::err(warning);
+            }
+            if reloaded.changes.is_empty() {
+                out("reloaded, nothing changed");
+            } else {
+                out(format_args!("reloaded: {}", reloaded.changes.join("\n  ")));
+            }
+            Ok(())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The instance that `--iid` or the EID itself names.
+fn instance(option: Option<InstanceId>, eid: Option<InstanceId>) -> Option<InstanceId> {
+    match (option, eid) {
+        (Some(a), Some(b)) if a != b => usage("--iid and the EID name different instance IDs"),
+        (a, b) => a.or(b),
+    }
+}
+
+fn print<V: Serialize>(json: bool, view: &V, table: fn(&V) -> String) -> Result<(), Failure> {
+    let text = if json { serde_json::to_string_pretty(view)? } else { table(view) };
+    out(text.trim_end());
+    Ok(())
+}
+
+fn unexpected(_: &Reply) -> Failure {
+    Failure::from("the router answered something else than was asked: is it of another version?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eids_are_read_as_they_are_shown() {
+        let eid = parse_eid("[7]10.1.0.0/16").unwrap();
+        assert_eq!((eid.iid, eid.net, eid.host), (InstanceId::new(7), "10.1.0.0/16".parse().unwrap(), false));
+        let eid = parse_eid("2001:db8::1").unwrap();
+        assert_eq!((eid.iid, eid.net, eid.host), (None, "2001:db8::1/128".parse().unwrap(), true));
+        for wrong in ["", "10.1", "[16777216]10.1.2.3", "[7]", "10.0.0.0/33", "[x]::"] {
+            assert!(parse_eid(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is said over the control socket, a Unix stream socket.
+//!
+//! The client writes one line, the router answers with one line, any number of times; each line is a JSON object
+//! and ends with `\n`. Requests are at most [`LONGEST_REQUEST`] bytes long.
+//!
+//! ```text
+//! → {"version":1,"request":"show-map-cache","filter":{"iid":null,"net":"10.2.0.0/16"}}
+//! ← {"version":1,"reply":"map-cache","data":{"limit":100000,"total":1,"entries":[…]}}
+//! → {"version":1,"request":"lig","eid":{"iid":0,"addr":"10.2.0.1"},"via":null}
+//! ← {"version":1,"reply":"error","data":"no Map-Reply came: …"}
+//! ```
+//!
+//! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does not speak
+//! with an error. New fields and requests may come without a new version: unknown fields are ignored.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::view;
+use crate::types::{Eid, EidPrefix};
+
+/// Version of the protocol.
+pub const VERSION: u32 = 1;
+/// Longest line that a router reads, in bytes.
+pub const LONGEST_REQUEST: usize = 4096;
+
+/// A request or reply with its version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// Version that the sender speaks.
+    pub version: u32,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T> Versioned<T> {
+    /// In this version.
+    pub const fn new(body: T) -> Self {
+        Self { version: VERSION, body }
+    }
+}
+
+/// What can be asked of a router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Answered by [`Reply::MapCache`].
+    ShowMapCache {
+        /// Which entries.
+        filter: view::Filter,
+    },
+    /// Answered by [`Reply::Database`].
+    ShowDatabase {
+        /// Which EID-prefixes.
+        filter: view::Filter,
+    },
+    /// Answered by [`Reply::Sites`].
+    ShowSites {
+        /// Which EID-prefixes.
+        filter: view::Filter,
+    },
+    /// Answered by [`Reply::Statistics`].
+    ShowStatistics,
+    /// Answered by [`Reply::Interfaces`].
+    ShowInterfaces,
+    /// Answered by [`Reply::Pending`].
+    ShowPending,
+    /// Forget map-cache entries. Answered by [`Reply::Cleared`].
+    ClearMapCache {
+        /// The entry of exactly this EID-prefix, or all.
+        prefix: Option<EidPrefix>,
+    },
+    /// Ask the mapping system. Answered by [`Reply::Lig`], which can take seconds.
+    Lig {
+        /// For this EID.
+        eid: Eid,
+        /// By this Map-Resolver, or the router's own choice.
+        via: Option<IpAddr>,
+    },
+    /// Read the configuration again. Answered by [`Reply::Reloaded`].
+    Reload,
+}
+
+/// What a router answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "data", rename_all = "kebab-case")]
+pub enum Reply {
+    /// The request could not be fulfilled, and why.
+    Error(String),
+    /// To [`Request::ShowMapCache`].
+    MapCache(view::MapCache),
+    /// To [`Request::ShowDatabase`].
+    Database(view::Database),
+    /// To [`Request::ShowSites`].
+    Sites(view::Sites),
+    /// To [`Request::ShowStatistics`].
+    Statistics(view::Statistics),
+    /// To [`Request::ShowInterfaces`].
+    Interfaces(view::Interfaces),
+    /// To [`Request::ShowPending`].
+    Pending(view::Pending),
+    /// To [`Request::ClearMapCache`]: how many entries were forgotten.
+    Cleared(u64),
+    /// To [`Request::Lig`].
+    Lig(view::Lig),
+    /// To [`Request::Reload`].
+    Reloaded(view::Reloaded),
+}

@@ -1,0 +1,76 @@
+//! Tables of a Map-Server.
+
+use super::text::{append, count, interval, table};
+use crate::mgmt::view::{Site, SitePrefix, SiteRegistration, Sites};
+
+/// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A prefix that
+/// is registered within a configured one has a `*`.
+pub fn sites(view: &Sites) -> String {
+    let prefixes = view.sites.iter().flat_map(|s| &s.prefixes);
+    let registered = prefixes.clone().filter(|p| !p.registrations.is_empty()).count();
+    let mut text = format!(
+        "LISP sites: {}, {} of {} registered\n\n",
+        view.sites.len(),
+        registered,
+        count(prefixes.count(), "EID-prefix", "EID-prefixes"),
+    );
+    let mut lines = table(
+        [
+            "Site",
+            "Last register",
+            "Up",
+            "Who last registered",
+            "Inst",
+            "EID-prefix",
+            "Since",
+            "Expires",
+            "Locators",
+        ],
+        &[4],
+    );
+    for site in &view.sites {
+        for prefix in &site.prefixes {
+            for (i, registration) in prefix.registrations.iter().enumerate() {
+                lines.add_row(line(site, prefix, Some(registration), i == 0));
+            }
+            if prefix.registrations.is_empty() {
+                lines.add_row(line(site, prefix, None, true));
+            }
+        }
+    }
+    append(&mut text, &lines, 0);
+    text
+}
+
+fn line(
+    site: &Site,
+    prefix: &SitePrefix,
+    registration: Option<&SiteRegistration>,
+    first: bool,
+) -> [String; 9] {
+    let more_specific = if prefix.configured { "" } else { " *" };
+    let eid = format!("{}{more_specific}", prefix.eid.net);
+    let [name, iid, eid] =
+        if first { [site.name.clone(), prefix.eid.iid.to_string(), eid] } else { Default::default() };
+    let Some(r) = registration else {
+        let none = || "--".to_owned();
+        return [name, "never".into(), "no".into(), none(), iid, eid, none(), none(), none()];
+    };
+    let locators: Vec<_> = r
+        .locators
+        .iter()
+        .map(|l| format!("{} {}/{}{}", l.rloc, l.priority, l.weight, if l.reachable { "" } else { " down" }))
+        .collect();
+    let up = if r.proxy_reply { "yes, proxy" } else { "yes" };
+    [
+        name,
+        interval(r.last),
+        up.into(),
+        r.registered_by.to_string(),
+        iid,
+        eid,
+        interval(r.since),
+        interval(r.expires),
+        locators.join(", "),
+    ]
+}

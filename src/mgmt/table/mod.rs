@@ -1,0 +1,11 @@
+//! Views as the tables that router engineers know.
+
+mod mapping_system;
+#[cfg(test)]
+mod tests;
+mod text;
+mod xtr;
+
+pub use mapping_system::sites;
+pub use text::{age, interval};
+pub use xtr::{database, interfaces, lig, map_cache, pending, statistics};

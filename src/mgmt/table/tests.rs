@@ -1,0 +1,396 @@
+//! Each table by its exact text.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::mgmt::view::*;
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, Ttl};
+
+fn eid(text: &str, iid: u32) -> EidPrefix {
+    EidPrefix::new(InstanceId::new(iid).unwrap(), text.parse().unwrap())
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn assert_text(actual: &str, expected: &str) {
+    assert!(actual == expected, "got:\n{actual}\nexpected:\n{expected}");
+}
+
+#[test]
+fn intervals_are_printed_as_routers_do() {
+    for (seconds, text) in [
+        (0, "00:00:00"),
+        (62, "00:01:02"),
+        (86_399, "23:59:59"),
+        (86_400, "1d00h"),
+        (93_600, "1d02h"),
+        (604_800, "1w0d"),
+        (2_160_000, "3w4d"),
+        (31_536_000, "1y0w"),
+        (u64::MAX, "584942417355y3w"),
+    ] {
+        assert_eq!(interval(seconds), text);
+    }
+    assert_eq!(age(None), "never");
+}
+
+#[test]
+fn map_cache_table() {
+    let locator = |rloc, state, priority, weight, packets| MapCacheLocator {
+        rloc: ip(rloc),
+        uptime: 62,
+        state,
+        priority,
+        weight,
+        packets,
+        bytes: packets * 100,
+        path_mtu: (packets == 0).then_some(1400),
+    };
+    let positive = MapCacheEntry {
+        eid: eid("10.2.0.0/16", 0),
+        uptime: 62,
+        expires: Some(86_338),
+        source: MapCacheSource::MapReply,
+        responder: Some(ip("203.0.113.2")),
+        action: Action::NoAction,
+        authoritative: true,
+        idle: Some(1),
+        packets: 1234,
+        bytes: 123_400,
+        locators: vec![
+            locator("203.0.113.2", LocatorState::Up, 1, 75, 1234),
+            locator("2001:db8:ffff::2", LocatorState::NoSource, 1, 25, 0),
+            locator("203.0.113.3", LocatorState::Unused, 255, 100, 0),
+        ],
+    };
+    let negative = MapCacheEntry {
+        eid: eid("0.0.0.0/5", 7),
+        action: Action::NativelyForward,
+        authoritative: false,
+        expires: None,
+        responder: None,
+        idle: None,
+        packets: 0,
+        bytes: 0,
+        locators: Vec::new(),
+        ..positive.clone()
+    };
+    let view = MapCache { limit: 1000, total: 3, entries: vec![positive, negative] };
+    assert_text(
+        &map_cache(&view),
+        "\
+LISP map-cache: 3 entries of at most 1000, 2 shown
+
+10.2.0.0/16, uptime: 00:01:02, expires: 23:58:58, via map-reply from 203.0.113.2, authoritative
+  1234 packets, 123400 bytes, idle 00:00:01
+  Locator           Uptime    State      Pri/Wgt  Packets   Bytes  Path MTU
+  203.0.113.2       00:01:02  up            1/75     1234  123400         -
+  2001:db8:ffff::2  00:01:02  no-source     1/25        0       0      1400
+  203.0.113.3       00:01:02  unused     255/100        0       0      1400
+
+0.0.0.0/5, instance 7, uptime: 00:01:02, expires: never, via map-reply
+  Negative cache entry, action: natively-forward
+  0 packets, 0 bytes, never used
+",
+    );
+    assert_text(
+        &map_cache(&MapCache { limit: 5, total: 0, entries: Vec::new() }),
+        "LISP map-cache: 0 entries of at most 5\n",
+    );
+}
+
+#[test]
+fn database_table() {
+    let view = Database {
+        entries: vec![
+            DatabaseEntry {
+                eid: eid("10.1.0.0/16", 0),
+                ttl: Ttl(1440),
+                register: true,
+                locators: vec![
+                    DatabaseLocator {
+                        rloc: Some(ip("192.0.2.1")),
+                        interface: None,
+                        priority: 1,
+                        weight: 50,
+                        local: true,
+                        reachable: true,
+                    },
+                    DatabaseLocator {
+                        rloc: None,
+                        interface: Some("eth1".into()),
+                        priority: 1,
+                        weight: 50,
+                        local: true,
+                        reachable: false,
+                    },
+                    DatabaseLocator {
+                        rloc: Some(ip("192.0.2.9")),
+                        interface: None,
+                        priority: 2,
+                        weight: 100,
+                        local: false,
+                        reachable: true,
+                    },
+                ],
+                registrations: vec![
+                    Registration {
+                        map_server: "london".into(),
+                        address: Some(ip("203.0.113.10")),
+                        state: RegistrationState::Registered,
+                        last_sent: Some(12),
+                        last_notified: Some(11),
+                        sent: 5,
+                        notified: 4,
+                    },
+                    Registration {
+                        map_server: "ms.example.net".into(),
+                        address: None,
+                        state: RegistrationState::Waiting,
+                        last_sent: None,
+                        last_notified: None,
+                        sent: 0,
+                        notified: 0,
+                    },
+                ],
+            },
+            DatabaseEntry {
+                eid: eid("2001:db8:1::/48", 7),
+                ttl: Ttl(60),
+                register: false,
+                locators: Vec::new(),
+                registrations: Vec::new(),
+            },
+        ],
+    };
+    assert_text(
+        &database(&view),
+        "\
+LISP database: 2 EID-prefixes
+
+10.1.0.0/16, TTL: 1d00h
+  Locator     Interface  Pri/Wgt  Source  State
+  192.0.2.1   -             1/50  own     reachable
+  no address  eth1          1/50  own     unreachable
+  192.0.2.9   -            2/100  site    reachable
+  Map-Server      Address       State       Last sent  Last notified  Sent  Notified
+  london          203.0.113.10  registered  00:00:12   00:00:11          5         4
+  ms.example.net  -             waiting     never      never             0         0
+
+2001:db8:1::/48, instance 7, TTL: 01:00:00, not registered
+",
+    );
+}
+
+#[test]
+fn sites_table() {
+    let registration = |by, last| SiteRegistration {
+        registered_by: ip(by),
+        xtr_id: None,
+        site_id: None,
+        since: 3600,
+        last,
+        expires: 180 - last,
+        proxy_reply: by == "192.0.2.2",
+        ttl: Ttl(1440),
+        locators: vec![
+            Locator::new(ip(by), 1, 100),
+            Locator { reachable: false, ..Locator::new(ip("2001:db8::1"), 2, 100) },
+        ],
+    };
+    let prefix =
+        |text, iid, configured, registrations| SitePrefix { eid: eid(text, iid), configured, registrations };
+    let view = Sites {
+        sites: vec![
+            Site {
+                name: "headquarters".into(),
+                prefixes: vec![
+                    prefix(
+                        "10.2.0.0/16",
+                        0,
+                        true,
+                        vec![registration("192.0.2.1", 12), registration("192.0.2.2", 50)],
+                    ),
+                    prefix("10.3.0.0/16", 0, true, vec![]),
+                ],
+            },
+            Site {
+                name: "branch".into(),
+                prefixes: vec![prefix("10.3.4.0/24", 7, false, vec![registration("192.0.2.3", 0)])],
+            },
+        ],
+    };
+    assert_text(&sites(&view), "\
+LISP sites: 2, 2 of 3 EID-prefixes registered
+
+Site          Last register  Up          Who last registered  Inst  EID-prefix     Since     Expires   Locators
+headquarters  00:00:12       yes         192.0.2.1               0  10.2.0.0/16    01:00:00  00:02:48  192.0.2.1 1/100, 2001:db8::1 2/100 down
+              00:00:50       yes, proxy  192.0.2.2                                 01:00:00  00:02:10  192.0.2.2 1/100, 2001:db8::1 2/100 down
+headquarters  never          no          --                      0  10.3.0.0/16    --        --        --
+branch        00:00:00       yes         192.0.2.3               7  10.3.4.0/24 *  01:00:00  00:03:00  192.0.2.3 1/100, 2001:db8::1 2/100 down
+");
+}
+
+#[test]
+fn statistics_table() {
+    let counts = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    let thread = |name: &str, packets| DataStatistics {
+        thread: name.into(),
+        packets,
+        bytes: packets * 1000,
+        dropped: counts(&[("no-mapping", 2), ("too-big", 0)]),
+        counters: counts(&[("punts", 1)]),
+    };
+    let view = Statistics {
+        uptime: 90_000,
+        control: ControlStatistics {
+            received: counts(&[("map-notify", 3), ("map-reply", 10)]),
+            sent: counts(&[("map-register", 4), ("map-reply", 1)]),
+            dropped: counts(&[("reply-unknown-nonce", 1), ("truncated", 0)]),
+            counters: counts(&[]),
+        },
+        data: vec![thread("itr-0", 5_000_000), thread("etr-0", 7)],
+    };
+    assert_text(
+        &statistics(&view),
+        "\
+Uptime: 1d01h
+
+Control messages
+  Type          Received  Sent
+  map-notify           3     0
+  map-register         0     4
+  map-reply           10     1
+
+Control messages dropped
+  Reason               Count
+  reply-unknown-nonce      1
+
+Data plane
+  Thread  Packets       Bytes  Dropped
+  itr-0   5000000  5000000000        2
+  etr-0         7        7000        2
+
+Data packets dropped
+  Reason      Count
+  no-mapping      4
+
+Data plane, all threads
+  Counter  Count
+  punts        2
+",
+    );
+}
+
+#[test]
+fn interfaces_table() {
+    let view = Interfaces {
+        tuns: vec![
+            Tun {
+                name: "lisp0".into(),
+                iid: InstanceId::DEFAULT,
+                up: true,
+                mtu: 1444,
+                queues: 1,
+                offload: true,
+                offload_reason: None,
+                site_interfaces: vec![],
+            },
+            Tun {
+                name: "lisp7".into(),
+                iid: InstanceId::new(7).unwrap(),
+                up: false,
+                mtu: 1444,
+                queues: 1,
+                offload: false,
+                offload_reason: Some("the kernel refuses it".into()),
+                site_interfaces: vec!["eth2".into(), "eth3".into()],
+            },
+        ],
+        locators: vec![
+            LocatorInterface {
+                name: Some("eth0".into()),
+                up: true,
+                mtu: Some(1500),
+                addresses: vec![ip("192.0.2.1"), ip("2001:db8::1")],
+            },
+            LocatorInterface { name: Some("eth1".into()), up: false, mtu: None, addresses: vec![] },
+        ],
+    };
+    assert_text(
+        &interfaces(&view),
+        "\
+TUN    Instance  State   MTU  Queues  Offload                     Site interfaces
+lisp0         0  up     1444       1  on                          all
+lisp7         7  down   1444       1  off: the kernel refuses it  eth2, eth3
+
+Underlay interface  State   MTU  Locators
+eth0                up     1500  192.0.2.1, 2001:db8::1
+eth1                down      -  none
+",
+    );
+}
+
+#[test]
+fn pending_table() {
+    let request = |addr, resting: bool| PendingRequest {
+        eid: Eid::new(InstanceId::DEFAULT, ip(addr)),
+        map_resolver: (!resting).then(|| ip("203.0.113.10")),
+        nonce: Nonce(0x0123_4567_89ab_cdef),
+        sent: 3,
+        age: 7,
+        resting,
+        next: 4,
+    };
+    let view = Pending { requests: vec![request("10.9.9.9", false), request("2001:db8:9::9", true)] };
+    assert_text(
+        &pending(&view),
+        "\
+Map-Requests outstanding: 2
+
+EID            Instance  Map-Resolver  Nonce                  Sent  Age       State    Next in
+10.9.9.9              0  203.0.113.10  0x01234567-0x89abcdef     3  00:00:07  asking   00:00:04
+2001:db8:9::9         0  -             0x01234567-0x89abcdef     3  00:00:07  resting  00:00:04
+",
+    );
+    assert_text(&pending(&Pending::default()), "Map-Requests outstanding: 0\n");
+}
+
+#[test]
+fn lig_table() {
+    let mapping = |prefix, locators| Mapping {
+        eid: eid(prefix, 0),
+        ttl: Ttl(15),
+        action: Action::NativelyForward,
+        authoritative: true,
+        version: MapVersion::NONE,
+        locators,
+    };
+    let view = Lig {
+        eid: Eid::new(InstanceId::DEFAULT, ip("10.2.0.1")),
+        map_resolver: ip("203.0.113.10"),
+        responder: ip("203.0.113.2"),
+        rtt_ms: 1.256,
+        requests: 2,
+        mappings: vec![
+            mapping("10.2.0.0/16", vec![Locator::new(ip("203.0.113.2"), 1, 100)]),
+            mapping("10.2.9.0/24", vec![]),
+        ],
+    };
+    assert_text(
+        &lig(&view),
+        "\
+Mapping for 10.2.0.1 from 203.0.113.2, asked of 203.0.113.10, in 1.26 ms after 2 Map-Requests
+
+10.2.0.0/16, TTL: 00:15:00, authoritative
+  Locator      State  Pri/Wgt  MPri/MWgt
+  203.0.113.2  up       1/100      255/0
+
+10.2.9.0/24, TTL: 00:15:00, authoritative
+  Negative: natively-forward
+",
+    );
+}

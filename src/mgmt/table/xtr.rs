@@ -1,0 +1,288 @@
+//! Tables of a tunnel router.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::text::{age, append, count, interval, or_dash, prefix, table, ttl};
+use crate::mgmt::view::{
+    Database, DatabaseEntry, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry, MapCacheSource, Pending,
+    RegistrationState, Statistics,
+};
+use crate::types::Locator;
+
+/// `show map-cache`
+pub fn map_cache(view: &MapCache) -> String {
+    let total = usize::try_from(view.total).unwrap_or(usize::MAX);
+    let mut text = format!("LISP map-cache: {} of at most {}", count(total, "entry", "entries"), view.limit);
+    if view.entries.len() != total {
+        let _ = write!(text, ", {} shown", view.entries.len());
+    }
+    text.push('\n');
+    for entry in &view.entries {
+        map_cache_entry(&mut text, entry);
+    }
+    text
+}
+
+fn map_cache_entry(text: &mut String, entry: &MapCacheEntry) {
+    let source = match entry.source {
+        MapCacheSource::MapReply => "map-reply",
+        MapCacheSource::Gleaned => "gleaned",
+        MapCacheSource::Synchronised => "synchronised",
+        MapCacheSource::Static => "static",
+    };
+    let _ = write!(
+        text,
+        "\n{}, uptime: {}, expires: {}, via {source}",
+        prefix(&entry.eid),
+        interval(entry.uptime),
+        age(entry.expires),
+    );
+    if let Some(responder) = entry.responder {
+        let _ = write!(text, " from {responder}");
+    }
+    text.push_str(if entry.authoritative { ", authoritative\n" } else { "\n" });
+    if entry.locators.is_empty() {
+        let _ = writeln!(text, "  Negative cache entry, action: {}", entry.action);
+    }
+    let idle = entry.idle.map_or_else(|| "never used".into(), |idle| format!("idle {}", interval(idle)));
+    let _ = writeln!(text, "  {} packets, {} bytes, {idle}", entry.packets, entry.bytes);
+    if entry.locators.is_empty() {
+        return;
+    }
+    let mut locators =
+        table(["Locator", "Uptime", "State", "Pri/Wgt", "Packets", "Bytes", "Path MTU"], &[3, 4, 5, 6]);
+    for l in &entry.locators {
+        let state = match l.state {
+            LocatorState::Up => "up",
+            LocatorState::Down => "down",
+            LocatorState::Unused => "unused",
+            LocatorState::NoSource => "no-source",
+        };
+        locators.add_row([
+            l.rloc.to_string(),
+            interval(l.uptime),
+            state.into(),
+            format!("{}/{}", l.priority, l.weight),
+            l.packets.to_string(),
+            l.bytes.to_string(),
+            or_dash(l.path_mtu),
+        ]);
+    }
+    append(text, &locators, 2);
+}
+
+/// `show database`
+pub fn database(view: &Database) -> String {
+    let mut text = format!("LISP database: {}\n", count(view.entries.len(), "EID-prefix", "EID-prefixes"));
+    for entry in &view.entries {
+        database_entry(&mut text, entry);
+    }
+    text
+}
+
+fn database_entry(text: &mut String, entry: &DatabaseEntry) {
+    let registered = if entry.register { "" } else { ", not registered" };
+    let _ = writeln!(text, "\n{}, TTL: {}{registered}", prefix(&entry.eid), ttl(entry.ttl));
+    let mut locators = table(["Locator", "Interface", "Pri/Wgt", "Source", "State"], &[2]);
+    for l in &entry.locators {
+        locators.add_row([
+            l.rloc.map_or_else(|| "no address".into(), |rloc| rloc.to_string()),
+            or_dash(l.interface.as_ref()),
+            format!("{}/{}", l.priority, l.weight),
+            if l.local { "own" } else { "site" }.into(),
+            if l.reachable { "reachable" } else { "unreachable" }.into(),
+        ]);
+    }
+    append(text, &locators, 2);
+    if entry.registrations.is_empty() {
+        return;
+    }
+    let mut servers =
+        table(["Map-Server", "Address", "State", "Last sent", "Last notified", "Sent", "Notified"], &[5, 6]);
+    for r in &entry.registrations {
+        let state = match r.state {
+            RegistrationState::Waiting => "waiting",
+            RegistrationState::Sent => "sent",
+            RegistrationState::Unconfirmed => "unconfirmed",
+            RegistrationState::Registered => "registered",
+            RegistrationState::Refused => "refused",
+        };
+        servers.add_row([
+            r.map_server.clone(),
+            or_dash(r.address),
+            state.into(),
+            age(r.last_sent),
+            age(r.last_notified),
+            r.sent.to_string(),
+            r.notified.to_string(),
+        ]);
+    }
+    append(text, &servers, 2);
+}
+
+/// `show statistics`. Counters at zero are left out.
+pub fn statistics(view: &Statistics) -> String {
+    let mut text = format!("Uptime: {}\n\nControl messages\n", interval(view.uptime));
+    let control = &view.control;
+    let mut messages = table(["Type", "Received", "Sent"], &[1, 2]);
+    let both: BTreeMap<&String, (u64, u64)> = control
+        .received
+        .iter()
+        .map(|(name, n)| (name, (*n, 0)))
+        .chain(control.sent.iter().map(|(name, n)| (name, (0, *n))))
+        .fold(BTreeMap::new(), |mut all, (name, (received, sent))| {
+            let sum: &mut (u64, u64) = all.entry(name).or_default();
+            *sum = (sum.0 + received, sum.1 + sent);
+            all
+        });
+    for (name, (received, sent)) in both {
+        messages.add_row([name.clone(), received.to_string(), sent.to_string()]);
+    }
+    append(&mut text, &messages, 2);
+    counters(&mut text, "Control messages dropped", "Reason", &control.dropped);
+    counters(&mut text, "Control plane", "Counter", &control.counters);
+    if view.data.is_empty() {
+        return text;
+    }
+    let mut threads = table(["Thread", "Packets", "Bytes", "Dropped"], &[1, 2, 3]);
+    let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+    let mut others: BTreeMap<String, u64> = BTreeMap::new();
+    for thread in &view.data {
+        let drops: u64 = thread.dropped.values().sum();
+        threads.add_row([
+            thread.thread.clone(),
+            thread.packets.to_string(),
+            thread.bytes.to_string(),
+            drops.to_string(),
+        ]);
+        for (all, own) in [(&mut dropped, &thread.dropped), (&mut others, &thread.counters)] {
+            for (name, n) in own {
+                *all.entry(name.clone()).or_default() += n;
+            }
+        }
+    }
+    text.push_str("\nData plane\n");
+    append(&mut text, &threads, 2);
+    counters(&mut text, "Data packets dropped", "Reason", &dropped);
+    counters(&mut text, "Data plane, all threads", "Counter", &others);
+    text
+}
+
+fn counters(text: &mut String, title: &str, what: &str, values: &BTreeMap<String, u64>) {
+    if values.values().all(|n| *n == 0) {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}");
+    let mut counters = table([what, "Count"], &[1]);
+    for (name, n) in values.iter().filter(|(_, n)| **n > 0) {
+        counters.add_row([name.clone(), n.to_string()]);
+    }
+    append(text, &counters, 2);
+}
+
+/// `show interfaces`
+pub fn interfaces(view: &Interfaces) -> String {
+    let mut text = String::new();
+    let mut tuns =
+        table(["TUN", "Instance", "State", "MTU", "Queues", "Offload", "Site interfaces"], &[1, 3, 4]);
+    for tun in &view.tuns {
+        let offload = match (tun.offload, &tun.offload_reason) {
+            (true, _) => "on".into(),
+            (false, Some(reason)) => format!("off: {reason}"),
+            (false, None) => "off".into(),
+        };
+        let site = match tun.site_interfaces.join(", ") {
+            names if names.is_empty() => "all".into(),
+            names => names,
+        };
+        tuns.add_row([
+            tun.name.clone(),
+            tun.iid.to_string(),
+            up(tun.up),
+            tun.mtu.to_string(),
+            tun.queues.to_string(),
+            offload,
+            site,
+        ]);
+    }
+    append(&mut text, &tuns, 0);
+    text.push('\n');
+    let mut locators = table(["Underlay interface", "State", "MTU", "Locators"], &[2]);
+    for interface in &view.locators {
+        let addresses: Vec<_> = interface.addresses.iter().map(ToString::to_string).collect();
+        locators.add_row([
+            or_dash(interface.name.as_ref()),
+            up(interface.up),
+            or_dash(interface.mtu),
+            if addresses.is_empty() { "none".into() } else { addresses.join(", ") },
+        ]);
+    }
+    append(&mut text, &locators, 0);
+    text
+}
+
+fn up(up: bool) -> String {
+    if up { "up" } else { "down" }.into()
+}
+
+/// `show pending`
+pub fn pending(view: &Pending) -> String {
+    let mut text = format!("Map-Requests outstanding: {}\n", view.requests.len());
+    if view.requests.is_empty() {
+        return text;
+    }
+    text.push('\n');
+    let mut requests =
+        table(["EID", "Instance", "Map-Resolver", "Nonce", "Sent", "Age", "State", "Next in"], &[1, 4]);
+    for r in &view.requests {
+        requests.add_row([
+            r.eid.addr.to_string(),
+            r.eid.iid.to_string(),
+            or_dash(r.map_resolver),
+            r.nonce.to_string(),
+            r.sent.to_string(),
+            interval(r.age),
+            if r.resting { "resting" } else { "asking" }.into(),
+            interval(r.next),
+        ]);
+    }
+    append(&mut text, &requests, 0);
+    text
+}
+
+/// `lig`
+pub fn lig(view: &Lig) -> String {
+    let mut text = format!(
+        "Mapping for {} from {}, asked of {}, in {:.2} ms",
+        view.eid, view.responder, view.map_resolver, view.rtt_ms
+    );
+    if view.requests > 1 {
+        let _ = write!(text, " after {} Map-Requests", view.requests);
+    }
+    text.push('\n');
+    for mapping in &view.mappings {
+        let authoritative = if mapping.authoritative { ", authoritative" } else { "" };
+        let _ = writeln!(text, "\n{}, TTL: {}{authoritative}", prefix(&mapping.eid), ttl(mapping.ttl));
+        if mapping.is_negative() {
+            let _ = writeln!(text, "  Negative: {}", mapping.action);
+            continue;
+        }
+        append(&mut text, &locator_table(&mapping.locators), 2);
+    }
+    text
+}
+
+/// Locators as a record gives them.
+fn locator_table(locators: &[Locator]) -> comfy_table::Table {
+    let mut table = table(["Locator", "State", "Pri/Wgt", "MPri/MWgt"], &[2, 3]);
+    for l in locators {
+        table.add_row([
+            l.rloc.to_string(),
+            if l.reachable { "up" } else { "down" }.into(),
+            format!("{}/{}", l.priority, l.weight),
+            format!("{}/{}", l.mpriority, l.mweight),
+        ]);
+    }
+    table
+}

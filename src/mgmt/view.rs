@@ -1,0 +1,380 @@
+//! What `show` shows: snapshots of a router's state as plain values, the same as tables and as JSON.
+//!
+//! All times are whole seconds relative to the moment of the snapshot, all byte counts are of inner packets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, Mapping, Nonce, SiteId, Ttl, XtrId};
+
+/// Which EID-prefixes are wanted: those that cover an address or prefix, and those within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// In one instance only.
+    pub iid: Option<InstanceId>,
+    /// The address (as a prefix of full length) or prefix; `None` = any.
+    pub net: Option<IpNet>,
+}
+
+impl Filter {
+    /// Every EID-prefix.
+    pub const ALL: Self = Self { iid: None, net: None };
+
+    /// Whether an EID-prefix is wanted.
+    pub fn matches(&self, eid: &EidPrefix) -> bool {
+        self.iid.is_none_or(|iid| iid == eid.iid)
+            && self.net.is_none_or(|net| eid.net.contains(&net) || net.contains(&eid.net))
+    }
+}
+
+/// `show map-cache`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapCache {
+    /// Most entries that it may have.
+    pub limit: u64,
+    /// Entries that it has, whether they are among `entries` or were not asked for.
+    pub total: u64,
+    /// The entries that were asked for, sorted by EID-prefix.
+    pub entries: Vec<MapCacheEntry>,
+}
+
+/// A map-cache entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapCacheEntry {
+    /// The EID-prefix.
+    #[serde(flatten)]
+    pub eid: EidPrefix,
+    /// Since it was learned.
+    pub uptime: u64,
+    /// Until it expires; `None` = never.
+    pub expires: Option<u64>,
+    /// How it was learned.
+    pub source: MapCacheSource,
+    /// Who sent the Map-Reply, where one did.
+    pub responder: Option<IpAddr>,
+    /// What is done with packets when there are no locators.
+    pub action: Action,
+    /// Whether it was answered by an ETR rather than a proxy-replying Map-Server.
+    pub authoritative: bool,
+    /// Since it last carried a packet; `None` = it never did.
+    pub idle: Option<u64>,
+    /// Packets that it carried or dropped.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Its locators, in the order of the Map-Reply.
+    pub locators: Vec<MapCacheLocator>,
+}
+
+/// How a map-cache entry was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapCacheSource {
+    /// From a solicited Map-Reply.
+    MapReply,
+    /// From a packet or message of the other side, to be confirmed.
+    Gleaned,
+    /// From another router of the site.
+    Synchronised,
+    /// From the configuration.
+    Static,
+}
+
+/// A locator of a map-cache entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapCacheLocator {
+    /// The remote locator.
+    pub rloc: IpAddr,
+    /// Since its state last changed.
+    pub uptime: u64,
+    /// Whether packets may go there.
+    pub state: LocatorState,
+    /// 0 to 255, lowest wins.
+    pub priority: u8,
+    /// 0 to 100.
+    pub weight: u8,
+    /// Packets sent there.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Largest datagram on the way there, if one was learned, in bytes with outer headers.
+    pub path_mtu: Option<u16>,
+}
+
+/// Whether packets may go to a locator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LocatorState {
+    /// Yes.
+    Up,
+    /// No: it, or the way there, is known to be down.
+    Down,
+    /// No: its site does not want that (priority 255).
+    Unused,
+    /// No: none of our locators is of its family.
+    NoSource,
+}
+
+/// `show database`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// The site's EID-prefixes, sorted.
+    pub entries: Vec<DatabaseEntry>,
+}
+
+/// One of the site's EID-prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseEntry {
+    /// The EID-prefix.
+    #[serde(flatten)]
+    pub eid: EidPrefix,
+    /// TTL in registrations and replies, in minutes.
+    pub ttl: Ttl,
+    /// Whether it is to be registered.
+    pub register: bool,
+    /// Its locators, in the order of their locator-status-bits.
+    pub locators: Vec<DatabaseLocator>,
+    /// Its registrations, one per Map-Server.
+    pub registrations: Vec<Registration>,
+}
+
+/// A locator of the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseLocator {
+    /// Its address, if it has one at present.
+    pub rloc: Option<IpAddr>,
+    /// The interface that the address comes from, if it isn't fixed.
+    pub interface: Option<String>,
+    /// 0 to 255, lowest wins.
+    pub priority: u8,
+    /// 0 to 100.
+    pub weight: u8,
+    /// Ours, or another router's of the site.
+    pub local: bool,
+    /// Whether it is announced as reachable.
+    pub reachable: bool,
+}
+
+/// Where an EID-prefix stands with a Map-Server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The Map-Server's name.
+    pub map_server: String,
+    /// Its address, if known.
+    pub address: Option<IpAddr>,
+    /// How it stands.
+    pub state: RegistrationState,
+    /// Since the last Map-Register.
+    pub last_sent: Option<u64>,
+    /// Since the last Map-Notify that confirmed it.
+    pub last_notified: Option<u64>,
+    /// Map-Registers sent.
+    pub sent: u64,
+    /// Map-Notifies that confirmed it.
+    pub notified: u64,
+}
+
+/// How a registration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistrationState {
+    /// The Map-Server's name is not resolved, or no locator has an address: nothing was sent.
+    Waiting,
+    /// Sent, and no Map-Notify was asked for.
+    Sent,
+    /// Sent, and not confirmed yet.
+    Unconfirmed,
+    /// Confirmed by Map-Notify.
+    Registered,
+    /// The Map-Server answered, but left this EID-prefix out.
+    Refused,
+}
+
+/// `show sites`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sites {
+    /// The sites, in the order of the configuration.
+    pub sites: Vec<Site>,
+}
+
+/// A site that may register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Its EID-prefixes, configured or registered as more specific ones, sorted.
+    pub prefixes: Vec<SitePrefix>,
+}
+
+/// An EID-prefix of a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SitePrefix {
+    /// The EID-prefix.
+    #[serde(flatten)]
+    pub eid: EidPrefix,
+    /// Configured, or registered within a configured one.
+    pub configured: bool,
+    /// Who registered it, each ETR for itself; none where nobody does.
+    pub registrations: Vec<SiteRegistration>,
+}
+
+/// A registration by one ETR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRegistration {
+    /// Source of its last Map-Register.
+    pub registered_by: IpAddr,
+    /// Its xTR-ID, if it sends one.
+    pub xtr_id: Option<XtrId>,
+    /// Its Site-ID, if it sends one.
+    pub site_id: Option<SiteId>,
+    /// Since it registered first.
+    pub since: u64,
+    /// Since its last Map-Register.
+    pub last: u64,
+    /// Until the registration lapses.
+    pub expires: u64,
+    /// Whether the Map-Server answers in its place.
+    pub proxy_reply: bool,
+    /// TTL that it gave, in minutes.
+    pub ttl: Ttl,
+    /// Its locators.
+    pub locators: Vec<Locator>,
+}
+
+/// `show statistics`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Since the router started.
+    pub uptime: u64,
+    /// The control plane.
+    pub control: ControlStatistics,
+    /// The data plane, per thread.
+    pub data: Vec<DataStatistics>,
+}
+
+/// Counters of the control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatistics {
+    /// Messages received, by type.
+    pub received: BTreeMap<String, u64>,
+    /// Messages sent, by type.
+    pub sent: BTreeMap<String, u64>,
+    /// Messages, records and punts dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Anything else, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Counters of one data plane thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataStatistics {
+    /// The thread.
+    pub thread: String,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Packets dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Anything else, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// `show interfaces`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interfaces {
+    /// The TUN interfaces.
+    pub tuns: Vec<Tun>,
+    /// The interfaces that carry the locators.
+    pub locators: Vec<LocatorInterface>,
+}
+
+/// A TUN interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tun {
+    /// Its name.
+    pub name: String,
+    /// Its instance.
+    pub iid: InstanceId,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its queues.
+    pub queues: u16,
+    /// Whether segmentation offloads are used.
+    pub offload: bool,
+    /// Why, where they are not.
+    pub offload_reason: Option<String>,
+    /// The site's interfaces of the same instance; none = all.
+    pub site_interfaces: Vec<String>,
+}
+
+/// An interface that carries locators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatorInterface {
+    /// Its name, if a configured address is on any.
+    pub name: Option<String>,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Locators on it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `show pending`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Outstanding Map-Requests and resting destinations, sorted by EID.
+    pub requests: Vec<PendingRequest>,
+}
+
+/// An outstanding Map-Request, or a destination that rests after several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRequest {
+    /// What was asked for.
+    #[serde(flatten)]
+    pub eid: Eid,
+    /// Who was asked last.
+    pub map_resolver: Option<IpAddr>,
+    /// Nonce of the last Map-Request.
+    pub nonce: Nonce,
+    /// Map-Requests sent.
+    pub sent: u32,
+    /// Since the first of them.
+    pub age: u64,
+    /// It is given up for now.
+    pub resting: bool,
+    /// Until the next Map-Request, or the end of the rest.
+    pub next: u64,
+}
+
+/// The answer to `lig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lig {
+    /// What was asked for.
+    pub eid: Eid,
+    /// Who was asked.
+    pub map_resolver: IpAddr,
+    /// Who answered.
+    pub responder: IpAddr,
+    /// Milliseconds from the last Map-Request to the answer.
+    pub rtt_ms: f64,
+    /// Map-Requests that it took.
+    pub requests: u32,
+    /// The records of the Map-Reply.
+    pub mappings: Vec<Mapping>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What changed, a line each; empty where nothing did.
+    pub changes: Vec<String>,
+    /// Warnings of the new configuration.
+    pub warnings: Vec<String>,
+}

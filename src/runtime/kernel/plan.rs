@@ -1,0 +1,422 @@
+//! What the kernel is to be told, worked out from the configuration without touching the kernel.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::config::{Config, RoutingMode};
+use crate::io::netlink::{Interface, Route, RouteTarget, Rule, TABLE_MAIN};
+use crate::proto::config::LocatorSource;
+use crate::types::{Family, InstanceId};
+
+/// The protocol number (`RTPROT_*`) of our rules and routes, by which they are recognised as ours.
+pub const PROTOCOL: u8 = 153;
+/// How many priorities our rules take, from [`KernelPlan::rule_priority`] on.
+pub const PRIORITIES: u32 = 3;
+/// Metric of routes to the TUN.
+const METRIC_TUN: u32 = 1024;
+/// Metric of routes that leave packets to the kernel: preferred where both are for the same prefix.
+const METRIC_NATIVE: u32 = 512;
+/// IPv4 or IPv6, UDP and LISP header: what encapsulation adds to a packet, in bytes.
+const OVERHEAD_IPV4: u32 = 20 + 8 + 8;
+const OVERHEAD_IPV6: u32 = 40 + 8 + 8;
+/// The smallest MTU of a link that carries IPv6 (RFC 8200 §5), and of any TUN.
+const MIN_MTU_IPV6: u32 = 1280;
+const MIN_MTU: u32 = 68;
+/// The largest MTU of a TUN.
+const MAX_MTU: u32 = 65_535;
+
+/// How packets are to reach the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelPlan {
+    /// Which packets of the site go to the TUN.
+    pub routing: RoutingMode,
+    /// Priority of the first rule; the next [`PRIORITIES`] − 1 are taken too.
+    pub rule_priority: u32,
+    /// Whether sysctls that stand in the way are changed.
+    pub set_sysctls: bool,
+    /// Where it is noted what they were.
+    pub state_dir: PathBuf,
+    /// MTU of the TUN interfaces in bytes; `None` = the underlay's less the encapsulation.
+    pub tun_mtu: Option<u32>,
+    /// This router's own locators.
+    pub locators: Vec<LocatorSource>,
+    /// The EID spaces.
+    pub instances: Vec<InstancePlan>,
+}
+
+/// How packets of one EID space are to reach the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstancePlan {
+    /// The instance ID.
+    pub iid: InstanceId,
+    /// Name of its TUN interface.
+    pub tun: String,
+    /// The site's own EID-prefixes.
+    pub eid_prefixes: Vec<IpNet>,
+    /// Destinations that go to the TUN in [`RoutingMode::Prefixes`].
+    pub destinations: Vec<IpNet>,
+    /// The site's interfaces; empty = any. Of a VRF, the name of the VRF device.
+    pub interfaces: Vec<String>,
+    /// The table for our routes.
+    pub table: u32,
+    /// The table that holds the site's own routes.
+    pub site_table: u32,
+}
+
+impl KernelPlan {
+    /// What a configuration asks for.
+    pub fn new(config: &Config) -> Self {
+        let database = &config.control.database;
+        let mut locators: Vec<LocatorSource> = Vec::new();
+        for locator in database.iter().flat_map(|entry| &entry.locators).filter(|locator| locator.local) {
+            if !locators.contains(&locator.source) {
+                locators.push(locator.source.clone());
+            }
+        }
+        let instances = config.instances.iter().map(|instance| InstancePlan {
+            iid: instance.iid,
+            tun: instance.tun.clone(),
+            eid_prefixes: database
+                .iter()
+                .filter(|entry| entry.eid.iid == instance.iid)
+                .map(|entry| entry.eid.net)
+                .collect(),
+            destinations: config
+                .kernel
+                .prefixes
+                .iter()
+                .filter(|prefix| prefix.iid == instance.iid)
+                .map(|prefix| prefix.net)
+                .collect(),
+            interfaces: instance.interfaces.clone(),
+            table: instance.lisp_table,
+            site_table: instance.site_table.unwrap_or(TABLE_MAIN),
+        });
+        Self {
+            routing: config.kernel.routing,
+            rule_priority: config.kernel.rule_priority,
+            set_sysctls: config.kernel.set_sysctls,
+            state_dir: config.router.state_dir.clone(),
+            tun_mtu: config.kernel.tun_mtu.map(u32::from),
+            locators,
+            instances: instances.collect(),
+        }
+    }
+
+    /// The priorities that our rules take.
+    pub(super) fn priorities(&self) -> std::ops::Range<u32> {
+        self.rule_priority..self.rule_priority.saturating_add(PRIORITIES)
+    }
+
+    /// The tables that we fill.
+    pub(super) fn tables(&self) -> BTreeSet<u32> {
+        match self.routing {
+            RoutingMode::None => BTreeSet::new(),
+            _ => self.instances.iter().map(|instance| instance.table).collect(),
+        }
+    }
+
+    /// The rules that there are to be.
+    ///
+    /// | priority | packets | looked up in |
+    /// | --- | --- | --- |
+    /// | first | out of the TUN, where the site's routes aren't in the main table | the site's table |
+    /// | second | of the site | the site's table, its default route aside |
+    /// | third | of the site | our table |
+    ///
+    /// Packets of the site come from one of its EID-prefixes, by one of its interfaces where those are listed; those
+    /// that this machine makes itself come from `lo`. Nothing else is touched. A lookup that finds nothing goes on
+    /// to the rules behind, so that with empty tables everything is as if we weren't there.
+    pub(super) fn rules(&self) -> BTreeSet<Rule> {
+        let mut rules = BTreeSet::new();
+        if self.routing == RoutingMode::None {
+            return rules;
+        }
+        let [from_tun, site, lisp] = [0, 1, 2].map(|i| self.rule_priority.saturating_add(i));
+        for (position, instance) in self.instances.iter().enumerate() {
+            let earlier = self.instances.get(..position).unwrap_or_default();
+            for net in instance.site_prefixes() {
+                let family = Family::of(&net.addr());
+                let rule = Rule {
+                    family,
+                    priority: from_tun,
+                    source: None,
+                    input_interface: Some(instance.tun.clone()),
+                    table: instance.site_table,
+                    suppress_prefix_length: None,
+                    protocol: PROTOCOL,
+                };
+                if instance.site_table != TABLE_MAIN {
+                    rules.insert(rule.clone());
+                }
+                let mut inputs: Vec<Option<String>> = instance.interfaces.iter().cloned().map(Some).collect();
+                if inputs.is_empty() {
+                    inputs.push(None);
+                } else if !earlier.iter().any(|other| other.overlaps(net)) {
+                    // Of the packets that this machine makes, nothing but the source tells the instance.
+                    inputs.push(Some("lo".to_owned()));
+                }
+                for input_interface in inputs {
+                    let rule = Rule { source: Some(net), input_interface, ..rule.clone() };
+                    rules.insert(Rule { priority: site, suppress_prefix_length: Some(0), ..rule.clone() });
+                    rules.insert(Rule { priority: lisp, table: instance.table, ..rule });
+                }
+            }
+        }
+        rules
+    }
+
+    /// The local locators' interfaces, those that exist. Where a locator is on the loopback interface, or none is
+    /// known, every interface that may be an uplink: with a usable address, and neither a TUN of ours nor the site's.
+    pub(super) fn uplinks<'a>(&self, interfaces: &'a [Interface]) -> Vec<&'a Interface> {
+        let named: Vec<&Interface> = interfaces
+            .iter()
+            .filter(|interface| {
+                self.locators.iter().any(|locator| match locator {
+                    LocatorSource::Address(address) => {
+                        interface.addresses.iter().any(|a| a.address == *address)
+                    }
+                    LocatorSource::Interface { name, .. } => interface.name == *name,
+                })
+            })
+            .collect();
+        if !named.is_empty() && named.iter().all(|interface| !interface.loopback) {
+            return named;
+        }
+        interfaces
+            .iter()
+            .filter(|i| {
+                !i.loopback
+                    && !i.usable_addresses().is_empty()
+                    && !self.instances.iter().any(|x| x.tun == i.name || x.interfaces.contains(&i.name))
+            })
+            .collect()
+    }
+
+    /// MTU for an instance's TUN, in bytes: such that the largest packet fits the smallest uplink when encapsulated.
+    /// `None` where no uplink is known.
+    pub(super) fn mtu(&self, instance: &InstancePlan, interfaces: &[Interface]) -> Option<u32> {
+        let least = if instance.has(Family::Ipv6) { MIN_MTU_IPV6 } else { MIN_MTU };
+        if let Some(mtu) = self.tun_mtu {
+            return Some(mtu.clamp(least, MAX_MTU));
+        }
+        let uplinks = self.uplinks(interfaces);
+        let underlay = uplinks.iter().map(|interface| interface.mtu).min()?;
+        let ipv6 = if self.locators.is_empty() {
+            uplinks.iter().flat_map(|uplink| uplink.usable_addresses()).any(|address| address.is_ipv6())
+        } else {
+            self.locators.iter().any(|locator| match locator {
+                LocatorSource::Address(address) => address.is_ipv6(),
+                LocatorSource::Interface { family, .. } => *family == Family::Ipv6,
+            })
+        };
+        let overhead = if ipv6 { OVERHEAD_IPV6 } else { OVERHEAD_IPV4 };
+        Some(underlay.saturating_sub(overhead).clamp(least, MAX_MTU))
+    }
+}
+
+impl InstancePlan {
+    /// Whether the site has EIDs of this family.
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.eid_prefixes.iter().any(|net| Family::of(&net.addr()) == family)
+    }
+
+    /// Whether a prefix shares addresses with the site's.
+    pub(super) fn overlaps(&self, net: IpNet) -> bool {
+        self.eid_prefixes.iter().any(|own| own.contains(&net) || net.contains(own))
+    }
+
+    /// The site's EID-prefixes without those that another one covers.
+    fn site_prefixes(&self) -> BTreeSet<IpNet> {
+        let covered = |net: &IpNet| self.eid_prefixes.iter().any(|other| other != net && other.contains(net));
+        self.eid_prefixes.iter().filter(|net| !covered(net)).copied().collect()
+    }
+
+    /// Destinations whose packets go to the TUN.
+    pub(super) fn tun_destinations(&self, routing: RoutingMode) -> BTreeSet<IpNet> {
+        let all = || [IpNet::from(ipnet::Ipv4Net::default()), IpNet::from(ipnet::Ipv6Net::default())];
+        let destinations: BTreeSet<IpNet> = match routing {
+            RoutingMode::Default => all().into(),
+            RoutingMode::Prefixes => self.destinations.iter().copied().collect(),
+            RoutingMode::None => BTreeSet::new(),
+        };
+        destinations.into_iter().filter(|net| self.has(Family::of(&net.addr()))).collect()
+    }
+
+    /// The route of a destination to the TUN.
+    pub(super) fn tun_route(&self, destination: IpNet, tun_index: u32) -> Route {
+        let target = RouteTarget::Device(tun_index);
+        Route { table: self.table, destination, metric: METRIC_TUN, target, protocol: PROTOCOL }
+    }
+
+    /// The route that leaves a destination to the kernel.
+    pub(super) fn native_route(&self, destination: IpNet) -> Route {
+        let target = RouteTarget::Throw;
+        Route { table: self.table, destination, metric: METRIC_NATIVE, target, protocol: PROTOCOL }
+    }
+
+    /// What must be left to the kernel so that packets to `native` are: the prefix itself, and the more specific ones
+    /// that lead to the TUN, which would be preferred otherwise.
+    pub(super) fn native_destinations(&self, routing: RoutingMode, native: IpNet) -> BTreeSet<IpNet> {
+        let covered = self.tun_destinations(routing).into_iter().filter(|net| native.contains(net));
+        covered.chain([native]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::io::netlink::InterfaceAddress;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn instance(iid: u32, prefixes: &[&str]) -> InstancePlan {
+        InstancePlan {
+            iid: InstanceId::new(iid).unwrap(),
+            tun: format!("lisp{iid}"),
+            eid_prefixes: prefixes.iter().map(|p| net(p)).collect(),
+            destinations: Vec::new(),
+            interfaces: Vec::new(),
+            table: 4341 + iid,
+            site_table: TABLE_MAIN,
+        }
+    }
+
+    fn plan(instances: Vec<InstancePlan>) -> KernelPlan {
+        KernelPlan {
+            routing: RoutingMode::Default,
+            rule_priority: 100,
+            set_sysctls: false,
+            state_dir: PathBuf::new(),
+            tun_mtu: None,
+            locators: Vec::new(),
+            instances,
+        }
+    }
+
+    fn rules(plan: &KernelPlan) -> Vec<String> {
+        plan.rules().iter().map(ToString::to_string).collect()
+    }
+
+    fn interface(name: &str, mtu: u32, addresses: &[&str]) -> Interface {
+        Interface {
+            index: 1,
+            name: name.into(),
+            kind: None,
+            mtu,
+            up: true,
+            running: true,
+            loopback: name == "lo",
+            addresses: addresses
+                .iter()
+                .map(|a| InterfaceAddress {
+                    address: a.parse().unwrap(),
+                    prefix_len: 24,
+                    usable: true,
+                    temporary: false,
+                    autoconfigured: false,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn one_instance_needs_two_rules_per_prefix() {
+        assert_eq!(
+            rules(&plan(vec![instance(0, &["10.1.0.0/16", "10.1.2.0/24", "2001:db8:1::/48"])])),
+            [
+                "IPv4 rule 101: from 10.1.0.0/16 lookup 254 suppress_prefixlength 0",
+                "IPv4 rule 102: from 10.1.0.0/16 lookup 4341",
+                "IPv6 rule 101: from 2001:db8:1::/48 lookup 254 suppress_prefixlength 0",
+                "IPv6 rule 102: from 2001:db8:1::/48 lookup 4341",
+            ]
+        );
+    }
+
+    #[test]
+    fn overlapping_instances_are_told_apart_by_interface() {
+        let mut plan = plan(vec![instance(0, &["10.1.0.0/16"]), instance(7, &["10.1.0.0/16"])]);
+        plan.instances[0].interfaces = vec!["eth0".into()];
+        plan.instances[1].interfaces = vec!["vlan7".into()];
+        plan.instances[1].site_table = 1007;
+        assert_eq!(
+            rules(&plan),
+            [
+                "IPv4 rule 100: from all iif lisp7 lookup 1007",
+                "IPv4 rule 101: from 10.1.0.0/16 iif eth0 lookup 254 suppress_prefixlength 0",
+                "IPv4 rule 101: from 10.1.0.0/16 iif lo lookup 254 suppress_prefixlength 0",
+                "IPv4 rule 101: from 10.1.0.0/16 iif vlan7 lookup 1007 suppress_prefixlength 0",
+                "IPv4 rule 102: from 10.1.0.0/16 iif eth0 lookup 4341",
+                "IPv4 rule 102: from 10.1.0.0/16 iif lo lookup 4341",
+                "IPv4 rule 102: from 10.1.0.0/16 iif vlan7 lookup 4348",
+            ]
+        );
+    }
+
+    #[test]
+    fn routing_by_hand_means_no_rules_no_tables_no_routes() {
+        let mut plan = plan(vec![instance(0, &["10.1.0.0/16"])]);
+        plan.routing = RoutingMode::None;
+        assert!(plan.rules().is_empty());
+        assert!(plan.tables().is_empty());
+        assert!(plan.instances[0].tun_destinations(RoutingMode::None).is_empty());
+    }
+
+    #[test]
+    fn only_families_that_the_site_has_are_routed() {
+        let mut instance = instance(0, &["10.1.0.0/16"]);
+        assert_eq!(instance.tun_destinations(RoutingMode::Default), [net("0.0.0.0/0")].into());
+        instance.destinations = vec![net("10.2.0.0/16"), net("2001:db8:2::/48")];
+        assert_eq!(instance.tun_destinations(RoutingMode::Prefixes), [net("10.2.0.0/16")].into());
+    }
+
+    #[test]
+    fn a_native_prefix_takes_the_more_specific_destinations_along() {
+        let mut instance = instance(0, &["10.1.0.0/16"]);
+        instance.destinations = vec![net("10.2.0.0/16"), net("192.0.2.0/24")];
+        assert_eq!(
+            instance.native_destinations(RoutingMode::Prefixes, net("10.0.0.0/8")),
+            [net("10.0.0.0/8"), net("10.2.0.0/16")].into()
+        );
+        assert_eq!(
+            instance.native_destinations(RoutingMode::Default, net("10.0.0.0/8")),
+            [net("10.0.0.0/8")].into()
+        );
+    }
+
+    #[test]
+    fn the_mtu_leaves_room_for_the_encapsulation() {
+        let eids = instance(0, &["10.1.0.0/16"]);
+        let mut plan = plan(vec![eids.clone()]);
+        let interfaces = [
+            interface("lo", 65_536, &["127.0.0.1", "192.0.2.99"]),
+            interface("eth0", 1500, &["192.0.2.1"]),
+            interface("eth1", 1400, &["192.0.2.2", "2001:db8::2"]),
+            interface("eth2", 9000, &["192.0.2.3"]),
+        ];
+        let address = |a: &str| LocatorSource::Address(a.parse::<IpAddr>().unwrap());
+        plan.locators = vec![address("192.0.2.1")];
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(1500 - 36));
+        plan.locators = vec![address("192.0.2.1"), address("2001:db8::2")];
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(1400 - 56));
+        plan.locators = vec![LocatorSource::Interface { name: "eth2".into(), family: Family::Ipv4 }];
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(9000 - 36));
+        // On the loopback interface, or on an interface that isn't there: the smallest possible uplink counts.
+        plan.locators = vec![address("192.0.2.99")];
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(1400 - 36));
+        plan.locators = Vec::new();
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(1400 - 56));
+        plan.tun_mtu = Some(1300);
+        assert_eq!(plan.mtu(&eids, &interfaces), Some(1300));
+        plan.tun_mtu = Some(1000);
+        assert_eq!(plan.mtu(&instance(0, &["2001:db8:1::/48"]), &interfaces), Some(1280));
+        plan.tun_mtu = None;
+        assert_eq!(plan.mtu(&eids, &[]), None);
+    }
+}
