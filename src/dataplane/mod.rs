@@ -1,3 +1,26 @@
 //! Packets in → packets out: encapsulation, decapsulation, path choice, MTU, segmentation and coalescing, counters.
 //!
-//! Must not touch proto, auth or sockets.
+//! Everything works on batches in an [`Arena`]: packets are read into it, headers are written around them, and what
+//! leaves is a list of [`Piece`]s of it, so that no payload is ever copied. Must not touch proto, auth or sockets:
+//! what to read and write is `runtime`'s to do.
+
+mod batch;
+mod config;
+mod counters;
+mod decap;
+pub mod ecn;
+mod encap;
+mod flow;
+mod fragment;
+mod limiter;
+#[cfg(test)]
+mod testing;
+mod vnet;
+
+pub use batch::{Arena, IcmpReply, Piece, SendBatch, SendGroup, TunBatch, TunPacket, TunWrite};
+pub use config::{DataPlaneConfig, DscpMode, Instance, Offload, UdpChecksum};
+pub use counters::{Count, Counters, DropReason, Totals};
+pub use decap::{Datagram, Decapsulator, Outer};
+pub use encap::{Encapsulator, Full, Turn};
+pub use flow::flow_hash;
+pub use vnet::{Gso, VnetHeader};

@@ -1,7 +1,12 @@
 //! Linux system calls: TUN, UDP, netlink, capabilities. Home of all unsafe code; knows nothing of LISP.
 
 pub mod capabilities;
+mod control;
 pub mod datagram;
+pub mod icmp;
 pub mod netlink;
 pub mod netns;
+pub mod poll;
 pub mod sysctl;
+pub mod tun;
+pub mod udp;

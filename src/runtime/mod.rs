@@ -1,6 +1,7 @@
 //! Threads, event loops, clock, signals, FIB publication, kernel integration. Takes no protocol decisions.
 
 pub mod clock;
+pub mod data_loop;
 pub mod kernel;
 pub mod logging;
 

@@ -1,0 +1,456 @@
+//! What a batch is made of: the memory that packets live in, and the lists of what leaves.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::vnet::VnetHeader;
+
+/// A stretch of an [`Arena`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// First byte.
+    pub offset: u32,
+    /// How many.
+    pub len: u32,
+}
+
+impl Piece {
+    pub(super) fn new(offset: usize, len: usize) -> Self {
+        // An arena is far smaller than 4 GiB: see `Arena::new`.
+        Self { offset: offset as u32, len: len as u32 }
+    }
+}
+
+/// The memory of one thread's batch: first a scratch region for headers that are made, then the packets as they were
+/// read, one behind the other, each with room for a header before it. Its size is fixed when it is made.
+#[derive(Debug)]
+pub struct Arena {
+    bytes: Box<[u8]>,
+    scratch_len: usize,
+    scratch_used: usize,
+    used: usize,
+    pending: usize,
+}
+
+impl Arena {
+    /// Room before each packet, for the LISP header or what precedes a packet on the TUN.
+    pub const HEADROOM: usize = 16;
+    /// The longest packet.
+    pub const MAX_PACKET: usize = 65_535;
+    /// Scratch memory that is always enough for the headers of one super-packet.
+    pub const SCRATCH: usize = 384 * 1024;
+
+    /// An arena with `packets` bytes for packets, at least one of the longest, at most 1 GiB.
+    pub fn new(packets: usize) -> Self {
+        let packets = packets.clamp(Self::HEADROOM * 2 + Self::MAX_PACKET, 1 << 30);
+        let mut arena = Self {
+            bytes: vec![0; Self::SCRATCH + packets].into_boxed_slice(),
+            scratch_len: Self::SCRATCH,
+            scratch_used: 0,
+            used: 0,
+            pending: 0,
+        };
+        arena.clear();
+        arena
+    }
+
+    /// Forgets all packets.
+    pub fn clear(&mut self) {
+        self.scratch_used = 0;
+        self.used = self.scratch_len;
+    }
+
+    /// Forgets what is in the scratch region; the packets stay.
+    pub fn clear_scratch(&mut self) {
+        self.scratch_used = 0;
+    }
+
+    /// Where the next packet is to be read to, preceded by `before` bytes (at most [`Self::HEADROOM`]) of another header;
+    /// `None` when there is no more room for the longest packet. Then call [`Self::commit`].
+    pub fn slot(&mut self, before: usize) -> Option<&mut [u8]> {
+        let packet = self.used.next_multiple_of(16) + Self::HEADROOM;
+        self.pending = packet;
+        self.bytes.get_mut(packet.checked_sub(before)?..packet + Self::MAX_PACKET)
+    }
+
+    /// The packet read into the last [`Self::slot`] is `len` bytes long, without what precedes it.
+    pub fn commit(&mut self, len: usize) -> Piece {
+        self.used = (self.pending + len).min(self.bytes.len());
+        Piece::new(self.pending, len)
+    }
+
+    /// The bytes of a piece; none if it lies outside.
+    #[inline]
+    pub fn get(&self, piece: Piece) -> &[u8] {
+        let start = piece.offset as usize;
+        self.bytes.get(start..start + piece.len as usize).unwrap_or_default()
+    }
+
+    /// The bytes of a piece and `before` bytes in front of it.
+    #[inline]
+    pub(super) fn get_mut(&mut self, piece: Piece, before: usize) -> &mut [u8] {
+        let start = piece.offset as usize;
+        self.bytes.get_mut(start.saturating_sub(before)..start + piece.len as usize).unwrap_or_default()
+    }
+
+    /// `len` bytes of scratch memory, and the packet `piece` beside it; `None` when there is no more.
+    #[inline]
+    pub(super) fn scratch(&mut self, len: usize, piece: Piece) -> Option<(Piece, &mut [u8], &[u8])> {
+        let start = self.scratch_used;
+        let (scratch, packets) = self.bytes.split_at_mut(self.scratch_len);
+        let room = scratch.get_mut(start..start + len)?;
+        let at = (piece.offset as usize).checked_sub(self.scratch_len)?;
+        let packet = packets.get(at..at + piece.len as usize)?;
+        // Headers begin at multiples of 4, as vector loads and stores like it.
+        self.scratch_used = (start + len).next_multiple_of(4);
+        Some((Piece::new(start, len), room, packet))
+    }
+
+    /// How much scratch memory is left.
+    pub(super) fn scratch_left(&self) -> usize {
+        self.scratch_len.saturating_sub(self.scratch_used)
+    }
+
+    /// All bytes: the ETR receives into these in slots of its own making.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// A packet read from a TUN.
+#[derive(Clone, Copy, Debug)]
+pub struct TunPacket {
+    /// Where it is, without what preceded it on the TUN.
+    pub piece: Piece,
+    /// What preceded it; the default in plain mode.
+    pub vnet: VnetHeader,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    piece: Piece,
+    next: u32,
+}
+
+const END: u32 = u32::MAX;
+
+/// Pieces in order, in one list that serves a whole batch.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    first: u32,
+    last: u32,
+    count: u32,
+}
+
+impl Chain {
+    const EMPTY: Self = Self { first: END, last: END, count: 0 };
+
+    #[inline]
+    fn push(&mut self, links: &mut Vec<Link>, piece: Piece) {
+        let at = links.len() as u32;
+        links.push(Link { piece, next: END });
+        match links.get_mut(self.last as usize) {
+            Some(last) => last.next = at,
+            None => self.first = at,
+        }
+        self.last = at;
+        self.count += 1;
+    }
+
+    fn iter(self, links: &[Link]) -> impl Iterator<Item = Piece> {
+        let mut next = self.first;
+        std::iter::from_fn(move || {
+            let link = links.get(next as usize)?;
+            next = link.next;
+            Some(link.piece)
+        })
+    }
+}
+
+/// One or more data packets that one system call can send: same addresses, port, TTL and TOS, and all of the same length
+/// but the last, which may be shorter.
+#[derive(Clone, Debug)]
+pub struct SendGroup {
+    /// Outer destination.
+    pub remote: IpAddr,
+    /// Outer source.
+    pub source: IpAddr,
+    /// Which of the pool's sockets.
+    pub port: u16,
+    /// Outer TTL or hop limit.
+    pub ttl: u8,
+    /// Outer TOS or traffic class.
+    pub tos: u8,
+    /// UDP payload bytes of each packet but the last.
+    pub segment: u16,
+    /// How many packets.
+    pub segments: u16,
+    /// UDP payload bytes in all.
+    pub bytes: u32,
+    pieces: Chain,
+    closed: bool,
+}
+
+/// Where and how a data packet is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) remote: IpAddr,
+    pub(super) source: IpAddr,
+    pub(super) port: u16,
+    pub(super) ttl: u8,
+    pub(super) tos: u8,
+}
+
+impl SendGroup {
+    fn takes(&self, out: &Outgoing, len: usize, max_segments: u16) -> bool {
+        // A UDP length field of 16 bits, and for IPv4 a total length of as many (RFC 768, RFC 791).
+        let limit = if out.remote.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 };
+        !self.closed
+            && self.segments < max_segments
+            && len <= usize::from(self.segment)
+            && self.bytes as usize + len <= limit
+            && (self.ttl, self.tos) == (out.ttl, out.tos)
+            && self.remote == out.remote
+            && self.source == out.source
+    }
+}
+
+/// An ICMP error to be sent to the site, as a message without IP header.
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpReply {
+    /// Who is told.
+    pub destination: IpAddr,
+    /// Who tells it; unspecified = the kernel's choice.
+    pub source: IpAddr,
+    /// The message.
+    pub message: Piece,
+}
+
+/// What an ITR's batch sends.
+#[derive(Debug)]
+pub struct SendBatch {
+    links: Vec<Link>,
+    groups: Vec<SendGroup>,
+    /// The group of each port that the next packet may join.
+    open: Vec<u32>,
+    max_segments: u16,
+    /// ICMP errors to the site.
+    pub(super) icmp: Vec<IcmpReply>,
+}
+
+impl SendBatch {
+    /// For a pool of `ports` sockets, with up to `max_segments` packets per system call (1 = plain mode).
+    pub fn new(ports: u16, max_segments: u16) -> Self {
+        Self {
+            links: Vec::new(),
+            groups: Vec::new(),
+            open: vec![END; usize::from(ports.max(1))],
+            max_segments: max_segments.max(1),
+            icmp: Vec::new(),
+        }
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.links.clear();
+        self.groups.clear();
+        self.open.fill(END);
+        self.icmp.clear();
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.icmp.is_empty()
+    }
+
+    /// What is to be sent, in order.
+    pub fn groups(&self) -> &[SendGroup] {
+        &self.groups
+    }
+
+    /// The pieces of a group, in order: one or two per packet.
+    pub fn pieces(&self, group: &SendGroup) -> impl Iterator<Item = Piece> {
+        group.pieces.iter(&self.links)
+    }
+
+    /// The ICMP errors to be sent.
+    pub fn icmp(&self) -> &[IcmpReply] {
+        &self.icmp
+    }
+
+    /// Adds a packet: joins it to the last group of its port if that takes it. Packets of one flow all go to one port and
+    /// so stay in order; those of others may overtake them.
+    #[inline]
+    pub(super) fn push(&mut self, out: Outgoing, head: Piece, body: Option<Piece>) {
+        let len = (head.len + body.map_or(0, |b| b.len)) as usize;
+        let port = usize::from(out.port) % self.open.len();
+        let open = self.open.get(port).copied().unwrap_or(END);
+        let group = match self.groups.get_mut(open as usize) {
+            Some(group) if group.takes(&out, len, self.max_segments) => {
+                group.closed = len < usize::from(group.segment);
+                group.segments += 1;
+                group.bytes += len as u32;
+                group
+            }
+            _ => {
+                if let Some(open) = self.open.get_mut(port) {
+                    *open = self.groups.len() as u32;
+                }
+                self.groups.push(SendGroup {
+                    remote: out.remote,
+                    source: out.source,
+                    port: port as u16,
+                    ttl: out.ttl,
+                    tos: out.tos,
+                    segment: len as u16,
+                    segments: 1,
+                    bytes: len as u32,
+                    pieces: Chain::EMPTY,
+                    closed: false,
+                });
+                let Some(group) = self.groups.last_mut() else { return };
+                group
+            }
+        };
+        group.pieces.push(&mut self.links, head);
+        if let Some(body) = body {
+            group.pieces.push(&mut self.links, body);
+        }
+    }
+}
+
+/// A packet or super-packet to be written to a TUN.
+#[derive(Clone, Debug)]
+pub struct TunWrite {
+    /// Which instance, by its place in the configuration.
+    pub instance: u16,
+    /// What precedes it on a TUN with offloads.
+    pub vnet: VnetHeader,
+    /// How many inner packets it is.
+    pub packets: u16,
+    /// Bytes of it, without what precedes it.
+    pub bytes: u32,
+    pieces: Chain,
+}
+
+/// What an ETR's batch writes.
+#[derive(Debug, Default)]
+pub struct TunBatch {
+    links: Vec<Link>,
+    writes: Vec<TunWrite>,
+}
+
+impl TunBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.links.clear();
+        self.writes.clear();
+    }
+
+    /// What is to be written, in order.
+    pub fn writes(&self) -> &[TunWrite] {
+        &self.writes
+    }
+
+    /// The pieces of a write, in order.
+    pub fn pieces(&self, write: &TunWrite) -> impl Iterator<Item = Piece> {
+        write.pieces.iter(&self.links)
+    }
+
+    /// Adds a packet of its own; gives its place.
+    #[inline]
+    pub(super) fn push(&mut self, instance: u16, packet: Piece) -> usize {
+        let mut pieces = Chain::EMPTY;
+        pieces.push(&mut self.links, packet);
+        self.writes.push(TunWrite {
+            instance,
+            vnet: VnetHeader::default(),
+            packets: 1,
+            bytes: packet.len,
+            pieces,
+        });
+        self.writes.len() - 1
+    }
+}
+
+/// No address, of the family of `like`: the kernel chooses.
+pub(super) fn unspecified(like: &IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_lie_one_behind_the_other_with_headroom() {
+        let mut arena = Arena::new(200_000);
+        let mut ends = Vec::new();
+        while let Some(slot) = arena.slot(10) {
+            assert_eq!(slot.len(), Arena::MAX_PACKET + 10);
+            slot[..10].fill(1);
+            slot[10..110].fill(2);
+            let piece = arena.commit(100);
+            assert_eq!(arena.get(piece), [2; 100]);
+            assert_eq!(piece.offset % 16, 0);
+            assert_eq!(arena.get_mut(piece, 8)[..8], [1; 8]);
+            ends.push(piece.offset);
+        }
+        assert!(ends.windows(2).all(|w| w[1] - w[0] == 128) && ends.len() > 900);
+        arena.clear();
+        arena.slot(0).unwrap();
+        assert_eq!(arena.commit(1).offset, ends[0]);
+    }
+
+    #[test]
+    fn groups_hold_what_one_segmented_send_can_carry() {
+        let out = |port, ttl| Outgoing {
+            remote: "192.0.2.1".parse().unwrap(),
+            source: "192.0.2.2".parse().unwrap(),
+            port,
+            ttl,
+            tos: 0,
+        };
+        let mut batch = SendBatch::new(2, 64);
+        let mut offset = 0;
+        let mut push = |batch: &mut SendBatch, out, len: usize| {
+            batch.push(out, Piece::new(offset, 8), Some(Piece::new(offset + 8, len - 8)));
+            offset += len;
+        };
+        push(&mut batch, out(0, 64), 100);
+        push(&mut batch, out(1, 64), 100);
+        push(&mut batch, out(0, 64), 100);
+        push(&mut batch, out(0, 64), 90); // shorter: the last of its group
+        push(&mut batch, out(0, 64), 90);
+        push(&mut batch, out(0, 63), 90); // another TTL
+        push(&mut batch, out(0, 63), 91); // longer
+        let shape: Vec<_> =
+            batch.groups().iter().map(|g| (g.port, g.ttl, g.segment, g.segments, g.bytes)).collect();
+        assert_eq!(
+            shape,
+            [
+                (0, 64, 100, 3, 290),
+                (1, 64, 100, 1, 100),
+                (0, 64, 90, 1, 90),
+                (0, 63, 90, 1, 90),
+                (0, 63, 91, 1, 91)
+            ]
+        );
+        let pieces: Vec<_> = batch.pieces(&batch.groups()[0]).map(|p| p.offset).collect();
+        assert_eq!(pieces, [0, 8, 200, 208, 300, 308]);
+
+        batch.clear();
+        (0..130).for_each(|_| push(&mut batch, out(0, 1), 50));
+        assert_eq!(batch.groups().iter().map(|g| g.segments).collect::<Vec<_>>(), [64, 64, 2]);
+        batch.clear();
+        (0..60).for_each(|_| push(&mut batch, out(0, 1), 1472));
+        assert_eq!(batch.groups().iter().map(|g| g.segments).collect::<Vec<_>>(), [44, 16]);
+    }
+}

@@ -1,0 +1,256 @@
+//! From the underlay to the site.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::batch::{Piece, TunBatch};
+use super::counters::{Count, Counters, DropReason};
+use super::{DataPlaneConfig, DscpMode, ecn};
+use crate::fib::{FibGuard, InstanceFib};
+use crate::types::InstanceId;
+use crate::wire::data::{self, DataHeader};
+use crate::wire::ip::{self, Inner};
+
+/// What the outer headers of received data packets said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Who sent it.
+    pub remote: IpAddr,
+    /// TTL or hop limit; `None` where the kernel did not tell.
+    pub ttl: Option<u8>,
+    /// TOS or traffic class.
+    pub tos: u8,
+}
+
+/// One or more data packets that came from the underlay together: same outer headers, and all of the same length but the
+/// last, which may be shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// UDP payloads, one behind the other.
+    pub piece: Piece,
+    /// UDP payload bytes of each packet but the last; 0 = there is only one.
+    pub segment: u16,
+    /// The outer headers.
+    pub outer: Outer,
+}
+
+/// One thread's decapsulation.
+#[derive(Debug)]
+pub struct Decapsulator {
+    /// Sorted; with the place in the configuration.
+    instances: Vec<(InstanceId, u16)>,
+    dscp: DscpMode,
+    counters: Arc<Counters>,
+}
+
+impl Decapsulator {
+    /// For a thread that counts in `counters`.
+    pub fn new(config: &DataPlaneConfig, counters: Arc<Counters>) -> Self {
+        let mut instances: Vec<_> = config.instances.iter().map(|i| i.iid).zip(0..).collect();
+        instances.sort_unstable();
+        Self { instances, dscp: config.dscp, counters }
+    }
+
+    /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
+    /// `out`; or drops and counts them.
+    pub fn decapsulate(
+        &mut self,
+        fib: &FibGuard<'_>,
+        datagram: &Datagram,
+        bytes: &mut [u8],
+        out: &mut TunBatch,
+    ) {
+        let start = datagram.piece.offset as usize;
+        let end = (start + datagram.piece.len as usize).min(bytes.len());
+        let step = match usize::from(datagram.segment) {
+            0 => end.saturating_sub(start).max(1),
+            segment => segment,
+        };
+        let mut at = start;
+        // A datagram without payload is one packet too.
+        loop {
+            let next = (at + step).min(end);
+            let packet = bytes.get_mut(at..next).unwrap_or_default();
+            match self.unwrap(fib, &datagram.outer, packet) {
+                Ok((instance, len)) => {
+                    self.counters.count(Count::DecapsulatedPackets, 1);
+                    self.counters.count(Count::DecapsulatedBytes, len as u64);
+                    out.push(instance, Piece::new(at + data::HEADER, len));
+                }
+                Err(reason) => self.counters.dropped(reason, 1),
+            }
+            at = next;
+            if at >= end {
+                return;
+            }
+        }
+    }
+
+    /// Checks one data packet and makes its inner header what it must be when it leaves the tunnel. Gives the instance's
+    /// place and the inner packet's length.
+    fn unwrap(
+        &self,
+        fib: &FibGuard<'_>,
+        outer: &Outer,
+        packet: &mut [u8],
+    ) -> Result<(u16, usize), DropReason> {
+        let header = DataHeader::parse(packet).ok_or(DropReason::OuterTruncated)?;
+        if header.key != 0 {
+            return Err(DropReason::Encrypted);
+        }
+        let iid = header.instance.unwrap_or_default();
+        let instance = self.instance(iid).ok_or(DropReason::UnknownInstance)?;
+        let packet = packet.get_mut(data::HEADER..).unwrap_or_default();
+        let inner = Inner::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
+        if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(packet) {
+            return Err(DropReason::InnerChecksum);
+        }
+        check_addresses(fib.instance(iid), &inner)?;
+        let ecn = ecn::decapsulate(inner.tos, outer.tos).ok_or(DropReason::Congestion)?;
+        let ttl = inner.ttl.min(outer.ttl.unwrap_or(u8::MAX));
+        if ttl == 0 {
+            return Err(DropReason::InnerTtlExpired);
+        }
+        let dscp = match self.dscp {
+            DscpMode::Uniform => outer.tos,
+            DscpMode::Pipe => inner.tos,
+        };
+        ip::set_tos_ttl(packet, dscp & !ecn::MASK | ecn, ttl);
+        Ok((instance, inner.len))
+    }
+
+    fn instance(&self, iid: InstanceId) -> Option<u16> {
+        let at = self.instances.binary_search_by_key(&iid, |i| i.0).ok()?;
+        self.instances.get(at).map(|i| i.1)
+    }
+}
+
+/// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16).
+fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner) -> Result<(), DropReason> {
+    if !ip::is_forwardable(&inner.source) || !ip::is_forwardable(&inner.destination) {
+        return Err(DropReason::InnerNotUnicast);
+    }
+    let fib = fib.filter(|f| f.is_local(&inner.destination)).ok_or(DropReason::InnerDestinationNotLocal)?;
+    if fib.is_local(&inner.source) { Err(DropReason::InnerSourceLocal) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Router, udp, with_tos};
+    use super::*;
+
+    fn data(header: [u8; 8], packet: &[u8]) -> Vec<u8> {
+        [&header, packet].concat()
+    }
+
+    const INSTANCE_7: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
+
+    #[test]
+    fn inner_packets_come_out_in_their_instance() {
+        let mut router = Router::new();
+        for packet in [udp("10.2.0.1", "10.1.0.1", 9, b"4"), udp("2001:db8:2::1", "2001:db8:1::1", 9, b"6")] {
+            assert_eq!(router.decap(64, 0, &data([0; 8], &packet)), [(0, packet.clone())]);
+            assert_eq!(router.decap(64, 0, &data(INSTANCE_7, &packet)), [(1, packet.clone())]);
+            // Nonce and locator-status-bits as deployed routers send them, and bytes behind the packet.
+            let sent = data([0xc0, 1, 2, 3, 0, 0, 0, 1], &[&packet[..], &[9; 5]].concat());
+            assert_eq!(router.decap(64, 0, &sent), [(0, packet.clone())]);
+        }
+        assert_eq!(router.counters.totals().counted(Count::DecapsulatedPackets), 6);
+        assert_eq!(router.dropped(), None);
+    }
+
+    #[test]
+    fn the_smaller_ttl_and_the_outer_dscp_go_on() {
+        let mut router = Router::new();
+        for packet in [udp("10.2.0.1", "10.1.0.1", 50, b"4"), udp("2001:db8:2::1", "2001:db8:1::1", 50, b"6")]
+        {
+            for (outer, want) in [(255, 50), (50, 50), (7, 7)] {
+                let sent = data([0; 8], &with_tos(packet.clone(), 0xb8));
+                let out = &router.decap(outer, 0x48, &sent)[0].1;
+                let inner = Inner::parse(out).unwrap();
+                assert_eq!((inner.ttl, inner.tos), (want, 0x48));
+                assert!(inner.source.is_ipv6() || ip::ipv4_header_is_valid(out));
+            }
+        }
+        let config = DataPlaneConfig { dscp: DscpMode::Pipe, ..DataPlaneConfig::default() };
+        let sent = data([0; 8], &with_tos(udp("10.2.0.1", "10.1.0.1", 50, b"4"), 0xb8));
+        assert_eq!(Inner::parse(&Router::with(config).decap(9, 0x48, &sent)[0].1).unwrap().tos, 0xb8);
+    }
+
+    #[test]
+    fn congestion_marks_survive_or_drop() {
+        let mut router = Router::new();
+        let packet = udp("10.2.0.1", "10.1.0.1", 50, b"4");
+        let sent = |ecn| data([0; 8], &with_tos(packet.clone(), ecn));
+        let out = router.decap(9, ecn::CE, &sent(ecn::ECT_0));
+        assert_eq!(Inner::parse(&out[0].1).unwrap().tos, ecn::CE);
+        assert!(ip::ipv4_header_is_valid(&out[0].1));
+        assert_eq!(router.decap(9, ecn::CE, &sent(ecn::NOT_ECT)), []);
+        assert_eq!(router.dropped(), Some((DropReason::Congestion, 1)));
+    }
+
+    #[test]
+    fn packets_that_must_not_enter_are_counted_by_reason() {
+        let good = udp("10.2.0.1", "10.1.0.1", 9, b"x");
+        let mut damaged = good.clone();
+        damaged[8] ^= 1;
+        let cases = [
+            (vec![], DropReason::OuterTruncated),
+            (vec![0; 7], DropReason::OuterTruncated),
+            (vec![0; 8], DropReason::InnerMalformed),
+            (data([0; 8], &[0x45; 10]), DropReason::InnerMalformed),
+            (data([0; 8], &good[..28]), DropReason::InnerMalformed),
+            (data([0; 8], &[0x20; 28]), DropReason::InnerMalformed),
+            (data([0x01, 0, 0, 0, 0, 0, 0, 0], &good), DropReason::Encrypted),
+            (data([8, 0, 0, 0, 0, 0, 9, 0], &good), DropReason::UnknownInstance),
+            (data([0; 8], &damaged), DropReason::InnerChecksum),
+            (data([0; 8], &udp("10.2.0.1", "224.0.0.1", 9, b"")), DropReason::InnerNotUnicast),
+            (data([0; 8], &udp("127.0.0.1", "10.1.0.1", 9, b"")), DropReason::InnerNotUnicast),
+            (data([0; 8], &udp("10.2.0.1", "10.3.0.1", 9, b"")), DropReason::InnerDestinationNotLocal),
+            (data([0; 8], &udp("10.1.0.9", "10.1.0.1", 9, b"")), DropReason::InnerSourceLocal),
+            (data([0; 8], &udp("10.2.0.1", "10.1.0.1", 0, b"")), DropReason::InnerTtlExpired),
+        ];
+        for (payload, reason) in cases {
+            let mut router = Router::new();
+            assert_eq!(router.decap(64, 0, &payload), [], "{reason}");
+            assert_eq!(router.dropped(), Some((reason, 1)));
+        }
+    }
+
+    #[test]
+    fn one_bad_packet_of_a_group_costs_only_itself() {
+        let mut router = Router::new();
+        let good = data([0; 8], &udp("10.2.0.1", "10.1.0.1", 9, &[1; 100]));
+        let bad = data([0; 8], &udp("10.2.0.1", "10.9.0.1", 9, &[1; 100]));
+        let short = data([0; 8], &udp("10.2.0.1", "10.1.0.1", 9, &[1; 10]));
+        let outer = Outer { remote: "203.0.113.1".parse().unwrap(), ttl: None, tos: 0 };
+        let group = [&good[..], &bad, &good, &short].concat();
+        let out = router.decap_all(&[(outer, group, good.len() as u16)]);
+        let packets: Vec<_> = out.iter().map(|w| &w.2[..]).collect();
+        assert_eq!(packets, [&good[8..], &good[8..], &short[8..]]);
+        assert_eq!(router.dropped(), Some((DropReason::InnerDestinationNotLocal, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_datagrams_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..300), near_valid: bool, segment in 0u16..400, ttl: u8, tos: u8
+        ) {
+            let mut router = Router::new();
+            if near_valid && bytes.len() >= 40 {
+                bytes[..8].fill(0);
+                let len = (bytes.len() - 8) as u16;
+                bytes[8] = 0x45;
+                bytes[10..12].copy_from_slice(&len.to_be_bytes());
+                bytes[20..28].copy_from_slice(&[10, 2, 0, 1, 10, 1, 0, 1]);
+                ip::write_ipv4_checksum(&mut bytes[8..]);
+            }
+            let packets = if segment == 0 { 1 } else { bytes.len().div_ceil(segment.into()).max(1) };
+            let outer = Outer { remote: "203.0.113.1".parse().unwrap(), ttl: Some(ttl), tos };
+            let out = router.decap_all(&[(outer, bytes, segment)]);
+            prop_assert_eq!(out.len() as u64 + router.counters.totals().dropped_in_all(), packets as u64);
+        }
+    }
+}

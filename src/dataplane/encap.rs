@@ -1,0 +1,484 @@
+//! From the site to the underlay.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::batch::{Arena, IcmpReply, Outgoing, Piece, SendBatch, TunPacket, unspecified};
+use super::counters::{Count, Counters, DropReason};
+use super::fragment::Fragments;
+use super::limiter::Limiter;
+use super::{DataPlaneConfig, ecn, flow_hash};
+use crate::fib::{EntryAction, EntryPath, FibReader, InstanceFib, Miss, Punt, Worker};
+use crate::types::{Action, Eid, InstanceId, Instant};
+use crate::wire::data::{self, DataHeader};
+use crate::wire::icmp::{self, IcmpError};
+use crate::wire::ip::{self, Inner, SumFn};
+use crate::wire::udp;
+
+/// The batch has no more room: send it, clear it, and try the same packet again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// What all packets of one TUN have in common for the length of a batch.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The instance of the TUN.
+    pub iid: InstanceId,
+    /// Its table; `None` while it is empty.
+    pub fib: Option<&'a InstanceFib>,
+    /// For the punts.
+    pub reader: &'a FibReader,
+    /// The time of this batch.
+    pub now: Instant,
+}
+
+/// One thread's encapsulation.
+#[derive(Debug)]
+pub struct Encapsulator {
+    path_mtu: u16,
+    source_ports: u64,
+    worker: Worker,
+    sum: SumFn,
+    icmp_source: (IpAddr, IpAddr),
+    icmp_limit: Limiter,
+    counters: Arc<Counters>,
+}
+
+impl Encapsulator {
+    /// For the thread `worker`, which counts in `counters`; `sum` is the fastest checksum that there is.
+    pub fn new(config: &DataPlaneConfig, worker: Worker, sum: SumFn, counters: Arc<Counters>) -> Self {
+        let any = (unspecified(&[0; 4].into()), unspecified(&[0; 16].into()));
+        Self {
+            path_mtu: config.path_mtu.max(576),
+            source_ports: u64::from(config.source_ports.max(1)),
+            worker,
+            sum,
+            icmp_source: (
+                config.icmp_source_v4.map_or(any.0, IpAddr::V4),
+                config.icmp_source_v6.map_or(any.1, IpAddr::V6),
+            ),
+            icmp_limit: Limiter::new(config.icmp_rate),
+            counters,
+        }
+    }
+
+    /// Takes a packet from the site and adds what comes of it to `out`: data packets, an ICMP error, or nothing and a
+    /// count. `punt` hands a punt to the control plane, and says whether it could.
+    pub fn encapsulate(
+        &mut self,
+        turn: &Turn<'_>,
+        packet: TunPacket,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+        punt: impl FnMut(Punt) -> bool,
+    ) -> Result<(), Full> {
+        let bytes = arena.get(packet.piece);
+        let Ok(inner) = Inner::parse(bytes) else {
+            self.counters.dropped(DropReason::Malformed, 1);
+            return Ok(());
+        };
+        let flow = flow_hash(&inner, bytes);
+        let (path, entry_stats) = match self.route(turn, &inner, flow, punt) {
+            Ok(found) => found,
+            Err(reason) => {
+                self.counters.dropped(reason, 1);
+                return Ok(());
+            }
+        };
+        // TTL 1 would die at the first router of the underlay, whose ICMP error the source would never see.
+        if inner.ttl <= 1 {
+            self.counters.dropped(DropReason::TtlExpired, 1);
+            return self.answer(turn.now, IcmpError::TimeExceeded, &inner, packet.piece, arena, out);
+        }
+        let overhead = if path.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
+        let mtu = path.link.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead);
+        let way = Outgoing {
+            remote: path.rloc,
+            source: path.source,
+            port: (flow % self.source_ports) as u16,
+            ttl: inner.ttl,
+            tos: inner.tos & !ecn::MASK | ecn::encapsulate(inner.tos),
+        };
+        let header = DataHeader::of_instance(turn.iid).to_bytes();
+        let piece = Piece { len: inner.len as u32, ..packet.piece };
+        if packet.vnet.needs_csum && !complete_checksum(&packet, &inner, arena.get_mut(piece, 0), self.sum) {
+            self.counters.dropped(DropReason::Malformed, 1);
+            return Ok(());
+        }
+        let packets = if inner.len <= usize::from(mtu) {
+            let whole = arena.get_mut(piece, data::HEADER);
+            let Some(start) = whole.first_chunk_mut() else { return Ok(()) };
+            *start = header;
+            out.push(way, Piece::new(piece.offset as usize - data::HEADER, inner.len + data::HEADER), None);
+            1
+        } else if inner.dont_fragment {
+            self.counters.dropped(DropReason::TooBig, 1);
+            return self.answer(turn.now, IcmpError::TooBig { mtu }, &inner, piece, arena, out);
+        } else {
+            match self.fragment(&inner, piece, usize::from(mtu), header, way, arena, out)? {
+                0 => return Ok(()),
+                packets => packets,
+            }
+        };
+        let bytes = inner.len as u64;
+        path.stats.record_as(self.worker, packets, bytes, turn.now);
+        entry_stats.record_as(self.worker, packets, bytes, turn.now);
+        self.counters.count(Count::EncapsulatedPackets, packets);
+        self.counters.count(Count::EncapsulatedBytes, bytes);
+        Ok(())
+    }
+
+    /// The path that a packet takes, and its entry's counters; or why it takes none.
+    #[inline]
+    fn route<'a>(
+        &self,
+        turn: &Turn<'a>,
+        inner: &Inner,
+        flow: u64,
+        punt: impl FnMut(Punt) -> bool,
+    ) -> Result<(&'a EntryPath, &'a crate::fib::Stats), DropReason> {
+        if !ip::is_forwardable(&inner.destination) {
+            return Err(DropReason::NotUnicast);
+        }
+        let fib = turn.fib.filter(|fib| fib.is_local(&inner.source)).ok_or(DropReason::SourceNotLocal)?;
+        let Some(entry) = fib.lookup(&inner.destination) else {
+            self.miss(turn, inner, punt);
+            return Err(DropReason::NoMapping);
+        };
+        match &entry.action {
+            EntryAction::Forward(choice) => Ok((choice.path(flow).ok_or(DropReason::NoPath)?, &*entry.stats)),
+            EntryAction::Local => Err(DropReason::DestinationLocal),
+            EntryAction::Negative(action) => Err(match action {
+                Action::NoAction => DropReason::NegativeNoAction,
+                Action::NativelyForward => DropReason::NegativeNativelyForward,
+                Action::SendMapRequest => {
+                    self.miss(turn, inner, punt);
+                    DropReason::NoMapping
+                }
+                Action::Drop | Action::Unassigned(_) => DropReason::NegativeDrop,
+                Action::DropPolicyDenied => DropReason::NegativePolicyDenied,
+                Action::DropAuthFailure => DropReason::NegativeAuthFailure,
+            }),
+        }
+    }
+
+    #[cold]
+    fn miss(&self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
+        let destination = Eid::new(turn.iid, inner.destination);
+        match turn.reader.miss(destination, turn.now) {
+            Miss::Pending => {}
+            Miss::Full => self.counters.count(Count::PuntsLost, 1),
+            Miss::Punt => {
+                if punt(Punt::Miss { source: inner.source, destination }) {
+                    self.counters.count(Count::Punts, 1);
+                } else {
+                    turn.reader.unpend(&destination);
+                    self.counters.count(Count::PuntsLost, 1);
+                }
+            }
+        }
+    }
+
+    /// Tells the source of a packet why it was dropped.
+    #[cold]
+    fn answer(
+        &mut self,
+        now: Instant,
+        error: IcmpError,
+        inner: &Inner,
+        packet: Piece,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+    ) -> Result<(), Full> {
+        let Some((message, room, packet)) = arena.scratch(icmp::MAX_ERROR, packet) else {
+            return if out.is_empty() { Ok(()) } else { Err(Full) };
+        };
+        let Some(len) = icmp::write_error(error, inner, packet, room) else { return Ok(()) };
+        if !self.icmp_limit.allow(now) {
+            self.counters.count(Count::IcmpNotSent, 1);
+            return Ok(());
+        }
+        out.icmp.push(IcmpReply {
+            destination: inner.source,
+            source: if inner.source.is_ipv4() { self.icmp_source.0 } else { self.icmp_source.1 },
+            message: Piece { len: len as u32, ..message },
+        });
+        Ok(())
+    }
+
+    /// Cuts a packet that is too long and may be cut; gives the number of fragments.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "the halves of one long step")]
+    fn fragment(
+        &self,
+        inner: &Inner,
+        packet: Piece,
+        mtu: usize,
+        header: [u8; data::HEADER],
+        way: Outgoing,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+    ) -> Result<u64, Full> {
+        let Some(mut fragments) = Fragments::new(inner, mtu) else {
+            self.counters.dropped(DropReason::TooBig, 1);
+            return Ok(0);
+        };
+        let room = data::HEADER + inner.transport;
+        if arena.scratch_left() < fragments.count * (room + 3) && !out.is_empty() {
+            return Err(Full);
+        }
+        let mut count = 0;
+        while let Some(fragment) = fragments.next() {
+            let Some((start, head, bytes)) = arena.scratch(room, packet) else { break };
+            let Some((lisp, head)) = head.split_first_chunk_mut() else { break };
+            *lisp = header;
+            let Some(len) = fragments.write_header(&fragment, bytes, head) else { break };
+            let body = Piece::new(packet.offset as usize + fragment.data.start, fragment.data.len());
+            out.push(way, Piece { len: (data::HEADER + len) as u32, ..start }, Some(body));
+            count += 1;
+        }
+        self.counters.count(Count::Fragmented, 1);
+        Ok(count)
+    }
+}
+
+/// Writes the transport checksum that the sender left to us; `false` if the packet can't have one there.
+fn complete_checksum(packet: &TunPacket, inner: &Inner, bytes: &mut [u8], sum: SumFn) -> bool {
+    let start = usize::from(packet.vnet.csum_start);
+    let Some(segment) = bytes.get_mut(start..) else { return false };
+    // The field holds the sum of the pseudo header, which so becomes part of this sum.
+    let checksum = !sum(segment);
+    let checksum = if inner.protocol == ip::protocol::UDP { udp::nonzero(checksum) } else { checksum };
+    let at = usize::from(packet.vnet.csum_offset);
+    let Some(field) = segment.get_mut(at..at + 2) else { return false };
+    field.copy_from_slice(&checksum.to_be_bytes());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{Router, forward, prefix, udp, with_tos};
+    use super::super::vnet::VnetHeader;
+    use super::*;
+    use crate::fib::{FibAction, FibUpdate};
+
+    fn router() -> Router {
+        let mut router = Router::new();
+        router.set(0, "10.2.0.0/16", forward("203.0.113.1"));
+        router.set(0, "10.3.0.0/16", forward("2001:db8:f::2"));
+        router.set(0, "2001:db8:2::/48", forward("203.0.113.1"));
+        router.set(7, "10.2.0.0/16", forward("203.0.113.7"));
+        router
+    }
+
+    #[test]
+    fn a_packet_gets_a_lisp_header_and_its_own_ttl_and_tos_outside() {
+        let mut router = router();
+        let packet = with_tos(udp("10.1.0.1", "10.2.0.1", 17, b"hello"), 0xb9);
+        let (sent, _) = router.encap(0, &packet);
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].remote.as_str(), sent[0].ttl, sent[0].tos), ("203.0.113.1", 17, 0xb9));
+        assert_eq!(sent[0].payload, [&[0; 8][..], &packet].concat());
+        let (sent, _) = router.encap(7, &packet);
+        assert_eq!(sent[0].remote, "203.0.113.7");
+        assert_eq!(sent[0].payload, [&[8, 0, 0, 0, 0, 0, 7, 0][..], &packet].concat());
+        let packet = with_tos(udp("2001:db8:1::1", "2001:db8:2::1", 3, b"six"), 0x2e);
+        let (sent, _) = router.encap(0, &packet);
+        assert_eq!((sent[0].ttl, sent[0].tos), (3, 0x2e));
+        assert_eq!(sent[0].payload[8..], packet);
+        assert_eq!(router.counters.totals().counted(Count::EncapsulatedPackets), 3);
+        assert_eq!(router.dropped(), None);
+    }
+
+    #[test]
+    fn bytes_behind_the_packet_are_not_sent() {
+        let mut router = router();
+        let packet = udp("10.1.0.1", "10.2.0.1", 17, b"hello");
+        let (sent, _) = router.encap(0, &[&packet[..], &[9; 20]].concat());
+        assert_eq!(sent[0].payload[8..], packet);
+    }
+
+    #[test]
+    fn packets_that_must_not_leave_are_counted_by_reason() {
+        let cases = [
+            (udp("10.9.0.1", "10.2.0.1", 9, b""), DropReason::SourceNotLocal),
+            (udp("2001:db8:9::1", "2001:db8:2::1", 9, b""), DropReason::SourceNotLocal),
+            (udp("10.1.0.1", "10.1.0.2", 9, b""), DropReason::DestinationLocal),
+            (udp("10.1.0.1", "239.0.0.1", 9, b""), DropReason::NotUnicast),
+            (udp("fe80::1", "ff02::2", 9, b""), DropReason::NotUnicast),
+            (udp("10.1.0.1", "10.2.0.1", 9, b"")[..27].to_vec(), DropReason::Malformed),
+            (vec![0x50; 40], DropReason::Malformed),
+            (vec![], DropReason::Malformed),
+            (udp("10.1.0.1", "10.2.0.1", 1, b""), DropReason::TtlExpired),
+            (udp("10.1.0.1", "10.4.0.1", 9, b""), DropReason::NoMapping),
+        ];
+        for (packet, reason) in cases {
+            let mut router = router();
+            assert_eq!(router.encap(0, &packet).0, [], "{reason}");
+            assert_eq!(router.dropped(), Some((reason, 1)));
+        }
+        let negative = [
+            (Action::NoAction, DropReason::NegativeNoAction),
+            (Action::NativelyForward, DropReason::NegativeNativelyForward),
+            (Action::SendMapRequest, DropReason::NoMapping),
+            (Action::Drop, DropReason::NegativeDrop),
+            (Action::DropPolicyDenied, DropReason::NegativePolicyDenied),
+            (Action::DropAuthFailure, DropReason::NegativeAuthFailure),
+            (Action::Unassigned(6), DropReason::NegativeDrop),
+        ];
+        for (action, reason) in negative {
+            let mut router = router();
+            router.set(0, "10.4.0.0/16", FibAction::Negative(action));
+            assert_eq!(router.encap(0, &udp("10.1.0.1", "10.4.0.1", 9, b"")).0, []);
+            assert_eq!(router.dropped(), Some((reason, 1)));
+            assert_eq!(router.punts.len(), usize::from(action == Action::SendMapRequest));
+        }
+    }
+
+    #[test]
+    fn a_burst_to_an_unknown_destination_is_punted_once() {
+        let mut router = router();
+        let packet = udp("10.1.0.1", "10.4.0.1", 9, b"");
+        (0..50).for_each(|_| drop(router.encap(7, &packet)));
+        let destination = prefix(7, "10.4.0.1/32").first();
+        let punt = Punt::Miss { source: "10.1.0.1".parse().unwrap(), destination };
+        assert_eq!(router.punts, std::slice::from_ref(&punt));
+        router.fib.apply(FibUpdate::Unpend { eid: destination });
+        (0..50).for_each(|_| drop(router.encap(7, &packet)));
+        assert_eq!(router.punts, [punt.clone(), punt]);
+        assert_eq!(router.dropped(), Some((DropReason::NoMapping, 100)));
+    }
+
+    #[test]
+    fn a_punt_that_found_no_room_is_tried_again_with_the_next_packet() {
+        let router = router();
+        let inner = Inner::parse(&udp("10.1.0.1", "10.4.0.1", 9, b"")).unwrap();
+        let turn = Turn { iid: InstanceId::DEFAULT, fib: None, reader: &router.reader, now: router.now };
+        let mut asked = 0;
+        for delivered in [false, false, true, true] {
+            router.encapsulator.miss(&turn, &inner, |_| {
+                asked += 1;
+                delivered
+            });
+        }
+        assert_eq!(asked, 3);
+        assert_eq!(router.counters.totals().counted(Count::PuntsLost), 2);
+    }
+
+    #[test]
+    fn packets_beyond_the_path_mtu_are_answered_or_fragmented() {
+        let mut router = router();
+        // 1500 − 36 fits exactly over IPv4, 1500 − 56 over IPv6.
+        for (destination, fits) in [("10.2.0.1", 1464), ("10.3.0.1", 1444)] {
+            let mut packet = udp("10.1.0.1", destination, 9, &vec![1; fits - 28]);
+            assert_eq!(router.encap(0, &packet).0.len(), 1);
+            packet = udp("10.1.0.1", destination, 9, &vec![1; fits - 27]);
+            packet[6] = 0x40;
+            ip::write_ipv4_checksum(&mut packet);
+            let (sent, icmp) = router.encap(0, &packet);
+            assert_eq!((sent.len(), icmp.len(), icmp[0].0.as_str()), (0, 1, "10.1.0.1"));
+            assert_eq!((&icmp[0].1[..2], &icmp[0].1[6..8]), (&[3, 4][..], &(fits as u16).to_be_bytes()[..]));
+            packet[6] = 0;
+            ip::write_ipv4_checksum(&mut packet);
+            let (sent, icmp) = router.encap(0, &packet);
+            assert_eq!((sent.len(), icmp.len()), (2, 0));
+            for s in &sent {
+                let inner = Inner::parse(&s.payload[8..]).unwrap();
+                assert!(inner.fragment && inner.len == s.payload.len() - 8 && s.payload.len() <= fits + 8);
+                assert!(ip::ipv4_header_is_valid(&s.payload[8..]));
+                assert_eq!(s.payload[..8], [0; 8]);
+                assert_eq!(s.port, sent[0].port, "fragments of a packet go one way");
+            }
+        }
+        let packet = udp("2001:db8:1::1", "2001:db8:2::1", 9, &[1; 1500]);
+        let (sent, icmp) = router.encap(0, &packet);
+        assert_eq!((sent.len(), icmp[0].1[0], &icmp[0].1[4..8]), (0, 2, &1464u32.to_be_bytes()[..]));
+        // A smaller MTU takes effect with the next packet.
+        router.fib.apply(FibUpdate::PathMtu { rloc: "203.0.113.1".parse().unwrap(), mtu: Some(1400) });
+        let (sent, icmp) = router.encap(0, &udp("2001:db8:1::1", "2001:db8:2::1", 9, &[1; 1330]));
+        assert_eq!((sent.len(), &icmp[0].1[4..8]), (0, &1364u32.to_be_bytes()[..]));
+    }
+
+    #[test]
+    fn icmp_errors_are_limited_in_rate() {
+        let mut router = router();
+        let packet = udp("10.1.0.1", "10.2.0.1", 1, b"");
+        let answered =
+            |router: &mut Router| (0..500).filter(|_| !router.encap(0, &packet).1.is_empty()).count();
+        assert_eq!(answered(&mut router), 100);
+        router.now += Duration::from_millis(500);
+        assert_eq!(answered(&mut router), 50);
+        assert_eq!(router.counters.totals().counted(Count::IcmpNotSent), 850);
+    }
+
+    #[test]
+    fn a_checksum_left_to_us_is_completed() {
+        let mut router = router();
+        for (source, destination, header) in
+            [("10.1.0.1", "10.2.0.1", 20usize), ("2001:db8:1::1", "2001:db8:2::1", 40)]
+        {
+            let good = udp(source, destination, 9, b"odd");
+            let mut partial = good.clone();
+            let pseudo = Inner::parse(&good).unwrap().pseudo_sum(11);
+            partial[header + 6..header + 8].copy_from_slice(&pseudo.to_be_bytes());
+            let vnet = VnetHeader {
+                needs_csum: true,
+                csum_start: header as u16,
+                csum_offset: 6,
+                ..VnetHeader::default()
+            };
+            assert_eq!(router.encap_all(0, &[(partial.clone(), vnet)]).0[0].payload[8..], good);
+            let bad = VnetHeader { csum_start: 9000, ..vnet };
+            assert_eq!(router.encap_all(0, &[(partial, bad)]).0, []);
+        }
+        assert_eq!(router.dropped(), Some((DropReason::Malformed, 2)));
+    }
+
+    #[test]
+    fn counters_of_path_and_entry_count_inner_packets_and_bytes() {
+        let mut router = Router::new();
+        let FibAction::Forward(paths) = forward("203.0.113.1") else { unreachable!() };
+        let (path, entry) = (paths[0].stats.clone(), Arc::default());
+        let action = FibAction::Forward(paths);
+        router.fib.apply(FibUpdate::Set {
+            prefix: prefix(0, "10.2.0.0/16"),
+            action,
+            stats: Arc::clone(&entry),
+        });
+        router.fib.publish();
+        (0..3).for_each(|_| drop(router.encap(0, &udp("10.1.0.1", "10.2.0.1", 9, &[0; 72]))));
+        for stats in [path, entry] {
+            assert_eq!((stats.packets(), stats.bytes(), stats.last_used()), (3, 300, Some(router.now)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_packets_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            v6: bool, local: bool, needs_csum: bool, csum_start: u16, csum_offset: u16
+        ) {
+            let mut router = router();
+            if let Some(b) = bytes.first_mut() { *b = if v6 { 0x60 } else { 0x40 | *b & 0xf } }
+            let len = (bytes.len() as u16).to_be_bytes();
+            if local && !v6 && bytes.len() >= 20 {
+                bytes[2..4].copy_from_slice(&len);
+                bytes[12..20].copy_from_slice(&[10, 1, 0, 1, 10, 2, 0, 1]);
+            }
+            if local && v6 && bytes.len() >= 40 {
+                let payload = (bytes.len() - 40) as u16;
+                bytes[4..6].copy_from_slice(&payload.to_be_bytes());
+                let address = |s: &str| s.parse::<std::net::Ipv6Addr>().unwrap().octets();
+                bytes[8..24].copy_from_slice(&address("2001:db8:1::1"));
+                bytes[24..40].copy_from_slice(&address("2001:db8:2::1"));
+            }
+            let vnet = VnetHeader { needs_csum, csum_start, csum_offset, ..VnetHeader::default() };
+            let (sent, _) = router.encap_all(0, &[(bytes, vnet)]);
+            prop_assert_eq!(sent.len() as u64 + router.counters.totals().dropped_in_all(), 1);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! From the TUNs to the underlay.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::super::clock::Clock;
+use super::{DataPlaneError, STOP};
+use crate::dataplane::{
+    Arena, Count, Counters, DataPlaneConfig, DropReason, Encapsulator, Full, IcmpReply, Piece, SendBatch,
+    SendGroup, TunPacket, Turn, VnetHeader,
+};
+use crate::fib::{FibReader, Punt, Worker};
+use crate::io::icmp::IcmpSocket;
+use crate::io::poll::{Interest, Poller, Ready};
+use crate::io::tun::Tun;
+use crate::io::udp::{SendErrorKind, SendSocket, SendTo};
+use crate::types::{DATA_PORT, InstanceId};
+use crate::wire::ip;
+
+/// How many busy turns pass before the thread looks for errors and for the stop signal.
+const TURNS_BETWEEN_LOOKS: u32 = 32;
+/// Most errors taken from one socket's queue at a time, so that a flood of them can't hold up packets.
+const ERRORS_AT_ONCE: usize = 64;
+
+/// One ITR thread.
+pub(super) struct Itr {
+    tuns: Vec<Source>,
+    /// For IPv4 and IPv6.
+    senders: [Vec<SendSocket>; 2],
+    icmp: [Option<IcmpSocket>; 2],
+    encapsulator: Encapsulator,
+    arena: Arena,
+    packets: Vec<TunPacket>,
+    batch: usize,
+    out: SendBatch,
+    outlet: Outlet,
+    clock: Clock,
+    poller: Poller,
+    counters: Arc<Counters>,
+}
+
+struct Source {
+    iid: InstanceId,
+    tun: Arc<Tun>,
+    /// There may be packets: the last read did not find the queue empty.
+    busy: bool,
+    gone: bool,
+}
+
+/// What goes to the control plane.
+struct Outlet {
+    fib: FibReader,
+    punts: mpsc::Sender<Punt>,
+}
+
+impl Itr {
+    pub(super) fn new(
+        config: &DataPlaneConfig,
+        worker: Worker,
+        clock: Clock,
+        fib: FibReader,
+        tuns: Vec<Arc<Tun>>,
+        punts: mpsc::Sender<Punt>,
+        poller: Poller,
+    ) -> Result<Self, DataPlaneError> {
+        let senders = super::open_senders(config)?;
+        let counters = Arc::new(Counters::default());
+        let watch = || -> io::Result<()> {
+            for (i, tun) in tuns.iter().enumerate() {
+                poller.add(&**tun, i as u64, Interest::Read)?;
+            }
+            for (i, sender) in senders.iter().flatten().enumerate() {
+                poller.add(sender, (tuns.len() + i) as u64, Interest::Errors)?;
+            }
+            Ok(())
+        };
+        watch().map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
+        let source = |(tun, instance): (Arc<Tun>, &crate::dataplane::Instance)| Source {
+            iid: instance.iid,
+            tun,
+            busy: true,
+            gone: false,
+        };
+        Ok(Self {
+            tuns: tuns.into_iter().zip(&config.instances).map(source).collect(),
+            senders,
+            icmp: super::open_icmp(),
+            encapsulator: Encapsulator::new(config, worker, ip::sum, Arc::clone(&counters)),
+            arena: Arena::new(4 * Arena::MAX_PACKET),
+            packets: Vec::new(),
+            batch: usize::from(config.batch.max(1)),
+            out: SendBatch::new(config.source_ports.clamp(1, 64), 1),
+            outlet: Outlet { fib, punts },
+            clock,
+            poller,
+            counters,
+        })
+    }
+
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Runs until the stop signal.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        let mut turns = 0u32;
+        loop {
+            let idle = !self.tuns.iter().any(|t| t.busy && !t.gone);
+            if idle || turns >= TURNS_BETWEEN_LOOKS {
+                turns = 0;
+                self.poller.wait(idle, &mut ready)?;
+                if ready.iter().any(|r| r.token == STOP) {
+                    return Ok(());
+                }
+                ready.iter().for_each(|r| self.wake(*r));
+            }
+            turns += 1;
+            for i in 0..self.tuns.len() {
+                self.turn(i);
+            }
+        }
+    }
+
+    fn wake(&mut self, ready: Ready) {
+        let at = ready.token as usize;
+        if let Some(source) = self.tuns.get_mut(at) {
+            source.busy = true;
+        } else if let Some(sender) = self.senders.iter().flatten().nth(at - self.tuns.len()) {
+            take_errors(sender, &self.outlet, &self.counters);
+        }
+    }
+
+    /// Reads a batch from one TUN, and sends what becomes of it.
+    fn turn(&mut self, tun: usize) {
+        let Some(source) = self.tuns.get_mut(tun).filter(|s| s.busy && !s.gone) else { return };
+        self.arena.clear();
+        self.packets.clear();
+        self.out.clear();
+        while self.packets.len() < self.batch {
+            let Some(slot) = self.arena.slot(0) else { break };
+            match source.tun.read(slot) {
+                Ok(len) => {
+                    let piece = self.arena.commit(len);
+                    self.packets.push(TunPacket { piece, vnet: VnetHeader::default() });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    source.busy = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(tun = source.tun.name(), %error, "TUN device is gone: nothing is read from it any more");
+                    source.gone = true;
+                    let _ = self.poller.remove(&*source.tun);
+                    break;
+                }
+            }
+        }
+        let iid = source.iid;
+        self.counters.count(Count::TunReads, self.packets.len() as u64);
+        let mut next = 0;
+        while next < self.packets.len() {
+            next = self.encapsulate(iid, next);
+            self.send();
+            self.out.clear();
+            self.arena.clear_scratch();
+        }
+    }
+
+    /// Encapsulates packets from the `next` one on, as many as the batch holds; gives the one after them.
+    fn encapsulate(&mut self, iid: InstanceId, mut next: usize) -> usize {
+        let outlet = &self.outlet;
+        let Some(guard) = outlet.fib.enter() else { return self.packets.len() };
+        let turn = Turn { iid, fib: guard.instance(iid), reader: &outlet.fib, now: self.clock.now() };
+        while let Some(packet) = self.packets.get(next) {
+            let punt = |punt| outlet.punts.try_send(punt).is_ok();
+            match self.encapsulator.encapsulate(&turn, *packet, &mut self.arena, &mut self.out, punt) {
+                Ok(()) => next += 1,
+                Err(Full) => break,
+            }
+        }
+        next
+    }
+
+    fn send(&self) {
+        for group in self.out.groups() {
+            let parts: SmallVec<[IoSlice<'_>; 130]> =
+                self.out.pieces(group).map(|p| IoSlice::new(self.arena.get(p))).collect();
+            self.send_group(group, &parts);
+        }
+        for reply in self.out.icmp() {
+            self.send_icmp(reply, reply.message);
+        }
+    }
+
+    fn send_group(&self, group: &SendGroup, parts: &[IoSlice<'_>]) {
+        let pool = if group.remote.is_ipv4() { &self.senders[0] } else { &self.senders[1] };
+        let segments = u64::from(group.segments);
+        let Some(sender) = pool.get(usize::from(group.port)) else {
+            self.counters.dropped(DropReason::SendFailed, segments);
+            return;
+        };
+        let to = SendTo {
+            remote: group.remote,
+            port: DATA_PORT,
+            source: group.source,
+            ttl: group.ttl,
+            tos: group.tos,
+        };
+        let segment = (group.segments > 1).then_some(group.segment);
+        self.counters.count(Count::Sends, 1);
+        let Err(mut error) = sender.send(&to, segment, parts) else { return };
+        if !matches!(error.kind(), io::ErrorKind::WouldBlock) {
+            // It may be an error that an earlier datagram caused, which the first call after it is told of.
+            take_errors(sender, &self.outlet, &self.counters);
+            match sender.send(&to, segment, parts) {
+                Ok(()) => return,
+                Err(again) => error = again,
+            }
+            take_errors(sender, &self.outlet, &self.counters);
+        }
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.counters.dropped(DropReason::SendBufferFull, segments);
+        } else {
+            debug!(remote = %group.remote, source = %group.source, %error, "data packet could not be sent");
+            self.counters.dropped(DropReason::SendFailed, segments);
+        }
+    }
+
+    fn send_icmp(&self, reply: &IcmpReply, message: Piece) {
+        let socket = if reply.destination.is_ipv4() { &self.icmp[0] } else { &self.icmp[1] };
+        let sent = socket.as_ref().map(|s| s.send(reply.source, reply.destination, self.arena.get(message)));
+        match sent {
+            Some(Ok(())) => self.counters.count(Count::IcmpSent, 1),
+            Some(Err(error)) => {
+                debug!(destination = %reply.destination, %error, "ICMP error could not be sent");
+                self.counters.count(Count::IcmpNotSent, 1);
+            }
+            None => self.counters.count(Count::IcmpNotSent, 1),
+        }
+    }
+}
+
+/// Reads what the underlay said about datagrams of this socket, and tells the control plane. Only locators in use are
+/// believed to exist, and the kernel has checked that the error quotes a datagram of this socket.
+fn take_errors(sender: &SendSocket, outlet: &Outlet, counters: &Counters) {
+    for _ in 0..ERRORS_AT_ONCE {
+        let Ok(Some(error)) = sender.next_error() else { return };
+        let rloc = error.remote;
+        if !outlet.fib.knows(&rloc) {
+            counters.count(Count::UnderlayErrorsIgnored, 1);
+            continue;
+        }
+        let punt = match error.kind {
+            SendErrorKind::TooBig(mtu) => {
+                let Some(mtu) = outlet.fib.lower_mtu(&rloc, mtu) else { continue };
+                Punt::PathMtu { rloc, mtu }
+            }
+            SendErrorKind::Unreachable => Punt::Unreachable { rloc },
+            SendErrorKind::Other => continue,
+        };
+        let what = if outlet.punts.try_send(punt).is_ok() { Count::Punts } else { Count::PuntsLost };
+        counters.count(what, 1);
+    }
+}

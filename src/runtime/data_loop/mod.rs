@@ -1,0 +1,238 @@
+//! The data threads: one takes packets from the TUNs to the underlay (ITR), one the other way (ETR), for each queue.
+//!
+//! Owns: opening what they read and write, the loops, and their end. What becomes of a packet is `dataplane`'s to say.
+//! The threads block while there is nothing to do, and never wait for the control thread.
+
+mod etr;
+mod itr;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use crate::dataplane::{Counters, DataPlaneConfig, Offload, Totals};
+use crate::fib::{FibReader, Punt, Worker};
+use crate::io::icmp::IcmpSocket;
+use crate::io::poll::{Interest, Poller, StopSignal};
+use crate::io::tun::Tun;
+use crate::io::udp::{ReceiveSocket, SendSocket};
+use crate::types::{DATA_PORT, Family};
+
+/// Why the data plane could not start, in a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataPlaneError {
+    /// A TUN device could not be created.
+    #[error("can't create TUN device {name}: {source}; {hint}")]
+    Tun {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A data socket could not be opened.
+    #[error("can't open the {family} data socket on UDP port {DATA_PORT}: {source}; {hint}")]
+    Receive {
+        /// Its family.
+        family: Family,
+        /// What the kernel said.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Anything else that the kernel refused.
+    #[error("can't {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+impl DataPlaneError {
+    fn tun(name: &str, source: std::io::Error) -> Self {
+        let hint = match source.kind() {
+            std::io::ErrorKind::NotFound => {
+                "load the tun module, or give the container the device /dev/net/tun"
+            }
+            std::io::ErrorKind::PermissionDenied => "run as root or with CAP_NET_ADMIN",
+            std::io::ErrorKind::ResourceBusy => "another process has it: stop that, or choose another name",
+            _ => "see whether a device of another kind has this name",
+        };
+        Self::Tun { name: name.to_owned(), source, hint }
+    }
+
+    fn receive(family: Family, source: std::io::Error) -> Self {
+        let hint = match source.kind() {
+            std::io::ErrorKind::AddrInUse => "another process has the port: is a router running already?",
+            _ => "see whether the address family is enabled",
+        };
+        Self::Receive { family, source, hint }
+    }
+
+    fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// The running data plane. Dropping it stops it and removes its TUN devices.
+#[derive(Debug)]
+pub struct DataPlane {
+    stop: StopSignal,
+    threads: Vec<(String, Arc<Counters>, Option<JoinHandle<()>>)>,
+    tuns: Vec<String>,
+}
+
+impl DataPlane {
+    /// Creates the TUN devices (without address and down: that is kernel integration's to change), opens the sockets and
+    /// starts the threads. The FIB is read through `fib`, and punts go to `punts`, dropped and counted while it is full.
+    pub fn start(
+        config: &DataPlaneConfig,
+        clock: Clock,
+        fib: &FibReader,
+        punts: &mpsc::Sender<Punt>,
+    ) -> Result<Self, DataPlaneError> {
+        if config.offload == Offload::On {
+            return Err(DataPlaneError::System {
+                what: "use offloads",
+                source: std::io::ErrorKind::Unsupported.into(),
+            });
+        }
+        let stop = StopSignal::new().map_err(DataPlaneError::system("make a stop signal"))?;
+        let mut tuns = Vec::new();
+        for instance in &config.instances {
+            let tun = Tun::open_plain(&instance.tun).map_err(|e| DataPlaneError::tun(&instance.tun, e))?;
+            tuns.push(Arc::new(tun));
+        }
+        let mut plane =
+            Self { stop, threads: Vec::new(), tuns: tuns.iter().map(|t| t.name().to_owned()).collect() };
+        if config.etr {
+            let etr = etr::Etr::new(config, fib.clone(), tuns.clone(), plane.poller()?)?;
+            plane.spawn("etr0", etr.counters(), move || etr.run())?;
+        }
+        if config.itr {
+            let itr = itr::Itr::new(
+                config,
+                Worker::ONLY,
+                clock,
+                fib.clone(),
+                tuns,
+                punts.clone(),
+                plane.poller()?,
+            )?;
+            plane.spawn("itr0", itr.counters(), move || itr.run())?;
+        }
+        info!(tuns = ?plane.tuns, "data plane started, one packet at a time");
+        Ok(plane)
+    }
+
+    /// Names of the TUN devices, in the order of the configuration's instances.
+    pub fn tuns(&self) -> &[String] {
+        &self.tuns
+    }
+
+    /// What each thread counted so far, by its name.
+    pub fn per_thread(&self) -> Vec<(String, Totals)> {
+        self.threads.iter().map(|(name, counters, _)| (name.clone(), counters.totals())).collect()
+    }
+
+    /// What all threads counted so far.
+    pub fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.threads.iter().for_each(|(_, counters, _)| sum.add(&counters.totals()));
+        sum
+    }
+
+    /// A poller that the stop signal wakes.
+    fn poller(&self) -> Result<Poller, DataPlaneError> {
+        let make = || {
+            let poller = Poller::new()?;
+            poller.add(&self.stop, STOP, Interest::Read)?;
+            Ok(poller)
+        };
+        make().map_err(DataPlaneError::system("make an epoll instance"))
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        counters: Arc<Counters>,
+        run: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), DataPlaneError> {
+        let thread_name = name.to_owned();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                if let Err(error) = run() {
+                    error!(thread = thread_name, %error, "data thread failed: packets no longer pass");
+                }
+            })
+            .map_err(DataPlaneError::system("start a thread"))?;
+        self.threads.push((name.to_owned(), counters, Some(thread)));
+        Ok(())
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.stop.set();
+        for (name, _, thread) in &mut self.threads {
+            if thread.take().is_some_and(|t| t.join().is_err()) {
+                error!(thread = name.as_str(), "data thread panicked");
+            }
+        }
+    }
+}
+
+/// The stop signal's token; all others are small numbers.
+const STOP: u64 = u64::MAX;
+
+/// The sockets of one ITR thread: for each family as many as there are source ports. Families that the system lacks have
+/// none.
+fn open_senders(config: &DataPlaneConfig) -> Result<[Vec<SendSocket>; 2], DataPlaneError> {
+    let zero = config.udp_checksum == crate::dataplane::UdpChecksum::Zero;
+    let ports = config.source_ports.clamp(1, 64);
+    let pool = |family| -> std::io::Result<Vec<_>> {
+        (0..ports).map(|_| SendSocket::open(family, zero, config.send_buffer)).collect()
+    };
+    let v4 = pool(Family::Ipv4).map_err(DataPlaneError::system("open a UDP socket"))?;
+    let v6 = pool(Family::Ipv6).unwrap_or_else(|error| {
+        warn!(%error, "no IPv6 sockets: IPv6 locators can't be reached");
+        Vec::new()
+    });
+    Ok([v4, v6])
+}
+
+/// The sockets of one ETR thread, one for each family that the system has.
+fn open_receivers(
+    config: &DataPlaneConfig,
+    shared: bool,
+    join: bool,
+) -> Result<Vec<ReceiveSocket>, DataPlaneError> {
+    let bind = |family| ReceiveSocket::bind(family, DATA_PORT, shared, join, config.receive_buffer);
+    let mut sockets = vec![bind(Family::Ipv4).map_err(|e| DataPlaneError::receive(Family::Ipv4, e))?];
+    match bind(Family::Ipv6) {
+        Ok(socket) => sockets.push(socket),
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            warn!("the system has no IPv6: data packets over IPv6 can't arrive");
+        }
+        Err(error) => return Err(DataPlaneError::receive(Family::Ipv6, error)),
+    }
+    Ok(sockets)
+}
+
+/// The sockets for ICMP errors to the site; without them packets are dropped in silence.
+fn open_icmp() -> [Option<IcmpSocket>; 2] {
+    [Family::Ipv4, Family::Ipv6].map(|family| match IcmpSocket::open(family) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            warn!(%family, %error, "can't send ICMP errors: give CAP_NET_RAW, or hosts won't learn the path MTU");
+            None
+        }
+    })
+}
