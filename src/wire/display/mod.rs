@@ -313,3 +313,6 @@ fn instance(address: &Address) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
