@@ -203,7 +203,7 @@ impl Event {
                 | DropReason::SmrNotCached
                 | DropReason::SmrRate
                 | DropReason::NotifyStale
-                | DropReason::UnreachableIgnored
+                | DropReason::UnreachableUnknown
                 | DropReason::PathMtuUnknown
                 | DropReason::ReplyNonce => Severity::Debug,
                 _ => Severity::Warning,

@@ -104,8 +104,8 @@ named! {
         CacheEvicted = "map-cache-evicted",
         /// A path MTU for an RLOC that no map-cache entry has, or too many of them.
         PathMtuUnknown = "path-mtu-unknown-rloc",
-        /// The underlay says that an RLOC is unreachable, which is not acted on (RFC 9301 §7).
-        UnreachableIgnored = "unreachable-not-acted-on",
+        /// The underlay says that an RLOC is unreachable that no map-cache entry has, or too many of them.
+        UnreachableUnknown = "unreachable-unknown-rloc",
         /// A Map-Register without records.
         RegisterEmpty = "register-without-record",
         /// A record of a Map-Register whose EID-prefix its sender doesn't own (RFC 9301 §8.2).

@@ -7,7 +7,7 @@ use crate::proto::mapping_system::map_server::{MapServer, Registration};
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState};
-use crate::types::{Eid, EidPrefix};
+use crate::types::{Eid, EidPrefix, Rloc};
 
 use super::plane::ControlPlane;
 
@@ -45,6 +45,26 @@ impl ControlPlane {
     /// Entries in the map-cache.
     pub fn map_cache_len(&self) -> usize {
         self.itr.as_ref().map_or(0, |itr| itr.cache().len())
+    }
+
+    /// Entries that the map-cache may have.
+    pub fn map_cache_limit(&self) -> usize {
+        self.itr.as_ref().map_or(0, |itr| itr.cache().limit())
+    }
+
+    /// The path MTU that the underlay told for a remote locator, in bytes with outer headers.
+    pub fn path_mtu(&self, rloc: &Rloc) -> Option<u16> {
+        self.itr.as_ref()?.path_mtu_of(rloc)
+    }
+
+    /// Whether the underlay said a moment ago that it can't reach a remote locator.
+    pub fn is_down(&self, rloc: &Rloc) -> bool {
+        self.itr.as_ref().is_some_and(|itr| itr.cache().is_down(rloc))
+    }
+
+    /// Our own locators that have an address, best first: sources of packets, and where Map-Replies may come.
+    pub fn local_rlocs(&self) -> &[Rloc] {
+        self.database.rlocs().all()
     }
 
     /// The entry of exactly `prefix`.

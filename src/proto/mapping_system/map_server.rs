@@ -23,7 +23,7 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::types::{Eid, EidPrefix, Instant, Nonce, Ttl};
-use crate::wire::{EidRecord, LocatorRecord, MapNotify, MapRegister, Message};
+use crate::wire::{EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
 
 use super::auth_reason;
 
@@ -45,6 +45,8 @@ pub struct Registration {
     pub site: Arc<str>,
     /// Which xTR.
     pub registrant: Registrant,
+    /// Its xTR-ID and Site-ID, where it sends them.
+    pub xtr_site: Option<XtrSite>,
     /// Where its Map-Registers come from.
     pub source: SocketAddr,
     /// What it says.
@@ -426,6 +428,7 @@ impl MapServer {
         let Some(known) = self.table.get_mut(&prefix) else { return false };
         if let Some(registration) = known.registrations.iter_mut().find(|r| r.registrant == registrant) {
             self.timers.remove(&(registration.expires, prefix, registrant));
+            registration.xtr_site = register.xtr_site;
             registration.source = source;
             registration.record.clone_from(record);
             registration.proxy_reply = register.proxy_reply;
@@ -441,6 +444,7 @@ impl MapServer {
             known.registrations.push(Registration {
                 site: Arc::clone(name),
                 registrant,
+                xtr_site: register.xtr_site,
                 source,
                 record: record.clone(),
                 proxy_reply: register.proxy_reply,

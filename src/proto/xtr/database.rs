@@ -27,6 +27,8 @@ pub struct Entry {
     /// The locators that have an address now, in ascending order of address, as they are registered and answered
     /// with (RFC 9301 §5.5).
     pub locators: Vec<Locator>,
+    /// The address that each locator of `config` has now, in its order.
+    pub addresses: Vec<Option<IpAddr>>,
     /// Counters of the FIB entry: decapsulated packets to it.
     pub stats: Arc<Stats>,
 }
@@ -97,17 +99,15 @@ impl Database {
             cx.fib(FibUpdate::Remove { prefix });
         }
         for config in entries {
-            if let Some(known) = self.entries.get_mut(&config.eid) {
+            let prefix = config.eid;
+            if let Some(known) = self.entries.get_mut(&prefix) {
                 known.config.clone_from(config);
                 continue;
             }
             let stats = Arc::new(Stats::default());
-            cx.fib(FibUpdate::Set {
-                prefix: config.eid,
-                action: FibAction::Local,
-                stats: Arc::clone(&stats),
-            });
-            self.entries.insert(config.eid, Entry { config: config.clone(), locators: Vec::new(), stats });
+            cx.fib(FibUpdate::Set { prefix, action: FibAction::Local, stats: Arc::clone(&stats) });
+            let config = config.clone();
+            self.entries.insert(prefix, Entry { config, locators: Vec::new(), addresses: Vec::new(), stats });
         }
         self.resolve_locators();
     }
@@ -158,8 +158,11 @@ impl Database {
         let mut local: Vec<(u8, IpAddr)> = Vec::new();
         for entry in self.entries.values_mut() {
             let mut locators: Vec<Locator> = Vec::with_capacity(entry.config.locators.len());
+            entry.addresses.clear();
             for config in &entry.config.locators {
-                let Some(rloc) = address(&config.source, &self.interfaces) else { continue };
+                let found = address(&config.source, &self.interfaces);
+                entry.addresses.push(found);
+                let Some(rloc) = found else { continue };
                 if config.local {
                     local.push((config.priority, rloc));
                 }

@@ -46,7 +46,8 @@ pub(crate) struct Itr {
     ligs: BTreeMap<Nonce, Lig>,
     /// Which Map-Resolver to ask first, and since when.
     preferred: (usize, Instant),
-    path_mtus: BTreeMap<Rloc, Instant>,
+    /// Path MTUs that the underlay told, each until when it is believed.
+    path_mtus: BTreeMap<Rloc, (u16, Instant)>,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,10 @@ impl Itr {
 
     pub(crate) fn cache(&self) -> &MapCache {
         &self.cache
+    }
+
+    pub(crate) fn path_mtu_of(&self, rloc: &Rloc) -> Option<u16> {
+        self.path_mtus.get(rloc).map(|(mtu, _)| *mtu)
     }
 
     pub(crate) fn pending(&self) -> impl Iterator<Item = (&Eid, &Pending)> {
@@ -136,7 +141,11 @@ impl Itr {
         match punt {
             Punt::Miss { source, destination } => self.miss(cx, now, source, destination, database),
             Punt::PathMtu { rloc, mtu } => self.path_mtu(cx, now, rloc, mtu),
-            Punt::Unreachable { .. } => cx.drop(DropReason::UnreachableIgnored, None),
+            Punt::Unreachable { rloc } => {
+                if !self.cache.unreachable(cx, now, rloc, database.rlocs()) {
+                    cx.drop(DropReason::UnreachableUnknown, None);
+                }
+            }
         }
     }
 
@@ -352,6 +361,7 @@ impl Itr {
                 self.request(cx, now, eid, pending, database.rlocs());
             }
         }
+        self.cache.recover(cx, now, database.rlocs());
         while let Some(wake) = self.cache.wake(cx, now) {
             if let Wake::Refresh(prefix) = wake {
                 self.refresh(cx, now, prefix, false, database.rlocs());
@@ -368,7 +378,7 @@ impl Itr {
             }
         }
         let forgotten: Vec<Rloc> =
-            self.path_mtus.iter().filter(|(_, until)| **until <= now).map(|(rloc, _)| *rloc).collect();
+            self.path_mtus.iter().filter(|(_, (_, until))| *until <= now).map(|(rloc, _)| *rloc).collect();
         for rloc in forgotten {
             self.path_mtus.remove(&rloc);
             cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
@@ -377,7 +387,7 @@ impl Itr {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         let ligs = self.ligs.values().map(|lig| lig.wake).min();
-        let path_mtus = self.path_mtus.values().copied().min();
+        let path_mtus = self.path_mtus.values().map(|(_, until)| *until).min();
         [self.pending.next(), self.cache.next(), ligs, path_mtus].into_iter().flatten().min()
     }
 
@@ -526,8 +536,9 @@ impl Itr {
             IpAddr::V4(_) => MIN_PATH_MTU_IPV4,
             IpAddr::V6(_) => MIN_PATH_MTU_IPV6,
         };
-        self.path_mtus.insert(rloc, now + PATH_MTU_LIFETIME);
-        cx.fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu.max(least)) });
+        let mtu = mtu.max(least);
+        self.path_mtus.insert(rloc, (mtu, now + PATH_MTU_LIFETIME));
+        cx.fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu) });
     }
 }
 

@@ -24,6 +24,10 @@ pub(crate) const DEFAULT_LIMIT: usize = 100_000;
 const REFRESH_LEAD: Duration = Duration::from_secs(30);
 /// An entry is in use if a packet matched it within this time.
 const IN_USE: Duration = Duration::from_secs(60);
+/// How long an RLOC that the underlay can't reach is spared.
+const DOWN_TIME: Duration = Duration::from_secs(30);
+/// RLOCs that may be down at once.
+const MAX_DOWN: usize = 4096;
 /// More specific entries that are looked at when a less specific one comes.
 const MAX_NESTED: usize = 1024;
 
@@ -75,8 +79,10 @@ pub(crate) enum Wake {
 pub(crate) struct MapCache {
     entries: EidTable<Entry>,
     timers: BTreeSet<(Instant, EidPrefix)>,
-    /// How many entries use each RLOC.
-    rlocs: BTreeMap<Rloc, usize>,
+    /// The entries that use each RLOC.
+    rlocs: BTreeMap<Rloc, BTreeSet<EidPrefix>>,
+    /// RLOCs that the underlay can't reach, each until when that is believed.
+    down: BTreeMap<Rloc, Instant>,
     limit: usize,
 }
 
@@ -86,6 +92,7 @@ impl MapCache {
             entries: EidTable::default(),
             timers: BTreeSet::new(),
             rlocs: BTreeMap::new(),
+            down: BTreeMap::new(),
             limit: or_default(limit),
         }
     }
@@ -99,6 +106,10 @@ impl MapCache {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Entry)> {
@@ -159,7 +170,7 @@ impl MapCache {
             })
             .collect();
         for locator in &mapping.locators {
-            *self.rlocs.entry(locator.rloc).or_insert(0) += 1;
+            self.rlocs.entry(locator.rloc).or_default().insert(prefix);
         }
         let entry = Entry {
             mapping,
@@ -173,7 +184,7 @@ impl MapCache {
             wake,
             native: old.as_ref().is_some_and(|old| old.native),
         };
-        cx.fib(FibUpdate::Set { prefix, action: action(&entry, local), stats: Arc::clone(&entry.stats) });
+        self.publish(cx, prefix, &entry, local);
         self.timers.insert((wake, prefix));
         self.entries.insert(prefix, entry);
         self.update_natives(cx, &prefix);
@@ -223,13 +234,57 @@ impl MapCache {
     pub(crate) fn republish(&self, cx: &mut Context, local: &LocalRlocs) {
         for (prefix, entry) in self.entries.iter() {
             if !entry.mapping.is_negative() {
-                cx.fib(FibUpdate::Set {
-                    prefix,
-                    action: action(entry, local),
-                    stats: Arc::clone(&entry.stats),
-                });
+                self.publish(cx, prefix, entry, local);
             }
         }
+    }
+
+    /// The underlay says that it can't reach `rloc`, which is not used for a while then, as if its priority were 255
+    /// (RFC 9301 §7); where an entry has nothing better, it is used all the same, since such messages can be forged.
+    /// Whether any entry has the locator.
+    pub(crate) fn unreachable(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        rloc: Rloc,
+        local: &LocalRlocs,
+    ) -> bool {
+        let known = self.down.contains_key(&rloc);
+        if !self.uses(&rloc) || (!known && self.down.len() >= MAX_DOWN) {
+            return false;
+        }
+        if !known {
+            self.down.insert(rloc, now + DOWN_TIME);
+            self.republish_users(cx, &rloc, local);
+        }
+        true
+    }
+
+    pub(crate) fn is_down(&self, rloc: &Rloc) -> bool {
+        self.down.contains_key(rloc)
+    }
+
+    /// Tries those RLOCs again that have been down for long enough.
+    pub(crate) fn recover(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
+        let over: Vec<Rloc> =
+            self.down.iter().filter(|(_, until)| **until <= now).map(|(rloc, _)| *rloc).collect();
+        for rloc in over {
+            self.down.remove(&rloc);
+            self.republish_users(cx, &rloc, local);
+        }
+    }
+
+    fn republish_users(&self, cx: &mut Context, rloc: &Rloc, local: &LocalRlocs) {
+        for prefix in self.rlocs.get(rloc).into_iter().flatten() {
+            if let Some(entry) = self.entries.get(prefix) {
+                self.publish(cx, *prefix, entry, local);
+            }
+        }
+    }
+
+    fn publish(&self, cx: &mut Context, prefix: EidPrefix, entry: &Entry, local: &LocalRlocs) {
+        let action = action(entry, local, &self.down);
+        cx.fib(FibUpdate::Set { prefix, action, stats: Arc::clone(&entry.stats) });
     }
 
     /// Handles one timer that is due, if there is one.
@@ -248,7 +303,8 @@ impl MapCache {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        let timers = self.timers.first().map(|(at, _)| *at);
+        timers.into_iter().chain(self.down.values().copied()).min()
     }
 
     /// Takes the entry out of all tables, telling nobody.
@@ -256,9 +312,9 @@ impl MapCache {
         let entry = self.entries.remove(prefix)?;
         self.timers.remove(&(entry.wake, *prefix));
         for locator in &entry.mapping.locators {
-            if let Some(count) = self.rlocs.get_mut(&locator.rloc) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(users) = self.rlocs.get_mut(&locator.rloc) {
+                users.remove(prefix);
+                if users.is_empty() {
                     self.rlocs.remove(&locator.rloc);
                 }
             }
@@ -312,7 +368,7 @@ fn or_default(limit: usize) -> usize {
 }
 
 /// What the data plane does with packets of this entry.
-fn action(entry: &Entry, local: &LocalRlocs) -> FibAction {
+fn action(entry: &Entry, local: &LocalRlocs, down: &BTreeMap<Rloc, Instant>) -> FibAction {
     if entry.mapping.is_negative() {
         return FibAction::Negative(match entry.mapping.action {
             // Nowhere to send it.
@@ -320,7 +376,7 @@ fn action(entry: &Entry, local: &LocalRlocs) -> FibAction {
             action => action,
         });
     }
-    let paths: Vec<Path> = entry
+    let mut paths: Vec<Path> = entry
         .mapping
         .locators
         .iter()
@@ -338,5 +394,8 @@ fn action(entry: &Entry, local: &LocalRlocs) -> FibAction {
             })
         })
         .collect();
+    if paths.iter().any(|path| !down.contains_key(&path.rloc)) {
+        paths.retain(|path| !down.contains_key(&path.rloc));
+    }
     if paths.is_empty() { FibAction::Negative(Action::Drop) } else { FibAction::Forward(paths) }
 }

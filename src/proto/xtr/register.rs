@@ -42,6 +42,14 @@ pub struct RegistrationState {
     pub last_notified: Option<Instant>,
     /// Map-Registers since the last one that was confirmed; 0 where no Map-Notify is wanted.
     pub unanswered: u32,
+    /// Whether confirmation by Map-Notify is wanted at all.
+    pub want_notify: bool,
+    /// The registration as it is now is confirmed, or sent where no confirmation is wanted.
+    pub confirmed: bool,
+    /// Map-Registers sent since the prefix was last changed.
+    pub sent: u64,
+    /// Map-Notifies since then that confirmed one.
+    pub notified: u64,
     /// The Map-Server's last Map-Notify left this prefix out.
     pub refused: bool,
 }
@@ -78,6 +86,8 @@ struct Bundle {
     outstanding: Vec<Nonce>,
     last_sent: Option<Instant>,
     last_notified: Option<Instant>,
+    sent: u64,
+    notified: u64,
     /// Its contents are confirmed.
     confirmed: bool,
 }
@@ -247,6 +257,10 @@ impl Registrar {
                     last_sent: bundle.last_sent,
                     last_notified: bundle.last_notified.filter(|_| !refused),
                     unanswered: bundle.unanswered,
+                    want_notify: server.config.want_notify,
+                    confirmed: bundle.confirmed && !refused,
+                    sent: bundle.sent,
+                    notified: if refused { 0 } else { bundle.notified },
                     refused,
                 })
             })
@@ -284,6 +298,7 @@ impl Registrar {
         bundle.attempts = 0;
         bundle.outstanding.clear();
         bundle.last_notified = Some(now);
+        bundle.notified += 1;
         let sent = bundle.last_sent.unwrap_or(now);
         bundle.wake = sent + cx.between(period - period / 10, period);
     }
@@ -325,6 +340,8 @@ impl Registrar {
                 outstanding: Vec::new(),
                 last_sent: None,
                 last_notified: None,
+                sent: 0,
+                notified: 0,
                 confirmed: false,
             });
         };
@@ -392,9 +409,12 @@ impl Registrar {
     ) {
         let nonce = self.send(cx, server, bundle.attempts, bundle.records.clone(), rlocs);
         remember(&mut bundle.outstanding, nonce);
+        if nonce.is_some() {
+            bundle.last_sent = Some(now);
+            bundle.sent += 1;
+        }
         let (period, quick) = (cx.timers.register_interval, cx.timers.quick_register_interval);
         let in_quick = now < bundle.quick_until;
-        bundle.last_sent = Some(now);
         bundle.wake = now
             + if server.want_notify {
                 // Doubling from one second to a minute (RFC 9301 §5.7), not slower than the quick period.
