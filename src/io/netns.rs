@@ -1,28 +1,11 @@
-//! Network namespaces of the calling thread: what tests and demonstrations need to have a network of their own.
+//! The network namespace of the calling thread: which it is, and, for tests, a new one.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 
-use nix::sched::{CloneFlags, setns, unshare};
-
-/// A network namespace; it lives at least as long as this.
-#[derive(Debug)]
-pub struct NetworkNamespace(File);
-
-impl NetworkNamespace {
-    /// The calling thread's.
-    pub fn current() -> io::Result<Self> {
-        File::open("/proc/thread-self/ns/net").map(Self)
-    }
-
-    /// Moves the calling thread, and no other, into this namespace. Needs CAP_SYS_ADMIN.
-    pub fn enter(&self) -> io::Result<()> {
-        Ok(setns(self.0.as_fd(), CloneFlags::CLONE_NEWNET)?)
-    }
-}
+use nix::sched::{CloneFlags, unshare};
 
 /// A number that the calling thread's network namespace alone has had since the machine was booted. On kernels before
 /// 5.14, one that no other has that exists now.

@@ -1,16 +1,15 @@
 //! Interfaces and addresses.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use futures::TryStreamExt;
-use ipnet::IpNet;
+use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::{AddressMessageBuilder, LinkUnspec};
 
 use super::{Netlink, NetlinkError};
 
@@ -169,26 +168,14 @@ impl Netlink {
         self.set_link(message, "switch interface multicast off").await
     }
 
-    /// Gives an interface an address and its subnet.
-    pub async fn add_address(&self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let request = self.handle.address().add(index, address.addr(), address.prefix_len());
-        request.execute().await.map_err(|e| NetlinkError::new(format!("add address {address}"), e))
-    }
-
-    /// Takes an address from an interface.
-    pub async fn delete_address(&self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let message = match address {
-            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-        };
-        let request = self.handle.address().del(message);
-        request.execute().await.map_err(|e| NetlinkError::new(format!("delete address {address}"), e))
+    /// Gives an interface an address that is for this machine alone: of host scope, in no subnet. Fine if it has it.
+    pub async fn add_host_address(&self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let mut request = self.handle.address().add(index, address, if address.is_ipv4() { 32 } else { 128 });
+        request.message_mut().header.scope = AddressScope::Host;
+        match request.execute().await.map_err(|e| NetlinkError::new(format!("add address {address}"), e)) {
+            Err(e) if e.is(libc::EEXIST) => Ok(()),
+            result => result,
+        }
     }
 
     async fn set_link(&self, message: LinkMessage, operation: &str) -> Result<(), NetlinkError> {

@@ -12,12 +12,15 @@ use crate::io::netlink::{Interface, NetlinkError};
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// Somebody else's routes are in the table.
-    #[error("table {table} already holds a {route} that is not ours; choose another `table` in [kernel]")]
+    #[error(
+        "table {table} already holds routes that are not ours, to {destination} for one; choose another `table` in \
+         [kernel]"
+    )]
     TableInUse {
         /// The table.
         table: u32,
-        /// One of those routes.
-        route: String,
+        /// Where one of those routes leads.
+        destination: ipnet::IpNet,
     },
     /// Another router of this network namespace fills the table.
     #[error("another router on this machine uses table {0}; give each its own `table` in [kernel]")]

@@ -47,6 +47,7 @@ mod plan;
 mod sysctls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
@@ -65,6 +66,9 @@ const MAX_PRIORITY: u32 = 32_766 - PRIORITIES;
 /// Most natively forwarded prefixes of an instance that the kernel is told of; packets to further ones still come to
 /// the TUN. Bounds what a mapping system can do to the kernel's memory.
 const MAX_NATIVE: usize = 10_000;
+/// The IPv4 dummy address (RFC 7600 §4.8), which the TUN gets: on an interface without any address, even a loose
+/// rp_filter drops packets whose answers would leave elsewhere.
+const TUN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 
 /// The rules and routes that are installed. [`remove`](Self::remove) takes them back; without it they stay until the
@@ -145,12 +149,20 @@ impl KernelIntegration {
     }
 
     /// Follows the interfaces' state, as of [`InterfaceMonitor`](crate::io::netlink::InterfaceMonitor): adapts the
-    /// TUNs' MTU to the uplinks, and puts back the routes that the kernel drops when a TUN is set down and up.
+    /// TUNs' MTU to the uplinks, sets up TUNs that were made anew, and puts back the routes that the kernel drops when a
+    /// TUN is set down and up.
     pub async fn interfaces_changed(&mut self, interfaces: &[Interface]) -> Result<(), KernelError> {
         let plan = self.plan.clone();
         let before = self.tuns.clone();
         self.note_tuns(&plan, interfaces);
         for instance in &plan.instances {
+            if let Some(tun) = self.tuns.get_mut(&instance.tun)
+                && before.get(&instance.tun).is_none_or(|old| old.index != tun.index)
+            {
+                tun.up = true;
+                let index = tun.index;
+                self.ready_tun(instance, index).await?;
+            }
             self.adapt_mtu(&plan, instance, interfaces).await?;
         }
         let back = |(name, tun): (&String, &Tun)| {
@@ -240,10 +252,7 @@ impl KernelIntegration {
             let tun =
                 *self.tuns.get(&instance.tun).ok_or_else(|| KernelError::NoTun(instance.tun.clone()))?;
             if !self.plan.instances.iter().any(|old| old.tun == instance.tun) {
-                let no_multicast = self.netlink.set_multicast_off(tun.index);
-                let ipv6 = instance.has(Family::Ipv6);
-                sysctls::prepare_tun(&instance.tun, &instance.interfaces, ipv6, no_multicast).await;
-                self.netlink.set_up(tun.index).await?;
+                self.ready_tun(instance, tun.index).await?;
             }
             self.adapt_mtu(&plan, instance, &interfaces).await?;
         }
@@ -280,7 +289,7 @@ impl KernelIntegration {
                 for family in FAMILIES {
                     let routes = self.netlink.routes(family, Some(table), None).await?;
                     if let Some(route) = routes.iter().find(|route| route.protocol != PROTOCOL) {
-                        return Err(KernelError::TableInUse { table, route: route.to_string() });
+                        return Err(KernelError::TableInUse { table, destination: route.destination });
                     }
                 }
             }
@@ -403,6 +412,17 @@ impl KernelIntegration {
                 }
             }
         }
+    }
+
+    /// Sets up a TUN that has just been made.
+    async fn ready_tun(&self, instance: &InstancePlan, index: u32) -> Result<(), KernelError> {
+        let no_multicast = self.netlink.set_multicast_off(index);
+        let ipv6 = instance.has(Family::Ipv6);
+        sysctls::prepare_tun(&instance.tun, &instance.interfaces, ipv6, no_multicast).await;
+        if instance.has(Family::Ipv4) {
+            self.netlink.add_host_address(index, IpAddr::V4(TUN_ADDRESS)).await?;
+        }
+        Ok(self.netlink.set_up(index).await?)
     }
 
     async fn adapt_mtu(

@@ -195,6 +195,16 @@ impl KernelPlan {
             .collect()
     }
 
+    /// Interfaces that the plan names and that aren't there, in order.
+    pub(super) fn missing_interfaces(&self, interfaces: &[Interface]) -> BTreeSet<&str> {
+        let locators = self.locators.iter().filter_map(|locator| match locator {
+            LocatorSource::Interface { name, .. } => Some(name.as_str()),
+            LocatorSource::Address(_) => None,
+        });
+        let site = self.instances.iter().flat_map(|instance| &instance.interfaces).map(String::as_str);
+        locators.chain(site).filter(|name| !interfaces.iter().any(|i| i.name == *name)).collect()
+    }
+
     /// MTU for an instance's TUN, in bytes: such that the largest packet fits the smallest uplink when encapsulated.
     /// `None` where no uplink is known.
     pub(super) fn mtu(&self, instance: &InstancePlan, interfaces: &[Interface]) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Kernel parameters that stand in the way of forwarding: found, and where the configuration says so changed, noted in
+//! What stands in the way of forwarding, kernel parameters above all: found, and where the configuration says so changed, noted in
 //! a file, and restored at exit or, after a crash, at the next start.
 
 use std::collections::BTreeSet;
@@ -51,11 +51,18 @@ fn setting(name: &str, value: &str) -> String {
     format!("{}={value}", dotted.join("."))
 }
 
-/// Looks for parameters that stand in the way of `plan`.
+/// Looks for what stands in the way of `plan`.
 pub(super) fn check(plan: &KernelPlan, interfaces: &[Interface]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if plan.instances.is_empty() {
         return findings;
+    }
+    for name in plan.missing_interfaces(interfaces) {
+        let problem = format!(
+            "there is no interface {name}, which the configuration names: correct the name, or plug it in; it is used \
+             as soon as it appears"
+        );
+        findings.push(Finding::new(problem, &[]));
     }
     let has = |family| plan.instances.iter().any(|instance| instance.has(family));
     let uplinks: BTreeSet<&str> =
@@ -168,9 +175,13 @@ pub(super) async fn prepare_tun(
     if reverse_path_filter(name) == 1 {
         set("ipv4", "rp_filter", "2");
     }
-    // Where the operator forwards by interface, the TUN belongs to those that do.
+    // Where the site's interfaces forward, the TUN does, whatever the default for new interfaces is.
     let forwards = |name: &String| is(&format!("net/ipv4/conf/{name}/forwarding"), "1");
-    if !site_interfaces.is_empty() && site_interfaces.iter().all(forwards) {
+    let site_forwards = match site_interfaces {
+        [] => is("net/ipv4/ip_forward", "1"),
+        names => names.iter().all(forwards),
+    };
+    if site_forwards {
         set("ipv4", "forwarding", "1");
     }
     if ipv6 {
