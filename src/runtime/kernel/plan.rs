@@ -14,6 +14,8 @@ use crate::types::{Family, InstanceId};
 pub const PROTOCOL: u8 = 153;
 /// How many priorities our rules take, from [`KernelPlan::rule_priority`] on.
 pub const PRIORITIES: u32 = 3;
+/// Priority of the rule by which the kernel looks in the tables of VRFs.
+const PRIORITY_VRF: u32 = 1000;
 /// Metric of routes to the TUN.
 const METRIC_TUN: u32 = 1024;
 /// Metric of routes that leave packets to the kernel: preferred where both are for the same prefix.
@@ -205,6 +207,14 @@ impl KernelPlan {
         locators.chain(site).filter(|name| !interfaces.iter().any(|i| i.name == *name)).collect()
     }
 
+    /// VRFs of the site whose tables the kernel looks in before our rules.
+    pub(super) fn hidden_by_vrf<'a>(&self, interfaces: &'a [Interface]) -> Vec<&'a str> {
+        let site = |name: &String| self.instances.iter().any(|instance| instance.interfaces.contains(name));
+        let vrfs = interfaces.iter().filter(|i| i.kind.as_deref() == Some("vrf") && site(&i.name));
+        let behind = self.routing != RoutingMode::None && self.rule_priority >= PRIORITY_VRF;
+        vrfs.filter(|_| behind).map(|interface| interface.name.as_str()).collect()
+    }
+
     /// MTU for an instance's TUN, in bytes: such that the largest packet fits the smallest uplink when encapsulated.
     /// `None` where no uplink is known.
     pub(super) fn mtu(&self, instance: &InstancePlan, interfaces: &[Interface]) -> Option<u32> {
@@ -278,6 +288,7 @@ impl InstancePlan {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::path::Path;
 
     use super::*;
     use crate::io::netlink::InterfaceAddress;
@@ -367,6 +378,94 @@ mod tests {
                 "IPv4 rule 102: from 10.1.0.0/16 iif vlan7 lookup 4348",
             ]
         );
+    }
+
+    #[test]
+    fn the_plan_is_what_the_configuration_says() {
+        let text = r#"
+            roles = ["itr", "etr"]
+            [router]
+            state-dir = "/run/x"
+            [[locator]]
+            address = "192.0.2.1"
+            weight = 50
+            [[locator]]
+            interface = "wan0"
+            family = "ipv4"
+            weight = 50
+            [[locator]]
+            address = "198.51.100.2"
+            priority = 2
+            local = false
+            [[eid-prefix]]
+            prefix = "10.1.0.0/16"
+            [[eid-prefix]]
+            prefix = "2001:db8:1::/48"
+            [[eid-prefix]]
+            prefix = "10.1.0.0/16"
+            instance-id = 7
+            [[map-server]]
+            address = "203.0.113.10"
+            key = "0123456789abcdef"
+            [[map-resolver]]
+            address = "203.0.113.10"
+            [[instance]]
+            instance-id = 0
+            interfaces = ["lan0"]
+            [[instance]]
+            instance-id = 7
+            tun = "seven"
+            interfaces = ["vlan7"]
+            table = 1007
+            [kernel]
+            routing = "prefixes"
+            prefixes = ["10.2.0.0/16", "[7]10.3.0.0/16"]
+            table = 5000
+            rule-priority = 500
+            set-sysctls = true
+            tun-mtu = 1400
+        "#;
+        let loaded = crate::config::parse(Path::new("x.toml"), text, &crate::config::System).unwrap();
+        let instance =
+            |iid, tun: &str, eids: &[&str], destination, interface: &str, table, site_table| InstancePlan {
+                tun: tun.into(),
+                destinations: vec![net(destination)],
+                interfaces: vec![interface.into()],
+                table,
+                site_table,
+                ..instance(iid, eids)
+            };
+        let expected = KernelPlan {
+            routing: RoutingMode::Prefixes,
+            rule_priority: 500,
+            set_sysctls: true,
+            state_dir: "/run/x".into(),
+            tun_mtu: Some(1400),
+            locators: vec![
+                LocatorSource::Address("192.0.2.1".parse().unwrap()),
+                LocatorSource::Interface { name: "wan0".into(), family: Family::Ipv4 },
+            ],
+            instances: vec![
+                instance(0, "lisp0", &["10.1.0.0/16", "2001:db8:1::/48"], "10.2.0.0/16", "lan0", 5000, 254),
+                instance(7, "seven", &["10.1.0.0/16"], "10.3.0.0/16", "vlan7", 5001, 1007),
+            ],
+        };
+        assert_eq!(KernelPlan::new(&loaded.config), expected);
+    }
+
+    #[test]
+    fn vrfs_that_come_first_are_noticed() {
+        let mut plan = plan(vec![instance(0, &["10.1.0.0/16"])]);
+        plan.instances[0].interfaces = vec!["blue".into()];
+        let mut interfaces = [interface("blue", 65_535, &[]), interface("red", 65_535, &[])];
+        for interface in &mut interfaces {
+            interface.kind = Some("vrf".into());
+        }
+        assert!(plan.hidden_by_vrf(&interfaces).is_empty());
+        plan.rule_priority = 4341;
+        assert_eq!(plan.hidden_by_vrf(&interfaces), ["blue"]);
+        plan.routing = RoutingMode::None;
+        assert!(plan.hidden_by_vrf(&interfaces).is_empty());
     }
 
     #[test]

@@ -64,6 +64,13 @@ pub(super) fn check(plan: &KernelPlan, interfaces: &[Interface]) -> Vec<Finding>
         );
         findings.push(Finding::new(problem, &[]));
     }
+    for name in plan.hidden_by_vrf(interfaces) {
+        let problem = format!(
+            "the kernel looks in the table of the VRF {name} before it comes to our rules: set `rule-priority` below \
+             1000 in [kernel]"
+        );
+        findings.push(Finding::new(problem, &[]));
+    }
     let has = |family| plan.instances.iter().any(|instance| instance.has(family));
     let uplinks: BTreeSet<&str> =
         plan.uplinks(interfaces).iter().map(|uplink| uplink.name.as_str()).collect();
