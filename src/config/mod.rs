@@ -122,6 +122,12 @@ fn read_toml(text: &str, problems: &Problems<'_>) -> RawConfig {
         problems.error(&place, error.message(), "correct the TOML syntax");
     }
     let mut raw = RawConfig::read(tree.get_ref(), problems);
-    raw.incomplete |= !errors.is_empty();
+    if !errors.is_empty() {
+        // What was recovered may lack anything.
+        raw.incomplete = true;
+        raw.locators.incomplete = true;
+        raw.eid_prefixes.iter_mut().filter_map(|e| e.locators.as_mut()).for_each(|l| l.incomplete = true);
+        raw.sites.iter_mut().for_each(|s| s.incomplete = true);
+    }
     raw
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, first_with};
 use crate::config::model::{InstanceConfig, KernelConfig, RoutingMode};
-use crate::config::problem::At;
+use crate::config::problem::{At, Place};
 use crate::config::raw::RawInstance;
 use crate::proto::config::DatabaseEntry;
 use crate::types::InstanceId;
@@ -119,19 +119,18 @@ fn check_instances(cx: &Context<'_>, instances: &[InstanceConfig]) {
 fn check_tables(cx: &Context<'_>, instances: &[InstanceConfig]) {
     let (Some(first), Some(last)) = (instances.first(), instances.last()) else { return };
     let ours = first.lisp_table..=last.lisp_table;
+    let all = match ours.start() == ours.end() {
+        true => format!("table {}", ours.start()),
+        false => format!("tables {}–{}", ours.start(), ours.end()),
+    };
     if (253..=255).any(|reserved| ours.contains(&reserved)) {
         let place = cx.raw.kernel.table.as_ref().map(|t| t.place.clone()).unwrap_or_default();
-        let message = format!("tables {}–{} include the kernel's own, 253–255", ours.start(), ours.end());
+        let message = format!("{all} include the kernel's own, 253–255");
         cx.problems.error(&place, message, "start at another number, as 4341");
     }
     for table in cx.raw.instances.iter().filter_map(|i| i.table.as_ref()) {
         if ours.contains(&table.value) {
-            let message = format!(
-                "{} is one of the tables {}–{} that the router fills",
-                table.value,
-                ours.start(),
-                ours.end()
-            );
+            let message = format!("the router itself fills {all}");
             cx.problems.error(&table.place, message, "choose another number here or in [kernel] table");
         }
     }
@@ -173,7 +172,11 @@ pub(super) fn check_management(cx: &Context<'_>) {
     }
     if management.mode & 0o002 != 0 {
         let message = format!("mode {:04o} lets everybody control the router", management.mode);
-        cx.problems.warning(place, message, "use \"0600\", or \"0660\" and a group");
+        cx.problems.warning(
+            &Place { key: "management.mode".into(), ..place.clone() },
+            message,
+            "use \"0600\", or \"0660\" and a group",
+        );
     }
 }
 

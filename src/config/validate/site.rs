@@ -208,14 +208,17 @@ fn check_overlap(
     earlier: &Place,
 ) {
     let line = cx.problems.line(earlier);
-    if inner.register != outer.register {
-        let (this, not) = if inner.register { (specific, covering) } else { (covering, specific) };
+    if outer.register && !inner.register {
         cx.problems.error(
             place,
-            format!("{specific} lies in {covering} (see line {line}), but only {this} is registered"),
-            format!("register {not} too, or remove it"),
+            format!("{specific} is not to be registered, but lies in {covering}, which is (see line {line})"),
+            format!("register {specific} too, or remove it"),
         );
-    } else if cx.is_xtr() && same_locators(cx, inner, outer) && inner.ttl == outer.ttl {
+    } else if cx.is_xtr()
+        && same_locators(cx, inner, outer)
+        && inner.ttl == outer.ttl
+        && inner.register == outer.register
+    {
         cx.problems.warning(
             place,
             format!("{specific} says the same as {covering} (see line {line}), which covers it"),

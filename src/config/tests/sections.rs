@@ -1,0 +1,625 @@
+//! What sections demand of each other.
+
+use super::*;
+
+/// A text, what is replaced in it by what, and what is then said, whole lines.
+#[rustfmt::skip]
+const CASES: &[(&str, &str, &str, &str)] = &[
+    (
+        r#"roles = ["itr"]
+"#,
+        "",
+        "",
+        r#"1:9: roles: role "itr" needs an EID-prefix; add an [[eid-prefix]] section with the site's prefix
+1:9: roles: role "itr" needs a Map-Resolver; add a [[map-resolver]] section with its address
+"#,
+    ),
+    (
+        r#"roles = ["etr"]
+"#,
+        "",
+        "",
+        r#"1:9: roles: role "etr" needs an EID-prefix; add an [[eid-prefix]] section with the site's prefix
+"#,
+    ),
+    (
+        r#"roles = ["map-server"]
+"#,
+        "",
+        "",
+        r#"1:9: roles: role "map-server" needs a site that may register; add a [[site]] section
+"#,
+    ),
+    (
+        r#"roles = ["map-resolver"]
+"#,
+        "",
+        "",
+        r#"1:9: roles: role "map-resolver" needs a Map-Server, here or elsewhere; add the role "map-server" or a [[forward]] section
+"#,
+    ),
+    (
+        r#"roles = []
+"#,
+        "",
+        "",
+        r#"1:9: roles: is empty; say what the router is, for example roles = ["itr", "etr"]
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]
+name = "ms"
+address = "203.0.113.1"
+key = "top-secret"
+"#,
+        "",
+        r#"1:9: roles: role "etr" needs a Map-Server to register with; add a [[map-server]] section, or set register = false for every EID-prefix
+"#,
+    ),
+    (
+        MS,
+        r#"["map-server"]"#,
+        r#"["map-server", "map-server"]"#,
+        r#"1:24: roles[2]: this role is already in line 1; remove one of the two
+"#,
+    ),
+    // Sections without their role
+    (
+        XTR,
+        r#"["itr", "etr"]"#,
+        r#"["itr"]"#,
+        r#"4:1: warning: map-server[1]: not used without role "etr"; add the role or remove the section
+"#,
+    ),
+    (
+        XTR,
+        r#"["itr", "etr"]"#,
+        r#"["etr"]"#,
+        r#"3:29: warning: map-resolver[1].address: not used without role "itr"; add the role or remove the section
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[router]
+xtr-id = "1"
+[map-cache]
+limit = 5
+[[site]]"#,
+        r#"3:10: warning: router.xtr-id: not used without role "etr"; add the role or remove the section
+5:9: warning: map-cache.limit: not used without role "itr"; add the role or remove the section
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[[instance]]
+instance-id = 0
+[[locator]]
+address = "192.0.2.1"
+[[site]]"#,
+        r#"2:1: warning: instance[1]: not used without role "itr" or "etr"; add the role or remove the section
+4:1: warning: locator[1]: not used without role "itr" or "etr"; add the role or remove the section
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[[site]]
+name = "a"
+key = "k"
+eid-prefixes = ["10.9.0.0/16"]
+[[forward]]
+prefix = "10.9.0.0/16"
+map-servers = ["::1"]
+[[map-server]]"#,
+        r#"4:1: warning: site[1]: not used without role "map-server"; add the role or remove the section
+9:10: warning: forward[1].prefix: not used without role "map-resolver"; add the role or remove the section
+"#,
+    ),
+    // Locators
+    (
+        XTR,
+        r#"locator = [{ address = "192.0.2.1" }]
+"#,
+        "",
+        r#"7:1: eid-prefix[1]: has no locator; add [[locator]] for all EID-prefixes or [[eid-prefix.locator]] below this one
+"#,
+    ),
+    (
+        XTR,
+        r#"locator = [{ address = "192.0.2.1" }]
+"#,
+        r#"locator = []
+"#,
+        r#"8:1: eid-prefix[1]: has no locator; add [[locator]] for all EID-prefixes or [[eid-prefix.locator]] below this one
+"#,
+    ),
+    (
+        XTR,
+        r#"prefix = "10.1.0.0/16"
+"#,
+        r#"prefix = "10.1.0.0/16"
+locator = []
+"#,
+        r#"8:1: eid-prefix[1]: has no locator; add [[eid-prefix.locator]] below it
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", local = false }"#,
+        r#"2:12: locator[1]: no locator of this set is this router's own; add a locator of this router's own, or mark one as local
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", priority = 255 }"#,
+        r#"2:12: warning: locator[1]: every locator has priority 255, so that the site can't be reached; give one a lower priority
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", weight = 99 }"#,
+        r#"2:12: locator[1].weight: the only locator of priority 1 has weight 99, not 100; make them sum to 100, or make every weight 0
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", weight = 50 },
+{ address = "2001:db8::1", weight = 51 },
+{ address = "192.0.2.2", priority = 2, weight = 0 }"#,
+        r#"2:12: locator[1].weight: the weights of the 2 locators of priority 1 sum to 101, not to 100; make them sum to 100, or make every weight 0
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", mpriority = 1, mweight = 60 },
+{ address = "192.0.2.2", priority = 2, mpriority = 1, mweight = 60 }"#,
+        r#"2:12: locator[1].mweight: the mweights of the 2 locators of mpriority 1 sum to 120, not to 100; make them sum to 100, or make every mweight 0
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "192.0.2.1", weight = 50 },
+{ address = "192.0.2.1", weight = 50 }"#,
+        r#"3:13: locator[2].address: locator 192.0.2.1 is already in line 2; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ interface = "eth0", family = "ipv6", weight = 50 },
+{ interface = "eth0", family = "ipv6", weight = 50 }"#,
+        r#"3:15: locator[2].interface: the IPv6 locator of eth0 is already in line 2; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"{ address = "192.0.2.1" }"#,
+        r#"{ address = "10.1.255.1" }"#,
+        r#"9:10: eid-prefix[1].prefix: 10.1.0.0/16 contains the locator 10.1.255.1 (line 2), which would be reached only through itself; keep locators out of EID-prefixes
+"#,
+    ),
+    // EID-prefixes
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.1.0.0/16"
+[[eid-prefix]]"#,
+        r#"11:10: eid-prefix[2].prefix: 10.1.0.0/16 is already in line 9; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.1.2.0/24"
+register = false
+[[eid-prefix]]"#,
+        r#"12:10: eid-prefix[2].prefix: 10.1.2.0/24 is not to be registered, but lies in 10.1.0.0/16, which is (see line 9); register 10.1.2.0/24 too, or remove it
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.0.0.0/8"
+register = false
+[[eid-prefix]]"#,
+        "",
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.0.0.0/8"
+[[eid-prefix]]"#,
+        r#"11:10: warning: eid-prefix[2].prefix: 10.1.0.0/16 says the same as 10.0.0.0/8 (see line 9), which covers it; remove 10.1.0.0/16, or give it other locators
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.1.2.0/24"
+[[eid-prefix.locator]]
+address = "192.0.2.1"
+priority = 2
+[[eid-prefix]]"#,
+        "",
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+map-servers = ["mss", "ms", "ms"]"#,
+        r#"9:16: eid-prefix[1].map-servers[1]: no Map-Server is named "mss"; did you mean "ms"?
+9:29: eid-prefix[1].map-servers[3]: "ms" is already in line 9; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+map-servers = ["somewhere-else"]"#,
+        r#"9:16: eid-prefix[1].map-servers[1]: no Map-Server is named "somewhere-else"; the names are ms
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+map-servers = []"#,
+        r#"9:15: eid-prefix[1].map-servers: is empty; name Map-Servers, leave the key out for all, or set register = false
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+register = false
+map-servers = ["ms"]"#,
+        r#"10:15: warning: eid-prefix[1].map-servers: given for an EID-prefix that is not registered; remove it, or leave out `register = false`
+"#,
+    ),
+    (
+        r#"roles = ["itr"]
+locator = [{ address = "192.0.2.1" }]
+map-resolver = [{ address = "::1" }]
+eid-prefix = [{ prefix = "10.1.0.0/16", map-servers = ["x"] }]
+"#,
+        "",
+        "",
+        r#"4:56: eid-prefix[1].map-servers[1]: no Map-Server is named "x"; add a [[map-server]] section with this name
+"#,
+    ),
+    // Mapping system of the site
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[[map-server]]
+address = "203.0.113.1"
+key = "k"
+[[map-server]]"#,
+        r#"9:11: map-server[2].address: 203.0.113.1 is already in line 5; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[[map-server]]
+name = "ms"
+address = "203.0.113.2"
+key = "k"
+[[map-server]]"#,
+        r#"9:8: map-server[2].name: the name "ms" is already in line 5; give each Map-Server its own name
+"#,
+    ),
+    (
+        XTR,
+        r#"[{ address = "203.0.113.1" }]"#,
+        r#"[{ address = "mr.example" }, { address = "MR.example." }]"#,
+        r#"3:57: map-resolver[2].address: mr.example is already in line 3; remove one of the two
+"#,
+    ),
+    // Keys
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key = """#,
+        r#"7:7: map-server[1].key: the secret is empty; give the secret that the other side has
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-env = "EMPTY""#,
+        r#"7:11: map-server[1].key-env: the secret is empty; give the secret that the other side has
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-env = "MISSING""#,
+        r#"7:11: map-server[1].key-env: the environment has no variable MISSING; set it for the router, as in its unit file
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-file = "missing.key""#,
+        r#"7:12: map-server[1].key-file: dir/missing.key can't be read: no such file; give the path of a file that holds the secret
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-file = "empty.key""#,
+        r#"7:12: map-server[1].key-file: the secret is empty; give the secret that the other side has
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-file = "open.key""#,
+        r#"7:12: warning: map-server[1].key-file: dir/open.key is readable for everybody; chmod 600 it
+"#,
+    ),
+    // Sites
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[[site]]
+name = "a"
+key = "k"
+eid-prefixes = ["10.2.0.0/16"]
+[[site]]"#,
+        r#"7:8: site[2].name: site "a" is already in line 3; give each site its own name
+"#,
+    ),
+    (
+        MS,
+        r#"eid-prefixes = ["10.1.0.0/16"]
+"#,
+        "",
+        r#"2:1: site[1]: has no EID-prefix; add eid-prefixes = ["…"] or [[site.eid-prefix]]
+"#,
+    ),
+    (
+        MS,
+        r#"["10.1.0.0/16"]"#,
+        r#"["10.1.0.0/16", "10.1.0.0/16"]"#,
+        r#"5:32: site[1].eid-prefixes[2]: 10.1.0.0/16 is already in line 5; give each EID-prefix to one site only
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[[site]]
+name = "b"
+key = "k"
+eid-prefixes = ["10.1.0.0/16"]
+[[site]]"#,
+        r#"9:17: site[2].eid-prefixes[1]: 10.1.0.0/16 of site "b" is already in line 5; give each EID-prefix to one site only
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[[site]]
+name = "b"
+key = "k"
+[[site.eid-prefix]]
+prefix = "10.0.0.0/8"
+accept-more-specifics = true
+[[site]]"#,
+        r#"11:17: site[2].eid-prefixes[1]: 10.1.0.0/16 overlaps 10.0.0.0/8 of site "b" (line 6), so that both sites could register it; set accept-more-specifics = false on the shorter of the two, or separate the prefixes
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[[site]]
+name = "b"
+key = "k"
+eid-prefixes = ["10.0.0.0/8", "[7]10.1.0.0/16"]
+[[site]]"#,
+        "",
+    ),
+    (
+        MS,
+        r#"key = "top-secret"
+eid-prefixes = ["10.1.0.0/16"]
+"#,
+        r#"eid-prefixes = ["10.1.0.0/16"]
+[[site.key]]
+key = "a"
+[[site.key]]
+key = "b"
+"#,
+        r#"7:1: site[1].key[2].key-id: key id 0 is already in line 5; give each key its own key-id
+"#,
+    ),
+    // Forward
+    (
+        r#"roles = ["map-resolver"]
+forward = [{ prefix = "10.0.0.0/8", map-servers = ["::1", "::1"] }, { prefix = "10.0.0.0/8", map-servers = ["::1"] }]
+"#,
+        "",
+        "",
+        r#"2:59: forward[1].map-servers[2]: ::1 is already in line 2; remove one of the two
+2:80: forward[2].prefix: 10.0.0.0/8 is already in line 2; put all its Map-Servers into one section
+"#,
+    ),
+    // Instances
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[[instance]]
+instance-id = 7
+interfaces = ["eth7"]
+[[instance]]
+instance-id = 0
+interfaces = ["eth0"]
+[[map-server]]"#,
+        r#"5:15: warning: instance[1].instance-id: no EID-prefix is in instance 7; add an [[eid-prefix]] or remove the section
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[[instance]]
+instance-id = 0
+[[instance]]
+instance-id = 0
+[[map-server]]"#,
+        r#"7:15: instance[2].instance-id: instance 0 is already in line 5; put everything into one section
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.7.0.0/16"
+instance-id = 7
+[[eid-prefix]]"#,
+        r#"8:1: eid-prefix[1]: instance 7 has no site interfaces, and is not the only instance; add [[instance]] with instance-id = 7 and interfaces = ["…"]
+11:1: eid-prefix[2]: instance 0 has no site interfaces, and is not the only instance; add [[instance]] with instance-id = 0 and interfaces = ["…"]
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.7.0.0/16"
+instance-id = 7
+[[instance]]
+instance-id = 7
+interfaces = ["eth0"]
+[[instance]]
+instance-id = 0
+interfaces = ["eth1", "eth0"]
+tun = "lisp7"
+table = 4342
+[[eid-prefix]]"#,
+        r#"11:1: instance[1].tun: the name lisp7 of its TUN is taken; give it another name with `tun`
+16:23: instance[2].interfaces[2]: eth0 is already in line 13; give each interface to one instance only
+18:9: instance[2].table: the router itself fills tables 4341–4342; choose another number here or in [kernel] table
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[kernel]
+table = 252
+[[instance]]
+instance-id = 0
+tun = "eth0"
+interfaces = ["eth0"]
+table = 252
+[[map-server]]"#,
+        r#"6:1: instance[1].tun: the name eth0 of its TUN is taken; give it another name with `tun`
+10:9: instance[1].table: the router itself fills table 252; choose another number here or in [kernel] table
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[eid-prefix]]
+prefix = "10.7.0.0/16"
+instance-id = 7
+[[instance]]
+instance-id = 7
+interfaces = ["eth7"]
+[[instance]]
+instance-id = 0
+interfaces = ["eth0"]
+[kernel]
+table = 252
+[[eid-prefix]]"#,
+        r#"18:9: kernel.table: tables 252–253 include the kernel's own, 253–255; start at another number, as 4341
+"#,
+    ),
+    // Kernel
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[kernel]
+routing = "prefixes"
+[[map-server]]"#,
+        r#"5:11: kernel.routing: "prefixes" without any prefix; list destination EID-prefixes in `prefixes`, or choose routing = "default"
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[kernel]
+prefixes = ["10.2.0.0/16"]
+[[map-server]]"#,
+        r#"5:12: warning: kernel.prefixes: not used; set routing = "prefixes" or remove them
+"#,
+    ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[kernel]
+routing = "prefixes"
+prefixes = ["10.2.0.0/16", "10.2.0.0/16", "[7]10.2.0.0/16"]
+[[map-server]]"#,
+        r#"6:28: kernel.prefixes[2]: 10.2.0.0/16 is already in line 6; remove one of the two
+6:43: kernel.prefixes[3]: instance 7 has no EID-prefix; give a prefix of an instance that the site is in
+"#,
+    ),
+    // Management and timers
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[management]
+socket = "/run/a-very-long-directory-name/that-goes-on-and-on-and-on/that-goes-on-and-on-and-on/and-on-and-on-and-on/and-on-and-on-and-on/and-on"
+[[site]]"#,
+        r#"3:10: management.socket: the path is 134 bytes long, a socket's has at most 107; give a shorter one
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[management]
+mode = "0666"
+[[site]]"#,
+        r#"2:1: warning: management.mode: mode 0666 lets everybody control the router; use "0600", or "0660" and a group
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[timers]
+register-interval = "3min"
+[[site]]"#,
+        r#"2:1: warning: timers.register-interval: 180s is not shorter than registration-timeout, 180s, so that registrations would lapse; make it a third of the time-out or less
+"#,
+    ),
+    (
+        MS,
+        r#"[[site]]"#,
+        r#"[timers]
+register-retry = "61s"
+[[site]]"#,
+        r#"2:1: timers.register-retry: 61s is longer than register-retry-max, 60s; make it shorter, or raise register-retry-max
+"#,
+    ),
+];
+
+#[test]
+fn contradictions_are_found() {
+    for (base, from, to, expected) in CASES {
+        expect(base, from, to, expected);
+    }
+}

@@ -1,0 +1,142 @@
+//! The binary's exit codes and what it writes where: 0 fine, 1 a clear error, 2 wrong usage.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn eidolon(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_eidolon"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("EIDOLON_SOCKET")
+        .output()
+        .unwrap()
+}
+
+/// Exit code, standard output and standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = eidolon(arguments);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const BAD: &str = "\
+roles = [\"map-server\"]
+[[site]]
+name = \"a\"
+key = \"hush-hush\"
+eid-prefixes = [\"10.1.2.0/16\"]
+[kernell]
+";
+
+fn bad(directory: &Path) -> String {
+    let path = directory.join("bad.toml");
+    fs::write(&path, BAD).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn check_accepts_the_examples() {
+    for path in ["configs/reference.toml", "configs/openlisp.conf"] {
+        assert_eq!(run(&["check", path]), (0, format!("{path}: fine\n"), String::new()));
+    }
+}
+
+#[test]
+fn check_names_every_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = bad(directory.path());
+    let expected = format!(
+        "{path}:5:17: site[1].eid-prefixes[1]: 10.1.2.0/16 has host bits set; write 10.1.0.0/16\n\
+         {path}:6:2: kernell: unknown key; did you mean `kernel`?\n\
+         {path}: not usable, 2 errors\n"
+    );
+    assert_eq!(run(&["check", &path]), (1, String::new(), expected.clone()));
+    assert_eq!(run(&["run", "-c", &path]), (1, String::new(), expected));
+}
+
+#[test]
+fn check_tells_warnings_from_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("warn.toml");
+    fs::write(
+        &path,
+        BAD.replace("10.1.2.0/16", "10.1.0.0/16").replace("[kernell]", "[management]\nmode = \"0666\""),
+    )
+    .unwrap();
+    let path = path.to_str().unwrap();
+    let (code, out, err) = run(&["check", path]);
+    assert_eq!((code, out), (0, format!("{path}: fine, 1 warning\n")));
+    assert!(err.starts_with(&format!("{path}:6:1: warning: management.mode: ")), "{err}");
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    for command in [&["check", "/nonexistent.toml"][..], &["run", "--config", "/nonexistent.toml"]] {
+        let (code, out, err) = run(command);
+        assert_eq!((code, &out[..]), (1, ""));
+        assert!(err.starts_with("/nonexistent.toml: can't be read: "), "{err}");
+    }
+}
+
+#[test]
+fn import_prints_toml_that_check_accepts() {
+    let (code, toml, err) = run(&["import", "--from", "openlisp", "configs/openlisp.conf"]);
+    assert_eq!((code, &err[..]), (0, ""));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("imported.toml");
+    fs::write(&path, toml).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(run(&["check", path]), (0, format!("{path}: fine\n"), String::new()));
+
+    let (code, out, err) = run(&["import", "--from", "openlisp", &bad(directory.path())]);
+    assert_eq!((code, &out[..]), (1, ""));
+    assert!(err.contains(":1:1: text before the first section; ") && !err.contains("hush-hush"), "{err}");
+}
+
+#[test]
+fn commands_without_a_router_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("none.sock");
+    let socket = socket.to_str().unwrap();
+    for command in [
+        &["show", "map-cache", "10.1.2.3"][..],
+        &["show", "statistics", "--json"],
+        &["clear", "map-cache"],
+        &["lig", "[7]10.1.2.3"],
+        &["reload"],
+    ] {
+        let mut command = command.to_vec();
+        command.extend(["--socket", socket]);
+        let (code, out, err) = run(&command);
+        assert_eq!((code, &out[..]), (1, ""), "{command:?}");
+        assert!(err.starts_with(&format!("no router is running at {socket}: ")), "{err}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    for command in [
+        &[][..],
+        &["dance"],
+        &["run"],
+        &["check"],
+        &["import", "configs/openlisp.conf"],
+        &["import", "--from", "cobol", "x"],
+        &["show"],
+        &["show", "nothing"],
+        &["show", "statistics", "10.1.2.3"],
+        &["show", "map-cache", "10.1.2"],
+        &["show", "map-cache", "[7]10.1.2.3", "--iid", "8"],
+        &["lig"],
+        &["lig", "10.1.0.0/16"],
+        &["lig", "10.1.2.3", "--iid", "16777216"],
+        &["clear", "map-cache", "--iid", "7"],
+    ] {
+        let (code, out, err) = run(command);
+        assert_eq!((code, &out[..]), (2, ""), "{command:?}");
+        assert!(err.contains("Usage: eidolon") || err.contains("--help"), "{command:?}: {err}");
+    }
+    assert_eq!(run(&["--version"]), (0, format!("eidolon {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    assert_eq!(run(&["--help"]).0, 0);
+}
