@@ -178,6 +178,11 @@ impl FibReader {
         self.links.contains_key(rloc)
     }
 
+    /// The largest datagram to a locator in bytes, outer headers included, if a limit is known.
+    pub fn path_mtu(&self, rloc: &Rloc) -> Option<u16> {
+        self.links.get(rloc)?.mtu()
+    }
+
     /// Lowers the path MTU of a locator that packets are sent to, at once, and gives what it is now; `None` if the
     /// locator is unknown or its MTU is no higher already. Only the control plane raises it again.
     pub fn lower_mtu(&self, rloc: &Rloc, mtu: u16) -> Option<u16> {

@@ -1,9 +1,16 @@
 //! Threads, event loops, clock, signals, FIB publication, kernel integration. Takes no protocol decisions.
 
 pub mod clock;
+mod control_loop;
+mod control_sockets;
 pub mod data_loop;
+mod event_log;
+mod forwarding;
 pub mod kernel;
 pub mod logging;
+mod reload;
+mod start;
+mod views;
 
 use std::path::Path;
 
@@ -16,9 +23,26 @@ use crate::config::Config;
 #[error("{0}")]
 pub struct RunError(pub String);
 
-/// Runs the router that `config`, read from the file at `path`, describes, until it is told to stop. The path is read
-/// again on reload.
+impl RunError {
+    /// From anything whose text says what to do.
+    fn from_display(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Runs the router that `config`, read from the file at `path`, describes, until it is told to stop by SIGINT or
+/// SIGTERM. The path is read again on reload. Logging must have been set up.
+///
+/// # Errors
+/// If the router can't start, in which case everything is as before; or if it can't go on, or not undo what it did to
+/// the kernel.
 pub fn run(path: &Path, config: Config) -> Result<(), RunError> {
-    let _ = config;
-    Err(RunError(format!("{}: this build has no event loop yet", path.display())))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError(format!("can't make an event loop: {error}")))?;
+    let result = runtime.block_on(async { start::start(path, config).await?.run().await });
+    // A DNS lookup that hangs is not waited for.
+    runtime.shutdown_background();
+    result
 }

@@ -1,0 +1,357 @@
+//! The control thread's event loop: carries inputs to the machines and their outputs to the world.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep_until, timeout};
+
+use super::clock::Clock;
+use super::control_sockets::ControlSockets;
+use super::event_log::EventLog;
+use super::forwarding::Forwarding;
+use super::kernel::KernelPlan;
+use super::{RunError, views};
+use crate::config::{self, Config};
+use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
+use crate::fib::Punt;
+use crate::mgmt::protocol::{Reply, Request};
+use crate::mgmt::server::Call;
+use crate::mgmt::view;
+use crate::proto::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
+use crate::types::{Eid, EidPrefix, InstanceId, Instant};
+use crate::wire::Message;
+use crate::wire::display::HexDump;
+
+/// Datagrams, or punts, that are worked on before the loop looks at anything else.
+const TURN: usize = 64;
+/// How long the answer of a DNS server is waited for.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long undoing rules and routes may take at exit.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that the control thread owns.
+pub(super) struct ControlLoop {
+    pub(super) path: PathBuf,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) plane: ControlPlane,
+    pub(super) sockets: ControlSockets,
+    /// Missing where there is neither ITR nor ETR role.
+    pub(super) forwarding: Option<Forwarding>,
+    pub(super) monitor: InterfaceMonitor,
+    pub(super) calls: mpsc::Receiver<Call>,
+    log: EventLog,
+    resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    ligs: BTreeMap<u64, (Eid, oneshot::Sender<Reply>)>,
+    next_lig: u64,
+    signals: Signals,
+    started: Instant,
+}
+
+/// What a DNS lookup found.
+struct Resolved {
+    name: String,
+    addresses: Vec<IpAddr>,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// The parts that [`ControlLoop::new`] is made of.
+pub(super) struct Parts {
+    pub(super) path: PathBuf,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) plane: ControlPlane,
+    pub(super) sockets: ControlSockets,
+    pub(super) forwarding: Option<Forwarding>,
+    pub(super) monitor: InterfaceMonitor,
+    pub(super) calls: mpsc::Receiver<Call>,
+}
+
+impl ControlLoop {
+    /// Takes the signals SIGHUP, SIGINT and SIGTERM over.
+    pub(super) fn new(parts: Parts) -> Result<Self, RunError> {
+        let handler = |kind| signal(kind).map_err(|error| RunError(format!("can't handle signals: {error}")));
+        Ok(Self {
+            path: parts.path,
+            config: parts.config,
+            clock: parts.clock,
+            plane: parts.plane,
+            sockets: parts.sockets,
+            forwarding: parts.forwarding,
+            monitor: parts.monitor,
+            calls: parts.calls,
+            log: EventLog::default(),
+            resolved: mpsc::channel(16),
+            ligs: BTreeMap::new(),
+            next_lig: 0,
+            signals: Signals {
+                hangup: handler(SignalKind::hangup())?,
+                interrupt: handler(SignalKind::interrupt())?,
+                terminate: handler(SignalKind::terminate())?,
+            },
+            started: parts.clock.now(),
+        })
+    }
+
+    /// Runs until a signal says stop; then undoes what was done to the kernel.
+    pub(super) async fn run(mut self) -> Result<(), RunError> {
+        let mut buffer = vec![0; 1 << 16];
+        self.drain().await;
+        loop {
+            let wake = self.plane.poll_timeout().map(|at| self.clock.to_tokio(at));
+            tokio::select! {
+                ready = self.sockets.readable() => {
+                    ready.map_err(|error| RunError(format!("the control socket failed: {error}")))?;
+                    for _ in 0..TURN {
+                        let Some((len, source, destination)) = self.sockets.try_recv(&mut buffer) else { break };
+                        let payload = buffer.get(..len).unwrap_or_default();
+                        log_message("received from", source, payload);
+                        self.plane.handle(self.clock.now(), Input::Datagram { source, destination, payload });
+                    }
+                }
+                Some(punt) = next_punt(&mut self.forwarding) => {
+                    self.plane.handle(self.clock.now(), Input::Punt(punt));
+                    for _ in 1..TURN {
+                        let Some(punt) = self.forwarding.as_mut().and_then(|f| f.punts.try_recv().ok()) else { break };
+                        self.plane.handle(self.clock.now(), Input::Punt(punt));
+                    }
+                }
+                event = self.monitor.next() => self.network(event).await,
+                Some(Resolved { name, addresses }) = self.resolved.1.recv() => {
+                    self.plane.handle(self.clock.now(), Input::Resolved { name: &name, addresses: &addresses });
+                }
+                Some(call) = self.calls.recv() => self.answer(call).await,
+                () = sleep_until(wake.unwrap_or_else(|| self.clock.to_tokio(Instant::FAR_FUTURE))),
+                    if wake.is_some() => self.plane.handle_timeout(self.clock.now()),
+                _ = self.signals.hangup.recv() => {
+                    match self.reload().await {
+                        Ok(reloaded) if reloaded.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
+                        Ok(reloaded) => reloaded.changes.iter().for_each(|change| tracing::info!("reloaded: {change}")),
+                        Err(error) => tracing::error!("not reloaded, the old configuration holds: {error}"),
+                    }
+                }
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.terminate.recv() => break,
+            }
+            self.drain().await;
+        }
+        tracing::info!("stopping");
+        self.stop().await
+    }
+
+    /// Does everything that the machines want done.
+    async fn drain(&mut self) {
+        while let Some(output) = self.plane.poll_output() {
+            match output {
+                Output::Send(transmit) => self.send(&transmit),
+                Output::Fib(update) => {
+                    if let Some(forwarding) = &mut self.forwarding {
+                        forwarding.fib.apply(update);
+                    }
+                }
+                Output::Native { prefix, present } => self.native(prefix, present).await,
+                Output::Resolve { name } => self.resolve(name),
+                Output::LigReply { id, result } => self.lig_reply(id, result),
+                Output::Event(event) => self.log.write(&event, self.clock.now()),
+            }
+        }
+        if let Some(forwarding) = &mut self.forwarding {
+            forwarding.fib.publish();
+        }
+    }
+
+    fn send(&self, transmit: &Transmit) {
+        log_message("sent to", transmit.destination, &transmit.payload);
+        if let Err(error) = self.sockets.send(transmit) {
+            // The machines send again where an answer matters.
+            tracing::debug!(destination = %transmit.destination, "not sent: {error}");
+        }
+    }
+
+    async fn native(&mut self, prefix: EidPrefix, present: bool) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        if let Err(error) = forwarding.kernel.apply_native(prefix, present).await {
+            tracing::warn!("{prefix} is to be forwarded natively, but stays with the TUN: {error}");
+        }
+    }
+
+    /// Looks a name up beside the loop. As many at once as there are names in the configuration.
+    fn resolve(&self, name: String) {
+        let answers = self.resolved.0.clone();
+        tokio::spawn(async move {
+            let addresses = match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await {
+                Ok(Ok(found)) => found.map(|addr| addr.ip()).collect(),
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            };
+            // Fails only when the router is stopping.
+            let _ = answers.send(Resolved { name, addresses }).await;
+        });
+    }
+
+    async fn network(&mut self, event: NetworkEvent) {
+        let result = match event {
+            NetworkEvent::Interface { name, addresses } => {
+                self.plane.handle(self.clock.now(), Input::Interface { name: &name, addresses: &addresses });
+                match &mut self.forwarding {
+                    Some(forwarding) => forwarding.kernel.interfaces_changed(self.monitor.interfaces()).await,
+                    None => Ok(()),
+                }
+            }
+            NetworkEvent::RuleDeleted => match &mut self.forwarding {
+                Some(forwarding) => forwarding.kernel.repair().await,
+                None => Ok(()),
+            },
+        };
+        if let Err(error) = result {
+            tracing::warn!("{error}");
+        }
+    }
+
+    async fn answer(&mut self, call: Call) {
+        let now = self.clock.now();
+        let reply = match call.request {
+            Request::ShowMapCache { filter } => {
+                let limit = self.config.control.itr.as_ref().map_or(0, |itr| itr.map_cache_limit);
+                let path_mtu = |rloc: &IpAddr| self.forwarding.as_ref().and_then(|f| f.path_mtu(rloc));
+                Reply::MapCache(views::map_cache(&self.plane, &filter, limit, path_mtu, now))
+            }
+            Request::ShowDatabase { filter } => Reply::Database(views::database(&self.plane, &filter, now)),
+            Request::ShowSites { filter } => Reply::Sites(views::sites(&self.plane, &filter, now)),
+            Request::ShowStatistics => Reply::Statistics(view::Statistics {
+                uptime: now.saturating_since(self.started).as_secs(),
+                control: views::control_statistics(&self.plane),
+                data: self.forwarding.as_ref().map(Forwarding::statistics).unwrap_or_default(),
+            }),
+            Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
+            Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
+            Request::ClearMapCache { prefix } => {
+                let before = self.plane.map_cache_len();
+                self.plane.handle(now, Input::Command(Command::ClearMapCache(prefix)));
+                Reply::Cleared(before.saturating_sub(self.plane.map_cache_len()) as u64)
+            }
+            Request::Lig { eid, via } => {
+                let id = self.next_lig;
+                self.next_lig += 1;
+                self.ligs.insert(id, (eid, call.answer));
+                self.plane.handle(now, Input::Command(Command::Lig { id, eid, via }));
+                return;
+            }
+            Request::Reload => match self.reload().await {
+                Ok(reloaded) => Reply::Reloaded(reloaded),
+                Err(error) => Reply::Error(error),
+            },
+        };
+        // Fails only when the client has gone.
+        let _ = call.answer.send(reply);
+    }
+
+    fn lig_reply(&mut self, id: u64, result: Result<LigAnswer, LigError>) {
+        let Some((eid, answer)) = self.ligs.remove(&id) else { return };
+        let reply = match result {
+            Ok(found) => Reply::Lig(views::lig(eid, &found)),
+            Err(error) => Reply::Error(error.to_string()),
+        };
+        // Fails only when the client has gone.
+        let _ = answer.send(reply);
+    }
+
+    fn interfaces(&self) -> view::Interfaces {
+        let interfaces = self.monitor.interfaces();
+        let tuns = self.forwarding.as_ref().map(|f| f.tuns(&self.config.instances, interfaces));
+        view::Interfaces {
+            tuns: tuns.unwrap_or_default(),
+            locators: views::locator_interfaces(&self.config, interfaces),
+        }
+    }
+
+    /// Reads the configuration again. After an error, nothing has changed.
+    async fn reload(&mut self) -> Result<view::Reloaded, String> {
+        let loaded = config::load(&self.path).map_err(|report| report.to_string())?;
+        let (new, old) = (loaded.config, &self.config);
+        let fixed = [
+            ("[data-plane]", new.data_plane != old.data_plane),
+            ("[management]", new.management != old.management),
+            ("[router] state-dir", new.router.state_dir != old.router.state_dir),
+            ("[log] format", new.log.format != old.log.format),
+            ("[[instance]]", tuns(&new) != tuns(old)),
+            ("roles", has_data_plane(&new) != has_data_plane(old)),
+        ];
+        if let Some((what, _)) = fixed.iter().find(|(_, changed)| *changed) {
+            return Err(format!("{}: {what} can't be changed while the router runs: restart it", self.path.display()));
+        }
+        let mut reloaded = view::Reloaded {
+            changes: Vec::new(),
+            warnings: loaded.warnings.to_string().lines().map(Into::into).collect(),
+        };
+        if let Some(forwarding) = &mut self.forwarding {
+            let plan = KernelPlan::new(&new);
+            if plan != KernelPlan::new(old) {
+                forwarding.kernel.update(plan).await.map_err(|error| error.to_string())?;
+                reloaded.changes.push("kernel integration".into());
+            }
+        }
+        if new.log != old.log {
+            super::logging::apply(&new.log).map_err(|error| error.to_string())?;
+            reloaded.changes.push("log levels".into());
+        }
+        if new.control != old.control {
+            reloaded.changes.extend(super::reload::differences(&old.control, &new.control));
+            self.plane.reload(new.control.clone(), self.clock.now());
+        }
+        self.config = new;
+        Ok(reloaded)
+    }
+
+    async fn stop(self) -> Result<(), RunError> {
+        if let Some(forwarding) = self.forwarding {
+            match timeout(REMOVE_TIMEOUT, forwarding.kernel.remove()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(RunError(format!("not everything could be undone: {error}"))),
+                Err(_) => return Err(RunError("not everything could be undone in time: the kernel hangs".into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn next_punt(forwarding: &mut Option<Forwarding>) -> Option<Punt> {
+    match forwarding {
+        Some(forwarding) => forwarding.punts.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tuns(config: &Config) -> Vec<(InstanceId, &str)> {
+    config.instances.iter().map(|instance| (instance.iid, instance.tun.as_str())).collect()
+}
+
+/// Whether the router forwards packets at all.
+pub(super) fn has_data_plane(config: &Config) -> bool {
+    config.control.itr.is_some() || config.control.etr.is_some()
+}
+
+/// Every control message at debug level, readable and with its bytes.
+fn log_message(what: &str, peer: SocketAddr, payload: &[u8]) {
+    if !tracing::enabled!(target: "eidolon::proto::messages", tracing::Level::DEBUG) {
+        return;
+    }
+    let hex = HexDump(payload);
+    match Message::decode(payload) {
+        Ok(message) => {
+            let (summary, tree) = (message.summary(), message.tree());
+            tracing::debug!(target: "eidolon::proto::messages", "{what} {peer}: {summary}\n{tree}\n{hex}");
+        }
+        Err(error) => {
+            tracing::debug!(target: "eidolon::proto::messages", "{what} {peer}: not decodable: {error}\n{hex}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a reload changes, in words.
+
+use std::collections::BTreeMap;
+
+use crate::proto::config::ControlConfig;
+
+/// A line for every part of the control plane's configuration that differs. Keys are compared, but never shown.
+pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare(
+        &mut lines,
+        "EID-prefix",
+        old.database.iter().map(|entry| (entry.eid.to_string(), entry)),
+        new.database.iter().map(|entry| (entry.eid.to_string(), entry)),
+    );
+    let servers = |config: &'_ ControlConfig| config.etr.clone().map(|etr| etr.map_servers).unwrap_or_default();
+    compare(
+        &mut lines,
+        "Map-Server",
+        servers(old).into_iter().map(|server| (server.name.clone(), server)),
+        servers(new).into_iter().map(|server| (server.name.clone(), server)),
+    );
+    let sites = |config: &'_ ControlConfig| config.map_server.clone().map(|server| server.sites).unwrap_or_default();
+    compare(
+        &mut lines,
+        "site",
+        sites(old).into_iter().map(|site| (site.name.clone(), site)),
+        sites(new).into_iter().map(|site| (site.name.clone(), site)),
+    );
+    let rest = [
+        ("Map-Resolvers or map-cache limit", old.itr != new.itr),
+        ("xTR-ID or Site-ID", old.etr.as_ref().map(|e| e.xtr_site) != new.etr.as_ref().map(|e| e.xtr_site)),
+        ("forwarding to other Map-Servers", old.map_resolver != new.map_resolver),
+        ("timers", old.timers != new.timers),
+    ];
+    lines.extend(rest.iter().filter(|(_, differs)| *differs).map(|(what, _)| format!("{what} changed")));
+    lines
+}
+
+fn compare<T: PartialEq>(
+    lines: &mut Vec<String>,
+    what: &str,
+    old: impl Iterator<Item = (String, T)>,
+    new: impl Iterator<Item = (String, T)>,
+) {
+    let mut old: BTreeMap<String, T> = old.collect();
+    for (name, item) in new {
+        match old.remove(&name) {
+            None => lines.push(format!("{what} {name} added")),
+            Some(before) if before != item => lines.push(format!("{what} {name} changed")),
+            Some(_) => {}
+        }
+    }
+    lines.extend(old.into_keys().map(|name| format!("{what} {name} removed")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::config::{DatabaseEntry, ItrConfig};
+    use crate::types::Ttl;
+
+    #[test]
+    fn what_differs_is_named_and_what_does_not_is_not() {
+        let entry = |prefix: &str, ttl| DatabaseEntry {
+            eid: prefix.parse::<ipnet::IpNet>().unwrap().into(),
+            ttl: Ttl(ttl),
+            register: true,
+            map_servers: None,
+            locators: Vec::new(),
+        };
+        let with = |database| ControlConfig { database, itr: Some(ItrConfig::default()), ..ControlConfig::default() };
+        let old = with(vec![entry("10.1.0.0/16", 60), entry("10.2.0.0/16", 60), entry("10.3.0.0/16", 60)]);
+        let mut new = with(vec![entry("10.1.0.0/16", 60), entry("10.3.0.0/16", 5), entry("10.4.0.0/16", 60)]);
+        assert!(differences(&old, &old).is_empty());
+        new.timers.request_retries += 1;
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "EID-prefix 10.3.0.0/16 changed",
+                "EID-prefix 10.4.0.0/16 added",
+                "EID-prefix 10.2.0.0/16 removed",
+                "timers changed"
+            ]
+        );
+    }
+}

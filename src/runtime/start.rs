@@ -1,0 +1,74 @@
+//! From a configuration to a running router, in an order in which a failure leaves nothing behind.
+
+use std::io;
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+
+use super::RunError;
+use super::clock::{Clock, wall_clock};
+use super::control_loop::{ControlLoop, Parts, has_data_plane};
+use super::control_sockets::ControlSockets;
+use super::forwarding::Forwarding;
+use super::kernel::{KernelPlan, PROTOCOL, StartupError};
+use crate::config::Config;
+use crate::io::netlink::{InterfaceMonitor, Netlink};
+use crate::mgmt::server::Server;
+use crate::proto::control::ControlPlane;
+use crate::types::CONTROL_PORT;
+
+/// Requests of the control socket that may wait for the loop.
+const CALLS: usize = 16;
+
+/// Starts everything; the loop is yet to be run.
+pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, RunError> {
+    let clock = Clock::new();
+    if has_data_plane(&config) {
+        StartupError::check_privilege().map_err(RunError::from_display)?;
+        StartupError::check_tun_device().map_err(RunError::from_display)?;
+    }
+    let sockets = ControlSockets::bind().map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => RunError::from_display(StartupError::port_taken(CONTROL_PORT)),
+        _ => RunError(format!("can't open UDP port {CONTROL_PORT}: {error}")),
+    })?;
+    let server =
+        Server::bind(&config.management.socket, config.management.mode).map_err(RunError::from_display)?;
+    let netlink = Netlink::open().map_err(|error| RunError(format!("can't open a netlink socket: {error}")))?;
+
+    let forwarding = if has_data_plane(&config) {
+        let interfaces = netlink.interfaces().await.map_err(RunError::from_display)?;
+        StartupError::check_tun_names(&KernelPlan::new(&config), &interfaces).map_err(RunError::from_display)?;
+        Some(Forwarding::start(&config, clock).await?)
+    } else {
+        None
+    };
+
+    let monitor = InterfaceMonitor::open(netlink, PROTOCOL)
+        .map_err(|error| RunError(format!("can't follow the interfaces: {error}")))?;
+    let (calls_to, calls) = mpsc::channel(CALLS);
+    tokio::spawn(server.serve(calls_to));
+    let rng: StdRng = rand::make_rng();
+    let plane = ControlPlane::new(config.control.clone(), rng, nonce_base(), clock.now());
+    tracing::info!(
+        name = config.router.name.as_deref().unwrap_or("eidolon"),
+        version = env!("CARGO_PKG_VERSION"),
+        "router runs"
+    );
+    ControlLoop::new(Parts {
+        path: path.into(),
+        config,
+        clock,
+        plane,
+        sockets,
+        forwarding,
+        monitor,
+        calls,
+    })
+}
+
+/// Greater than any nonce that an earlier start can have registered with, as long as the wall clock does not go back and
+/// there is less than one Map-Register per microsecond (RFC 9301 §5.6).
+fn nonce_base() -> u64 {
+    u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX >> 1)
+}

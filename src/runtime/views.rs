@@ -1,0 +1,273 @@
+//! Snapshots of the machines' state, as `mgmt` shows them.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::dataplane::{Count, DropReason, Totals};
+use crate::io::netlink::Interface;
+use crate::mgmt::view;
+use crate::proto::config::LocatorSource;
+use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
+use crate::proto::event::Registrant;
+use crate::proto::xtr::{MapCacheEntry, Pending, RegistrationState};
+use crate::types::{Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
+use crate::wire::EidRecord;
+
+/// `show map-cache`
+pub(super) fn map_cache(
+    plane: &ControlPlane,
+    filter: &view::Filter,
+    limit: usize,
+    path_mtu: impl Fn(&Rloc) -> Option<u16>,
+    now: Instant,
+) -> view::MapCache {
+    let sources: Vec<Rloc> = local_rlocs(plane);
+    let entries = plane
+        .map_cache()
+        .filter(|(prefix, _)| filter.matches(prefix))
+        .map(|(prefix, entry)| map_cache_entry(prefix, entry, &sources, &path_mtu, now))
+        .collect();
+    view::MapCache { limit: limit as u64, total: plane.map_cache_len() as u64, entries }
+}
+
+fn map_cache_entry(
+    eid: EidPrefix,
+    entry: &MapCacheEntry,
+    sources: &[Rloc],
+    path_mtu: &impl Fn(&Rloc) -> Option<u16>,
+    now: Instant,
+) -> view::MapCacheEntry {
+    let locators = entry.mapping.locators.iter().zip(&entry.locator_stats).map(|(locator, stats)| {
+        let has_source = sources.iter().any(|source| Family::of(source) == Family::of(&locator.rloc));
+        view::MapCacheLocator {
+            rloc: locator.rloc,
+            uptime: secs_since(entry.installed, now),
+            state: match locator {
+                Locator { priority: 255, .. } => view::LocatorState::Unused,
+                Locator { reachable: false, .. } => view::LocatorState::Down,
+                _ if !has_source => view::LocatorState::NoSource,
+                _ => view::LocatorState::Up,
+            },
+            priority: locator.priority,
+            weight: locator.weight,
+            packets: stats.packets(),
+            bytes: stats.bytes(),
+            path_mtu: path_mtu(&locator.rloc),
+        }
+    });
+    view::MapCacheEntry {
+        eid,
+        uptime: secs_since(entry.installed, now),
+        expires: Some(secs_until(entry.expires, now)),
+        source: view::MapCacheSource::MapReply,
+        responder: Some(entry.responder),
+        action: entry.mapping.action,
+        authoritative: entry.mapping.authoritative,
+        idle: entry.stats.last_used().map(|used| secs_since(used, now)),
+        packets: entry.stats.packets(),
+        bytes: entry.stats.bytes(),
+        locators: locators.collect(),
+    }
+}
+
+/// `show database`
+pub(super) fn database(plane: &ControlPlane, filter: &view::Filter, now: Instant) -> view::Database {
+    let entries = plane.database().filter(|view| filter.matches(&view.prefix));
+    view::Database { entries: entries.map(|entry| database_entry(entry, now)).collect() }
+}
+
+fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEntry {
+    let config = &database.entry.config;
+    view::DatabaseEntry {
+        eid: database.prefix,
+        ttl: config.ttl,
+        register: config.register,
+        locators: database
+            .entry
+            .resolved()
+            .map(|(locator, rloc)| view::DatabaseLocator {
+                rloc,
+                interface: match &locator.source {
+                    LocatorSource::Address(_) => None,
+                    LocatorSource::Interface { name, .. } => Some(name.clone()),
+                },
+                priority: locator.priority,
+                weight: locator.weight,
+                local: locator.local,
+                reachable: rloc.is_some(),
+            })
+            .collect(),
+        registrations: database
+            .registrations
+            .iter()
+            .map(|state| view::Registration {
+                map_server: state.map_server.clone(),
+                address: state.address,
+                state: registration_state(state),
+                last_sent: state.last_sent.map(|at| secs_since(at, now)),
+                last_notified: state.last_notified.map(|at| secs_since(at, now)),
+                sent: state.sent,
+                notified: state.notified,
+            })
+            .collect(),
+    }
+}
+
+fn registration_state(state: &RegistrationState) -> view::RegistrationState {
+    match state {
+        RegistrationState { last_sent: None, .. } => view::RegistrationState::Waiting,
+        RegistrationState { refused: true, .. } => view::RegistrationState::Refused,
+        RegistrationState { want_notify: false, .. } => view::RegistrationState::Sent,
+        RegistrationState { last_notified: Some(_), unanswered, .. } if *unanswered <= 1 => {
+            view::RegistrationState::Registered
+        }
+        _ => view::RegistrationState::Unconfirmed,
+    }
+}
+
+/// `show sites`
+pub(super) fn sites(plane: &ControlPlane, filter: &view::Filter, now: Instant) -> view::Sites {
+    view::Sites { sites: plane.sites().map(|view| site(&view, filter, now)).collect() }
+}
+
+fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site {
+    let mut prefixes: Vec<view::SitePrefix> = Vec::new();
+    let mut at = |eid: EidPrefix, configured: bool| match prefixes.iter().position(|p| p.eid == eid) {
+        Some(found) => found,
+        None => {
+            prefixes.push(view::SitePrefix { eid, configured, registrations: Vec::new() });
+            prefixes.len() - 1
+        }
+    };
+    for owned in &site.config.prefixes {
+        at(owned.eid, true);
+    }
+    let found: Vec<_> = site.registrations.iter().map(|(eid, r)| (at(*eid, false), *r)).collect();
+    for (index, registration) in found {
+        let mapping = Mapping::try_from(&registration.record).ok();
+        if let Some(prefix) = prefixes.get_mut(index) {
+            prefix.registrations.push(view::SiteRegistration {
+                registered_by: registration.source.ip(),
+                xtr_id: match registration.registrant {
+                    Registrant::Xtr(id) => Some(id),
+                    Registrant::Address(_) => None,
+                },
+                site_id: registration.site_id,
+                since: secs_since(registration.registered, now),
+                last: secs_since(registration.refreshed, now),
+                expires: secs_until(registration.expires, now),
+                proxy_reply: registration.proxy_reply,
+                ttl: registration.record.ttl,
+                locators: mapping.map(|m| m.locators).unwrap_or_default(),
+            });
+        }
+    }
+    prefixes.retain(|prefix| filter.matches(&prefix.eid));
+    prefixes.sort_by_key(|prefix| prefix.eid);
+    view::Site { name: site.config.name.clone(), prefixes }
+}
+
+/// `show pending`
+pub(super) fn pending(plane: &ControlPlane, now: Instant) -> view::Pending {
+    let request = |(eid, pending): (&Eid, &Pending)| view::PendingRequest {
+        eid: *eid,
+        map_resolver: pending.map_resolver,
+        nonce: pending.nonce,
+        sent: pending.requests,
+        age: secs_since(pending.started, now),
+        resting: pending.resting,
+        next: secs_until(pending.wake, now),
+    };
+    view::Pending { requests: plane.pending().map(request).collect() }
+}
+
+/// The control plane's part of `show statistics`.
+pub(super) fn control_statistics(plane: &ControlPlane) -> view::ControlStatistics {
+    let statistics = plane.statistics();
+    let mut shown = view::ControlStatistics::default();
+    for (kind, received, sent) in statistics.messages() {
+        shown.received.insert(kind.name().into(), received);
+        shown.sent.insert(kind.name().into(), sent);
+    }
+    shown.dropped = statistics.drops().map(|(reason, n)| (reason.name().into(), n)).collect();
+    shown
+}
+
+/// A data thread's part of `show statistics`.
+pub(super) fn data_statistics(thread: &str, totals: &Totals) -> view::DataStatistics {
+    let sum = |counts: [Count; 2]| counts.into_iter().map(|count| totals.counted(count)).sum();
+    view::DataStatistics {
+        thread: thread.into(),
+        packets: sum([Count::EncapsulatedPackets, Count::DecapsulatedPackets]),
+        bytes: sum([Count::EncapsulatedBytes, Count::DecapsulatedBytes]),
+        dropped: DropReason::ALL.iter().map(|&r| (r.name().into(), totals.dropped(r))).collect(),
+        counters: Count::ALL.iter().map(|&c| (c.name().into(), totals.counted(c))).collect(),
+    }
+}
+
+/// The locators' part of `show interfaces`.
+pub(super) fn locator_interfaces(config: &Config, interfaces: &[Interface]) -> Vec<view::LocatorInterface> {
+    let mut shown: Vec<view::LocatorInterface> = Vec::new();
+    let mut add = |name: Option<&str>, interface: Option<&Interface>, address: Option<Rloc>| {
+        let place = match shown.iter().position(|s| s.name.as_deref() == name) {
+            Some(place) => place,
+            None => {
+                shown.push(view::LocatorInterface {
+                    name: name.map(Into::into),
+                    up: interface.is_some_and(|i| i.up && i.running),
+                    mtu: interface.map(|i| i.mtu),
+                    addresses: Vec::new(),
+                });
+                shown.len() - 1
+            }
+        };
+        if let (Some(s), Some(address)) = (shown.get_mut(place), address)
+            && !s.addresses.contains(&address)
+        {
+            s.addresses.push(address);
+        }
+    };
+    let locators = config.control.database.iter().flat_map(|entry| &entry.locators).filter(|l| l.local);
+    for locator in locators {
+        match &locator.source {
+            LocatorSource::Address(address) => {
+                let on =
+                    interfaces.iter().find(|i| i.addresses.iter().any(|a| a.usable && a.address == *address));
+                add(on.map(|i| i.name.as_str()), on, Some(*address));
+            }
+            LocatorSource::Interface { name, family } => {
+                let on = interfaces.iter().find(|i| i.name == *name);
+                let address = on
+                    .and_then(|i| i.usable_addresses().into_iter().find(|address| Family::of(address) == *family));
+                add(Some(name), on, address);
+            }
+        }
+    }
+    shown
+}
+
+/// The answer to `lig`.
+pub(super) fn lig(eid: Eid, answer: &LigAnswer) -> view::Lig {
+    view::Lig {
+        eid,
+        map_resolver: answer.map_resolver,
+        responder: answer.responder.ip(),
+        rtt_ms: answer.rtt.as_secs_f64() * 1e3,
+        requests: answer.requests,
+        mappings: answer.records.iter().filter_map(|record: &EidRecord| Mapping::try_from(record).ok()).collect(),
+    }
+}
+
+fn local_rlocs(plane: &ControlPlane) -> Vec<Rloc> {
+    let locators = plane.database().flat_map(|view| view.entry.locators.clone());
+    locators.filter(|locator| locator.local).map(|locator| locator.rloc).collect()
+}
+
+fn secs_since(earlier: Instant, now: Instant) -> u64 {
+    now.saturating_since(earlier).as_secs()
+}
+
+/// Rounded up: what has not ended is not shown as 0.
+fn secs_until(later: Instant, now: Instant) -> u64 {
+    (later.saturating_since(now) + Duration::from_nanos(999_999_999)).as_secs()
+}
