@@ -12,6 +12,8 @@ use nix::sys::socket::{
     sendmsg, setsockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::types::Family;
 
@@ -45,6 +47,13 @@ impl DatagramSocket {
         }
         let port = socket.local_addr()?.as_socket().map_or(port, |addr| addr.port());
         Ok(Self { fd: socket.into(), family, port })
+    }
+
+    /// The same in an event loop. Must be called within a tokio runtime.
+    pub fn into_async(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the socket owns its descriptor, gives it out by reference only, and neither closes nor replaces it
+        // before it is dropped.
+        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     /// The family it was bound for.

@@ -16,8 +16,8 @@ use super::forwarding::Forwarding;
 use super::kernel::KernelPlan;
 use super::{RunError, views};
 use crate::config::{self, Config};
-use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
 use crate::fib::Punt;
+use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
 use crate::mgmt::protocol::{Reply, Request};
 use crate::mgmt::server::Call;
 use crate::mgmt::view;
@@ -188,7 +188,8 @@ impl ControlLoop {
     fn resolve(&self, name: String) {
         let answers = self.resolved.0.clone();
         tokio::spawn(async move {
-            let addresses = match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await {
+            let addresses = match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await
+            {
                 Ok(Ok(found)) => found.map(|addr| addr.ip()).collect(),
                 Ok(Err(_)) | Err(_) => Vec::new(),
             };
@@ -286,7 +287,10 @@ impl ControlLoop {
             ("roles", has_data_plane(&new) != has_data_plane(old)),
         ];
         if let Some((what, _)) = fixed.iter().find(|(_, changed)| *changed) {
-            return Err(format!("{}: {what} can't be changed while the router runs: restart it", self.path.display()));
+            return Err(format!(
+                "{}: {what} can't be changed while the router runs: restart it",
+                self.path.display()
+            ));
         }
         let mut reloaded = view::Reloaded {
             changes: Vec::new(),
@@ -316,7 +320,9 @@ impl ControlLoop {
             match timeout(REMOVE_TIMEOUT, forwarding.kernel.remove()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(RunError(format!("not everything could be undone: {error}"))),
-                Err(_) => return Err(RunError("not everything could be undone in time: the kernel hangs".into())),
+                Err(_) => {
+                    return Err(RunError("not everything could be undone in time: the kernel hangs".into()));
+                }
             }
         }
         Ok(())

@@ -70,14 +70,16 @@ impl ControlSockets {
         };
         match socket {
             Some(socket) => socket.get_ref().send(transmit.source, transmit.destination, &transmit.payload),
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "the host does not have this address family")),
+            None => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the host does not have this address family"))
+            }
         }
     }
 }
 
 fn bind(family: Family) -> io::Result<Option<AsyncFd<DatagramSocket>>> {
     match DatagramSocket::bind(family, CONTROL_PORT) {
-        Ok(socket) => AsyncFd::with_interest(socket, Interest::READABLE).map(Some),
+        Ok(socket) => socket.into_async().map(Some),
         Err(error) if is_family_missing(&error) => {
             tracing::warn!("this host has no {family}: control messages go over the other family only");
             Ok(None)

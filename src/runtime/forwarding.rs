@@ -35,7 +35,8 @@ impl Forwarding {
         let reader = fib.reader();
         let (punts_to, punts) = mpsc::channel(told.punt_queue);
         let plane = DataPlane::start(&told, clock, &reader, &punts_to).map_err(RunError::from_display)?;
-        let kernel = KernelIntegration::install(KernelPlan::new(config)).await.map_err(RunError::from_display)?;
+        let kernel =
+            KernelIntegration::install(KernelPlan::new(config)).await.map_err(RunError::from_display)?;
         for warning in kernel.warnings() {
             tracing::warn!("{warning}");
         }
@@ -49,7 +50,11 @@ impl Forwarding {
 
     /// The data plane's part of `show statistics`.
     pub(super) fn statistics(&self) -> Vec<view::DataStatistics> {
-        self.plane.per_thread().iter().map(|(thread, totals)| views::data_statistics(thread, totals)).collect()
+        self.plane
+            .per_thread()
+            .iter()
+            .map(|(thread, totals)| views::data_statistics(thread, totals))
+            .collect()
     }
 
     /// The TUN interfaces' part of `show interfaces`.

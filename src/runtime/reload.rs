@@ -13,14 +13,16 @@ pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<Strin
         old.database.iter().map(|entry| (entry.eid.to_string(), entry)),
         new.database.iter().map(|entry| (entry.eid.to_string(), entry)),
     );
-    let servers = |config: &'_ ControlConfig| config.etr.clone().map(|etr| etr.map_servers).unwrap_or_default();
+    let servers =
+        |config: &'_ ControlConfig| config.etr.clone().map(|etr| etr.map_servers).unwrap_or_default();
     compare(
         &mut lines,
         "Map-Server",
         servers(old).into_iter().map(|server| (server.name.clone(), server)),
         servers(new).into_iter().map(|server| (server.name.clone(), server)),
     );
-    let sites = |config: &'_ ControlConfig| config.map_server.clone().map(|server| server.sites).unwrap_or_default();
+    let sites =
+        |config: &'_ ControlConfig| config.map_server.clone().map(|server| server.sites).unwrap_or_default();
     compare(
         &mut lines,
         "site",
@@ -69,7 +71,11 @@ mod tests {
             map_servers: None,
             locators: Vec::new(),
         };
-        let with = |database| ControlConfig { database, itr: Some(ItrConfig::default()), ..ControlConfig::default() };
+        let with = |database| ControlConfig {
+            database,
+            itr: Some(ItrConfig::default()),
+            ..ControlConfig::default()
+        };
         let old = with(vec![entry("10.1.0.0/16", 60), entry("10.2.0.0/16", 60), entry("10.3.0.0/16", 60)]);
         let mut new = with(vec![entry("10.1.0.0/16", 60), entry("10.3.0.0/16", 5), entry("10.4.0.0/16", 60)]);
         assert!(differences(&old, &old).is_empty());

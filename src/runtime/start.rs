@@ -34,11 +34,13 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
     })?;
     let server =
         Server::bind(&config.management.socket, config.management.mode).map_err(RunError::from_display)?;
-    let netlink = Netlink::open().map_err(|error| RunError(format!("can't open a netlink socket: {error}")))?;
+    let netlink =
+        Netlink::open().map_err(|error| RunError(format!("can't open a netlink socket: {error}")))?;
 
     let forwarding = if has_data_plane(&config) {
         let interfaces = netlink.interfaces().await.map_err(RunError::from_display)?;
-        StartupError::check_tun_names(&KernelPlan::new(&config), &interfaces).map_err(RunError::from_display)?;
+        StartupError::check_tun_names(&KernelPlan::new(&config), &interfaces)
+            .map_err(RunError::from_display)?;
         Some(Forwarding::start(&config, clock).await?)
     } else {
         None
@@ -48,6 +50,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         .map_err(|error| RunError(format!("can't follow the interfaces: {error}")))?;
     let (calls_to, calls) = mpsc::channel(CALLS);
     tokio::spawn(server.serve(calls_to));
+    #[allow(clippy::disallowed_methods)] // the one place that seeds an RNG
     let rng: StdRng = rand::make_rng();
     let plane = ControlPlane::new(config.control.clone(), rng, nonce_base(), clock.now());
     tracing::info!(
@@ -55,16 +58,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         version = env!("CARGO_PKG_VERSION"),
         "router runs"
     );
-    ControlLoop::new(Parts {
-        path: path.into(),
-        config,
-        clock,
-        plane,
-        sockets,
-        forwarding,
-        monitor,
-        calls,
-    })
+    ControlLoop::new(Parts { path: path.into(), config, clock, plane, sockets, forwarding, monitor, calls })
 }
 
 /// Greater than any nonce that an earlier start can have registered with, as long as the wall clock does not go back and

@@ -84,7 +84,10 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
         register: config.register,
         locators: database
             .entry
-            .resolved()
+            .config
+            .locators
+            .iter()
+            .zip(database.entry.addresses.iter().copied())
             .map(|(locator, rloc)| view::DatabaseLocator {
                 rloc,
                 interface: match &locator.source {
@@ -144,7 +147,7 @@ fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site 
     }
     let found: Vec<_> = site.registrations.iter().map(|(eid, r)| (at(*eid, false), *r)).collect();
     for (index, registration) in found {
-        let mapping = Mapping::try_from(&registration.record).ok();
+        let said = mapping(&registration.record);
         if let Some(prefix) = prefixes.get_mut(index) {
             prefix.registrations.push(view::SiteRegistration {
                 registered_by: registration.source.ip(),
@@ -158,7 +161,7 @@ fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site 
                 expires: secs_until(registration.expires, now),
                 proxy_reply: registration.proxy_reply,
                 ttl: registration.record.ttl,
-                locators: mapping.map(|m| m.locators).unwrap_or_default(),
+                locators: said.map(|m| m.locators).unwrap_or_default(),
             });
         }
     }
@@ -237,8 +240,9 @@ pub(super) fn locator_interfaces(config: &Config, interfaces: &[Interface]) -> V
             }
             LocatorSource::Interface { name, family } => {
                 let on = interfaces.iter().find(|i| i.name == *name);
-                let address = on
-                    .and_then(|i| i.usable_addresses().into_iter().find(|address| Family::of(address) == *family));
+                let address = on.and_then(|i| {
+                    i.usable_addresses().into_iter().find(|address| Family::of(address) == *family)
+                });
                 add(Some(name), on, address);
             }
         }
@@ -254,8 +258,13 @@ pub(super) fn lig(eid: Eid, answer: &LigAnswer) -> view::Lig {
         responder: answer.responder.ip(),
         rtt_ms: answer.rtt.as_secs_f64() * 1e3,
         requests: answer.requests,
-        mappings: answer.records.iter().filter_map(|record: &EidRecord| Mapping::try_from(record).ok()).collect(),
+        mappings: answer.records.iter().filter_map(mapping).collect(),
     }
+}
+
+/// A record's mapping, without locators that are no IP address.
+fn mapping(record: &EidRecord) -> Option<Mapping> {
+    record.to_mapping().ok().map(|(mapping, _)| mapping)
 }
 
 fn local_rlocs(plane: &ControlPlane) -> Vec<Rloc> {

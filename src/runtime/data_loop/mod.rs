@@ -80,6 +80,15 @@ impl DataPlaneError {
     }
 }
 
+/// How packets are moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Queues, each with an ITR and an ETR thread.
+    pub queues: u16,
+    /// Why offloads are not used; `None` where they are.
+    pub plain_because: Option<String>,
+}
+
 /// The running data plane. Dropping it stops it and removes its TUN devices.
 #[derive(Debug)]
 pub struct DataPlane {
@@ -134,6 +143,11 @@ impl DataPlane {
     /// Names of the TUN devices, in the order of the configuration's instances.
     pub fn tuns(&self) -> &[String] {
         &self.tuns
+    }
+
+    /// How packets are moved.
+    pub fn mode(&self) -> Mode {
+        Mode { queues: 1, plain_because: Some("one packet per system call".to_owned()) }
     }
 
     /// What each thread counted so far, by its name.
