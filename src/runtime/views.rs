@@ -8,7 +8,6 @@ use crate::io::netlink::Interface;
 use crate::mgmt::view;
 use crate::proto::config::LocatorSource;
 use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
-use crate::proto::event::Registrant;
 use crate::proto::xtr::{MapCacheEntry, Pending, RegistrationState};
 use crate::types::{Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
 use crate::wire::EidRecord;
@@ -121,9 +120,7 @@ fn registration_state(state: &RegistrationState) -> view::RegistrationState {
         RegistrationState { last_sent: None, .. } => view::RegistrationState::Waiting,
         RegistrationState { refused: true, .. } => view::RegistrationState::Refused,
         RegistrationState { want_notify: false, .. } => view::RegistrationState::Sent,
-        RegistrationState { last_notified: Some(_), unanswered, .. } if *unanswered <= 1 => {
-            view::RegistrationState::Registered
-        }
+        RegistrationState { confirmed: true, .. } => view::RegistrationState::Registered,
         _ => view::RegistrationState::Unconfirmed,
     }
 }
@@ -151,11 +148,8 @@ fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site 
         if let Some(prefix) = prefixes.get_mut(index) {
             prefix.registrations.push(view::SiteRegistration {
                 registered_by: registration.source.ip(),
-                xtr_id: match registration.registrant {
-                    Registrant::Xtr(id) => Some(id),
-                    Registrant::Address(_) => None,
-                },
-                site_id: registration.site_id,
+                xtr_id: registration.xtr_site.map(|ids| ids.xtr_id),
+                site_id: registration.xtr_site.map(|ids| ids.site_id),
                 since: secs_since(registration.registered, now),
                 last: secs_since(registration.refreshed, now),
                 expires: secs_until(registration.expires, now),
