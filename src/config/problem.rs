@@ -125,12 +125,15 @@ impl<T> At<T> {
 #[derive(Debug)]
 pub(super) struct Problems<'a> {
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     found: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Problems<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, found: RefCell::default() }
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { text, lines: std::iter::once(0).chain(starts).collect(), found: RefCell::default() }
     }
 
     pub(super) fn error(&self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
@@ -168,8 +171,9 @@ impl<'a> Problems<'a> {
         while !self.text.is_char_boundary(start) {
             start -= 1;
         }
-        let before = self.text.get(..start).unwrap_or_default();
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        (before.matches('\n').count() + 1, line.chars().count() + 1)
+        let line = self.lines.partition_point(|begin| *begin <= start);
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(begin..start).unwrap_or_default();
+        (line, before.chars().count() + 1)
     }
 }

@@ -535,6 +535,15 @@ impl RawTimers {
                 *field = narrow(n.value);
             }
         }
+        for (key, field) in [
+            ("pending-requests", &mut timers.pending_requests),
+            ("registrations-per-site", &mut timers.registrations_per_site),
+            ("registrations-total", &mut timers.registrations_total),
+        ] {
+            if let Some(n) = s.integer(key, 1..=1 << 24) {
+                *field = narrow(n.value);
+            }
+        }
         let place = s.place().clone();
         s.finish();
         Self { place, timers }

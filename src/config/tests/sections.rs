@@ -445,8 +445,22 @@ key = "a"
 [[site.key]]
 key = "b"
 "#,
-        r#"7:1: site[1].key[2].key-id: key id 0 is already in line 5; give each key its own key-id
+        r#"7:1: site[1].key[2].key-id: a key with id 0 for this algorithm is already in line 5; give each its own key-id
 "#,
+    ),
+    (
+        MS,
+        r#"key = "top-secret"
+eid-prefixes = ["10.1.0.0/16"]
+"#,
+        r#"eid-prefixes = ["10.1.0.0/16"]
+[[site.key]]
+key = "a"
+[[site.key]]
+key = "b"
+algorithm = "sha1"
+"#,
+        "",
     ),
     // Forward
     (

@@ -1,8 +1,11 @@
 //! Map-Servers as an ETR sees them, and our own Map-Server's and Map-Resolver's tables.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::secret::key;
-use super::{Context, first_with};
-use crate::config::problem::At;
+use super::{Context, covering, first_with};
+use crate::config::problem::{At, Place};
 use crate::config::raw::{RawKey, RawMapServer, RawSite};
 use crate::config::tree::shorten;
 use crate::config::value::Role;
@@ -68,24 +71,20 @@ pub(super) fn sites(cx: &Context<'_>) -> Vec<SiteConfig> {
     } else if let Some(first) = sites.first() {
         cx.unused(&first.place, "\"map-server\"");
     }
+    check_site_prefixes(cx);
+    let mut names: HashMap<&str, &Place> = HashMap::new();
     let mut result = Vec::new();
-    for (i, site) in sites.iter().enumerate() {
-        let earlier = || sites.iter().take(i);
+    for site in sites {
         if let Some(name) = &site.name
-            && let Some(first) = earlier().filter_map(|s| s.name.as_ref()).find(|n| n.value == name.value)
+            && let Some(first) = names.insert(&name.value, &name.place)
         {
             let what = format!("site \"{}\"", shorten(&name.value));
-            cx.duplicate(&name.place, what, &first.place, "give each site its own name");
+            cx.duplicate(&name.place, what, first, "give each site its own name");
         }
         check_key_ids(cx, &site.keys);
         if site.prefixes.is_empty() && !site.incomplete {
             let remedy = "add eid-prefixes = [\"…\"] or [[site.eid-prefix]]";
             cx.problems.error(&site.place, "has no EID-prefix", remedy);
-        }
-        for (n, (prefix, more_specifics)) in site.prefixes.iter().enumerate() {
-            let own = site.prefixes.iter().take(n).map(|(p, m)| (site, p, *m));
-            let others = earlier().flat_map(|s| s.prefixes.iter().map(move |(p, m)| (s, p, *m)));
-            check_site_prefix(cx, (site, prefix, *more_specifics), others.chain(own));
         }
         let keys = site.keys.iter().filter_map(|k| key(cx, k)).collect();
         result.push(SiteConfig {
@@ -102,50 +101,76 @@ pub(super) fn sites(cx: &Context<'_>) -> Vec<SiteConfig> {
     result
 }
 
-type Claim<'a> = (&'a RawSite, &'a At<EidPrefix>, bool);
+/// What a site says of an EID-prefix.
+struct Claim<'a> {
+    site: &'a RawSite,
+    prefix: &'a At<EidPrefix>,
+    more_specifics: bool,
+}
 
 /// A prefix belongs to one site only, and what one site may register as a more specific of its own no other site
 /// may.
-fn check_site_prefix<'a>(cx: &Context<'_>, claim: Claim<'a>, earlier: impl Iterator<Item = Claim<'a>>) {
-    let (site, prefix, more_specifics) = claim;
-    for (other, first, first_more) in earlier {
-        let name = shorten(other.name.as_ref().map_or("", |n| &n.value));
-        let foreign = !std::ptr::eq(site, other);
-        if prefix.value == first.value {
-            let what = if foreign {
-                format!("{} of site \"{name}\"", prefix.value)
-            } else {
-                prefix.value.to_string()
-            };
-            cx.duplicate(&prefix.place, what, &first.place, "give each EID-prefix to one site only");
-            continue;
+fn check_site_prefixes(cx: &Context<'_>) {
+    let mut claims: HashMap<EidPrefix, Claim<'_>> = HashMap::new();
+    for site in &cx.raw.sites {
+        for (prefix, more_specifics) in &site.prefixes {
+            let claim = Claim { site, prefix, more_specifics: *more_specifics };
+            match claims.entry(prefix.value) {
+                Entry::Vacant(entry) => {
+                    entry.insert(claim);
+                }
+                Entry::Occupied(first) => {
+                    let first = first.get();
+                    let what = match std::ptr::eq(site, first.site) {
+                        true => prefix.value.to_string(),
+                        false => format!("{} of site \"{}\"", prefix.value, name_of(first.site)),
+                    };
+                    cx.duplicate(
+                        &prefix.place,
+                        what,
+                        &first.prefix.place,
+                        "give each EID-prefix to one site only",
+                    );
+                }
+            }
         }
-        let conflict = (first_more && first.value.covers(&prefix.value))
-            || (more_specifics && prefix.value.covers(&first.value));
-        if foreign && conflict {
-            let line = cx.problems.line(&first.place);
-            cx.problems.error(
-                &prefix.place,
-                format!(
-                    "{} overlaps {} of site \"{name}\" (line {line}), so that both sites could register it",
-                    prefix.value, first.value
-                ),
-                "set accept-more-specifics = false on the shorter of the two, or separate the prefixes",
-            );
-        }
+    }
+    let all =
+        cx.raw.sites.iter().flat_map(|site| site.prefixes.iter().map(move |(prefix, _)| (site, prefix)));
+    for (site, prefix) in all {
+        let conflict = covering(&prefix.value)
+            .filter_map(|shorter| claims.get(&shorter))
+            .find(|claim| claim.more_specifics && !std::ptr::eq(claim.site, site));
+        let Some(claim) = conflict else { continue };
+        // Said of the one that stands further down in the file.
+        let here = (site, prefix);
+        let there = (claim.site, claim.prefix);
+        let (later, (other, first)) = match prefix.place.span.start > claim.prefix.place.span.start {
+            true => (here.1, there),
+            false => (there.1, here),
+        };
+        let line = cx.problems.line(&first.place);
+        let name = name_of(other);
+        let (this, that) = (later.value, first.value);
+        cx.problems.error(
+            &later.place,
+            format!("{this} overlaps {that} of site \"{name}\" (line {line}), so that both sites could register it"),
+            "set accept-more-specifics = false on the shorter of the two, or separate the prefixes",
+        );
     }
 }
 
+fn name_of(site: &RawSite) -> String {
+    shorten(site.name.as_ref().map_or("", |n| &n.value))
+}
+
+/// Key ids tell the keys of one algorithm apart; the same id with another algorithm is another key.
 fn check_key_ids(cx: &Context<'_>, keys: &[RawKey]) {
-    let ids: Vec<_> = keys.iter().map(|k| k.id.clone()).collect();
-    for (i, id) in ids.iter().enumerate() {
-        if let Some(first) = first_with(&ids, i, &id.value) {
-            cx.duplicate(
-                &id.place,
-                format!("key id {}", id.value),
-                &first.place,
-                "give each key its own key-id",
-            );
+    for (i, key) in keys.iter().enumerate() {
+        let mut earlier = keys.iter().take(i);
+        if let Some(first) = earlier.find(|k| (k.id.value, k.algorithm) == (key.id.value, key.algorithm)) {
+            let what = format!("a key with id {} for this algorithm", key.id.value);
+            cx.duplicate(&key.id.place, what, &first.id.place, "give each its own key-id");
         }
     }
 }
@@ -161,17 +186,12 @@ pub(super) fn forwards(cx: &Context<'_>) -> Vec<(EidPrefix, Vec<Host>)> {
     } else if let Some(first) = forwards.iter().find_map(|f| f.prefix.as_ref()) {
         cx.unused(&first.place, "\"map-resolver\"");
     }
+    let mut seen: HashMap<EidPrefix, &Place> = HashMap::new();
     let mut result = Vec::new();
-    for (i, forward) in forwards.iter().enumerate() {
+    for forward in forwards {
         let (Some(prefix), Some(hosts)) = (&forward.prefix, &forward.hosts) else { continue };
-        let earlier = forwards.iter().take(i).filter_map(|f| f.prefix.as_ref());
-        if let Some(first) = earlier.into_iter().find(|p| p.value == prefix.value) {
-            cx.duplicate(
-                &prefix.place,
-                prefix.value,
-                &first.place,
-                "put all its Map-Servers into one section",
-            );
+        if let Some(first) = seen.insert(prefix.value, &prefix.place) {
+            cx.duplicate(&prefix.place, prefix.value, first, "put all its Map-Servers into one section");
         }
         for (n, host) in hosts.value.iter().enumerate() {
             if let Some(first) = first_with(&hosts.value, n, &host.value) {

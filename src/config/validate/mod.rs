@@ -18,7 +18,7 @@ use super::raw::RawConfig;
 use super::sources::Sources;
 use super::value::Role;
 use crate::proto::config::{ControlConfig, EtrConfig, Host, ItrConfig, MapResolverConfig, MapServerConfig};
-use crate::types::{SiteId, XtrId};
+use crate::types::{EidPrefix, SiteId, XtrId};
 
 /// What the checks work on.
 struct Context<'a> {
@@ -159,6 +159,16 @@ fn map_resolvers(cx: &Context<'_>) -> Vec<Host> {
         }
     }
     resolvers.iter().map(|r| r.value.clone()).collect()
+}
+
+/// The shorter prefixes that cover `prefix`, longest first.
+fn covering(prefix: &EidPrefix) -> impl Iterator<Item = EidPrefix> {
+    let mut net = prefix.net;
+    let iid = prefix.iid;
+    std::iter::from_fn(move || {
+        net = net.supernet()?;
+        Some(EidPrefix::new(iid, net))
+    })
 }
 
 /// The element before index `end` that has `value`.

@@ -1,9 +1,10 @@
 //! The site's own EID-prefixes and locators.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::Context;
+use super::{Context, covering};
 use crate::config::problem::{At, Place};
 use crate::config::raw::{RawEidPrefix, RawLocator, RawLocatorSource, RawLocators};
 use crate::config::tree::{nearest, shorten};
@@ -39,8 +40,9 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
         }
     }
 
+    check_overlaps(cx);
     let mut entries = Vec::new();
-    for (i, entry) in raw.eid_prefixes.iter().enumerate() {
+    for entry in &raw.eid_prefixes {
         if let Some(own) = &entry.locators {
             check_locators(cx, own);
             if own.list.is_empty() && !own.incomplete {
@@ -49,7 +51,6 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
         }
         check_registration(cx, entry);
         let Some(prefix) = entry.prefix.as_ref().map(|p| eid(entry, p)) else { continue };
-        check_against_earlier(cx, &prefix, entry, i);
         check_circular(cx, &prefix);
         entries.push(DatabaseEntry {
             eid: prefix.value,
@@ -185,17 +186,36 @@ fn check_registration(cx: &Context<'_>, entry: &RawEidPrefix) {
     }
 }
 
-/// Compares an EID-prefix with those before it. A more specific one is legal where it says something of its own
+/// Compares the EID-prefixes with each other. A more specific one is legal where it says something of its own
 /// (RFC 9301 §5.5), but not where it contradicts the one that covers it.
-fn check_against_earlier(cx: &Context<'_>, prefix: &At<EidPrefix>, entry: &RawEidPrefix, index: usize) {
-    for other in cx.raw.eid_prefixes.iter().take(index) {
-        let Some(earlier) = other.prefix.as_ref().map(|p| eid(other, p)) else { continue };
-        if earlier.value == prefix.value {
-            cx.duplicate(&prefix.place, prefix.value, &earlier.place, "remove one of the two");
-        } else if earlier.value.covers(&prefix.value) {
-            check_overlap(cx, (&prefix.value, entry), (&earlier.value, other), &prefix.place, &earlier.place);
-        } else if prefix.value.covers(&earlier.value) {
-            check_overlap(cx, (&earlier.value, other), (&prefix.value, entry), &prefix.place, &earlier.place);
+fn check_overlaps(cx: &Context<'_>) {
+    type Known<'a> = (At<EidPrefix>, &'a RawEidPrefix);
+    let all: Vec<Known<'_>> = cx
+        .raw
+        .eid_prefixes
+        .iter()
+        .filter_map(|entry| Some((eid(entry, entry.prefix.as_ref()?), entry)))
+        .collect();
+    let mut known: HashMap<EidPrefix, &Known<'_>> = HashMap::new();
+    for this in &all {
+        match known.entry(this.0.value) {
+            Entry::Vacant(entry) => {
+                entry.insert(this);
+            }
+            Entry::Occupied(first) => {
+                cx.duplicate(&this.0.place, this.0.value, &first.get().0.place, "remove one of the two");
+            }
+        }
+    }
+    for (specific, inner) in &all {
+        for (covering, outer) in covering(&specific.value).filter_map(|shorter| known.get(&shorter).copied())
+        {
+            // Said of the one that stands further down in the file.
+            let (later, first) = match specific.place.span.start > covering.place.span.start {
+                true => (specific, covering),
+                false => (covering, specific),
+            };
+            check_overlap(cx, (&specific.value, inner), (&covering.value, outer), &later.place, &first.place);
         }
     }
 }
