@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 
 use crate::auth::{Algorithm, Key, Secret};
 use crate::fib::{FibAction, FibUpdate, Punt, Stats};
-use crate::types::{Eid, EidPrefix, InstanceId, Instant, Ttl};
-use crate::wire::Message;
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
+use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
 use super::config::*;
 use super::context::CONTROL_PORT;
@@ -128,7 +128,7 @@ impl Network {
             stats.record(1, 100, now);
             action.clone()
         });
-        let miss = matches!(&found, None | Some(FibAction::Negative(crate::types::Action::SendMapRequest)));
+        let miss = matches!(&found, None | Some(FibAction::Negative(Action::SendMapRequest)));
         if miss && node.punted.insert(destination) {
             self.handle(id, Input::Punt(Punt::Miss { source: ip(source), destination }));
         }
@@ -375,5 +375,113 @@ pub(crate) fn mapping_system(sites: Vec<SiteConfig>) -> ControlConfig {
         map_server: Some(MapServerConfig { sites }),
         map_resolver: Some(MapResolverConfig::default()),
         ..ControlConfig::default()
+    }
+}
+
+/// The inner Map-Request and the encapsulation of a message, which must be such.
+pub(crate) fn inner(message: &Message) -> (&Ecm, MapRequest) {
+    let Message::Ecm(ecm) = message else { panic!("not encapsulated: {message:?}") };
+    match Message::decode(&ecm.payload) {
+        Ok(Message::MapRequest(request)) => (ecm, request),
+        other => panic!("not a Map-Request: {other:?}"),
+    }
+}
+
+/// A record as an ETR answers with: usable locators of priority 1 and weight 100.
+pub(crate) fn record(eid: &str, rlocs: &[&str]) -> EidRecord {
+    EidRecord::from(&Mapping {
+        eid: prefix(eid),
+        ttl: Ttl(1440),
+        action: Action::NoAction,
+        authoritative: true,
+        version: MapVersion::NONE,
+        locators: rlocs.iter().map(|r| Locator::new(ip(r), 1, 100)).collect(),
+    })
+}
+
+pub(crate) fn negative(eid: &str, ttl: u32, action: Action) -> EidRecord {
+    EidRecord::from(&Mapping::negative(prefix(eid), Ttl(ttl), action))
+}
+
+/// A Map-Request as an ITR at `rloc` sends it.
+pub(crate) fn map_request(eid: &str, rloc: &str, nonce: u64) -> MapRequest {
+    MapRequest {
+        nonce: Nonce(nonce),
+        itr_rlocs: vec![ip(rloc).into()],
+        records: vec![prefix(eid).into()],
+        ..MapRequest::default()
+    }
+}
+
+pub(crate) fn encode(message: impl Into<Message>) -> Vec<u8> {
+    message.into().encode().unwrap()
+}
+
+/// The same, in an encapsulated control message; replies go to port 4342.
+pub(crate) fn ecm(request: MapRequest) -> Vec<u8> {
+    let destination = request.records.first().and_then(|r| r.to_prefix().ok()).map(|p| p.first().addr);
+    let destination = destination.unwrap_or(ip("10.0.0.0"));
+    let source = if destination.is_ipv4() { ip("192.0.2.200") } else { ip("2001:db8::200") };
+    encode(Ecm {
+        ddt: false,
+        security: None,
+        source: SocketAddr::new(source, CONTROL_PORT),
+        destination: SocketAddr::new(destination, CONTROL_PORT),
+        payload: encode(request),
+    })
+}
+
+/// A Map-Register sealed with a key.
+pub(crate) fn register(nonce: u64, key: &Key, records: Vec<EidRecord>) -> Vec<u8> {
+    seal(MapRegister { nonce: Nonce(nonce), want_notify: true, records, ..MapRegister::default() }, key)
+}
+
+pub(crate) fn seal(message: impl Into<Message>, key: &Key) -> Vec<u8> {
+    crate::auth::seal(message.into(), key).unwrap()
+}
+
+macro_rules! into_message {
+    ($($kind:ident),*) => {
+        $(impl From<$kind> for Message {
+            fn from(message: $kind) -> Self {
+                Self::$kind(message)
+            }
+        })*
+    };
+}
+into_message!(MapRequest, MapReply, MapRegister, MapNotify, Ecm);
+
+impl Network {
+    /// What a router has sent since this was asked last.
+    pub(crate) fn take_sent(&mut self, id: usize) -> Vec<(Transmit, Message)> {
+        let (taken, kept) = std::mem::take(&mut self.sent).into_iter().partition(|(_, by, ..)| *by == id);
+        self.sent = kept;
+        let taken: Vec<(Instant, usize, Transmit, Message)> = taken;
+        taken.into_iter().map(|(_, _, transmit, message)| (transmit, message)).collect()
+    }
+
+    /// The only message that a router has sent since.
+    pub(crate) fn take_one(&mut self, id: usize) -> (Transmit, Message) {
+        let mut sent = self.take_sent(id);
+        assert_eq!(sent.len(), 1, "{sent:#?}");
+        sent.remove(0)
+    }
+
+    /// Answers the last Map-Request of an ITR.
+    pub(crate) fn reply(&mut self, id: usize, records: Vec<EidRecord>) {
+        let nonce = self.sent_by(id).filter(|(_, _, m)| matches!(m, Message::Ecm(_))).last();
+        let nonce = inner(nonce.expect("no Map-Request").2).1.nonce;
+        self.reply_nonce(id, nonce, records);
+    }
+
+    pub(crate) fn reply_nonce(&mut self, id: usize, nonce: Nonce, records: Vec<EidRecord>) {
+        let reply = encode(MapReply { nonce, records, ..MapReply::default() });
+        self.deliver(id, "203.0.113.1:4342", &reply);
+    }
+
+    /// Has an ITR learn a mapping for an EID.
+    pub(crate) fn learn(&mut self, id: usize, destination: &str, records: Vec<EidRecord>) {
+        self.packet(id, "10.1.0.9", eid(destination));
+        self.reply(id, records);
     }
 }

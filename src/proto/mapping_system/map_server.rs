@@ -22,15 +22,15 @@ use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
 use crate::proto::stats::{DropReason, MessageKind};
-use crate::types::{Eid, EidPrefix, Instant, Nonce, Ttl};
+use crate::types::{Eid, EidPrefix, Instant, Ttl};
 use crate::wire::{EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
 
 use super::auth_reason;
 
 /// xTRs and keys per site whose nonces are remembered.
 const MAX_SENDERS: usize = 4096;
-/// Nonces per site that a new sender may not repeat.
-const MAX_RECENT_NONCES: usize = 4096;
+/// Map-Registers per site that nobody may send again.
+const MAX_RECENT: usize = 4096;
 /// xTRs that may register one prefix.
 const MAX_REGISTRANTS: usize = 64;
 /// Sites whose keys are tried for one Map-Register: its records may belong to several, but no honest one does.
@@ -80,17 +80,20 @@ struct Owner {
 struct Site {
     config: SiteConfig,
     nonces: LastNonces<(Registrant, u8)>,
-    recent: RecentNonces,
+    recent: RecentDigests,
     registrations: usize,
     warned: Option<Instant>,
 }
 
-/// Nonces that a site used lately, whoever sent them: a recorded Map-Register sent again from another address would
-/// otherwise pass for a new sender's first.
+/// A Map-Register's MAC, as much of it as every algorithm sends.
+type Digest = [u8; 12];
+
+/// MACs of a site's last Map-Registers, whoever sent them: one that was recorded and is sent again from another address
+/// would otherwise pass for a new sender's first. Nonces would not do, as the xTRs of a site may well use the same.
 #[derive(Debug, Default)]
-struct RecentNonces {
-    order: VecDeque<Nonce>,
-    known: BTreeSet<Nonce>,
+struct RecentDigests {
+    order: VecDeque<Digest>,
+    known: BTreeSet<Digest>,
 }
 
 /// An authenticated Map-Register.
@@ -166,13 +169,13 @@ impl Known {
     }
 }
 
-impl RecentNonces {
-    fn insert(&mut self, nonce: Nonce) {
-        if !self.known.insert(nonce) {
+impl RecentDigests {
+    fn insert(&mut self, digest: Digest) {
+        if !self.known.insert(digest) {
             return;
         }
-        self.order.push_back(nonce);
-        if self.order.len() > MAX_RECENT_NONCES
+        self.order.push_back(digest);
+        if self.order.len() > MAX_RECENT
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
@@ -210,7 +213,7 @@ impl MapServer {
                 None => Site {
                     config: site.clone(),
                     nonces: LastNonces::new(MAX_SENDERS),
-                    recent: RecentNonces::default(),
+                    recent: RecentDigests::default(),
                     registrations: 0,
                     warned: None,
                 },
@@ -354,16 +357,17 @@ impl MapServer {
             NoncePolicy::Increasing
         };
         let sender = (*registrant, register.auth.key_id);
+        let digest: Option<Digest> = register.auth.data.first_chunk().copied();
         let stolen = policy == NoncePolicy::Increasing
             && site.nonces.get(&sender).is_none()
-            && site.recent.known.contains(&nonce);
+            && digest.is_some_and(|digest| site.recent.known.contains(&digest));
         let outcome = match stolen {
             true => Err(ReplayError::Replayed { nonce, last: nonce }),
             false => site.nonces.accept(sender, nonce, policy),
         };
         match outcome {
             Ok(()) => {
-                site.recent.insert(nonce);
+                digest.into_iter().for_each(|digest| site.recent.insert(digest));
                 true
             }
             Err(error @ ReplayError::Replayed { .. }) => {
@@ -549,12 +553,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recent_nonces_stay_bounded() {
-        let mut recent = RecentNonces::default();
+    fn recent_digests_stay_bounded() {
+        let mut recent = RecentDigests::default();
+        let digest = |n: u32| {
+            let mut digest = Digest::default();
+            digest[..4].copy_from_slice(&n.to_be_bytes());
+            digest
+        };
         for n in 0..100_000 {
-            recent.insert(Nonce(n));
+            recent.insert(digest(n));
         }
-        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT_NONCES, MAX_RECENT_NONCES));
-        assert!(recent.known.contains(&Nonce(99_999)) && !recent.known.contains(&Nonce(0)));
+        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT, MAX_RECENT));
+        assert!(recent.known.contains(&digest(99_999)) && !recent.known.contains(&digest(0)));
     }
 }
