@@ -38,6 +38,9 @@ pub struct RawConfig {
     pub map_resolvers: Vec<At<Host>>,
     /// `[map-cache]`, `limit`: most entries, 1 to 16777216. Default 100000.
     pub map_cache_limit: Option<At<u64>>,
+    /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked for at once.
+    /// Default true.
+    pub expect_return: Option<At<bool>>,
     /// `[[site]]`: who may register with our Map-Server.
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
@@ -277,6 +280,7 @@ impl RawConfig {
 
         let map_cache = root.section("map-cache");
         let map_cache_limit = map_cache.integer("limit", 1..=1 << 24);
+        let expect_return = map_cache.bool("expect-return");
         ok &= map_cache.finish();
         let raw = Self {
             roles: root.texts("roles"),
@@ -286,6 +290,7 @@ impl RawConfig {
             map_servers,
             map_resolvers,
             map_cache_limit,
+            expect_return,
             sites,
             forwards,
             instances,

@@ -95,6 +95,9 @@ pub struct ItrConfig {
     pub map_resolvers: Vec<Host>,
     /// Most entries in the map-cache; 0 = 100,000.
     pub map_cache_limit: usize,
+    /// When another ITR asks for one of our EIDs, ask the mapping system at once for the EID that it asks on behalf of
+    /// (the Map-Request's source EID): packets to there are about to follow, and would be lost to a miss.
+    pub expect_return: bool,
 }
 
 /// The ETR role.

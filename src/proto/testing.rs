@@ -354,7 +354,11 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
     let locators = || rlocs.iter().map(|r| locator(r, 1, 100)).collect::<Vec<_>>();
     ControlConfig {
         database: eids.iter().map(|e| database(e, locators())).collect(),
-        itr: Some(ItrConfig { map_resolvers: vec![Host::Address(ip(ms))], map_cache_limit: 1000 }),
+        itr: Some(ItrConfig {
+            map_resolvers: vec![Host::Address(ip(ms))],
+            map_cache_limit: 1000,
+            expect_return: false,
+        }),
         etr: Some(EtrConfig {
             map_servers: vec![EtrMapServer {
                 name: ms.into(),

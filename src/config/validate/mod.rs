@@ -99,7 +99,11 @@ pub(super) fn validate(
     };
     let control = ControlConfig {
         database,
-        itr: cx.is(Role::Itr).then_some(ItrConfig { map_resolvers, map_cache_limit }),
+        itr: cx.is(Role::Itr).then_some(ItrConfig {
+            map_resolvers,
+            map_cache_limit,
+            expect_return: raw.expect_return.as_ref().is_none_or(|e| e.value),
+        }),
         etr: cx.is(Role::Etr).then_some(EtrConfig { map_servers, xtr_site }),
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
@@ -137,10 +141,12 @@ fn check_roles(cx: &Context<'_>) {
     {
         cx.unused(&id.place, "\"etr\"");
     }
-    if let Some(limit) = &cx.raw.map_cache_limit
-        && !cx.is(Role::Itr)
-    {
-        cx.unused(&limit.place, "\"itr\"");
+    let cache = [
+        cx.raw.map_cache_limit.as_ref().map(|limit| &limit.place),
+        cx.raw.expect_return.as_ref().map(|expect| &expect.place),
+    ];
+    for place in cache.into_iter().flatten().filter(|_| !cx.is(Role::Itr)) {
+        cx.unused(place, "\"itr\"");
     }
 }
 

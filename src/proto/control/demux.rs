@@ -117,6 +117,13 @@ impl ControlPlane {
             asked.into_iter().partition(|prefix| self.is_ours(prefix));
         if !ours.is_empty() {
             etr::answer(&mut self.cx, now, &origin, &request, &ours, &self.database);
+            if let Some(itr) = &mut self.itr
+                && let Ok(source) = request.source_eid.to_eid()
+                && !request.probe
+            {
+                let ours = ours.first().map(|prefix| prefix.first().addr);
+                itr.expect(&mut self.cx, now, source, ours, &self.database);
+            }
         }
         for prefix in others {
             if !self.mapping_system.is_active() {

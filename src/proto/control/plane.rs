@@ -65,7 +65,7 @@ use super::{Command, Input, LigError, Output};
 #[derive(Debug)]
 pub struct ControlPlane {
     pub(super) cx: Context,
-    pub(super) config: ControlConfig,
+    pub(in crate::proto) config: ControlConfig,
     pub(super) database: Database,
     pub(super) itr: Option<Itr>,
     pub(super) registrar: Registrar,

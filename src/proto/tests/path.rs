@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::fib::FibAction;
+use crate::proto::config::ItrConfig;
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::proto::testing::*;
 use crate::types::Action;
@@ -81,6 +82,31 @@ fn two_sites_find_each_other_and_strangers_are_native() {
         assert_eq!(drops, [], "router {id}");
     }
     assert_eq!(net.nodes[ms].control.statistics().received(MessageKind::Ecm), 3);
+}
+
+#[test]
+fn the_return_path_is_resolved_before_the_first_packet_comes_back() {
+    let (mut net, _, a, b) = two_sites(1, Faults::default());
+    for id in [a, b] {
+        let mut config = net.nodes[id].control.config.clone();
+        config.itr = config.itr.map(|itr| ItrConfig { expect_return: true, ..itr });
+        net.reload(id, config);
+    }
+    net.run_for(SECOND);
+    net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+    // b's Map-Request leaves together with its Map-Reply, and takes the same three hops as a's did.
+    let took = net.run_until(SECOND, |net| !net.nodes[b].paths(eid("10.1.0.9")).is_empty()).unwrap();
+    assert_eq!(took, Duration::from_millis(5));
+    assert!(!net.nodes[a].paths(eid("10.2.0.9")).is_empty());
+    net.run_for(SECOND);
+    let requests = |id: usize| net.nodes[id].control.statistics().sent(MessageKind::Ecm);
+    assert_eq!((requests(a), requests(b)), (1, 1), "nobody asks twice, or back and forth");
+
+    // Who is known, ours, or asks for nobody, draws no Map-Request.
+    net.packet(b, "10.2.0.7", eid("10.1.0.9"));
+    net.run_for(SECOND);
+    let requests = |id: usize| net.nodes[id].control.statistics().sent(MessageKind::Ecm);
+    assert_eq!((requests(a), requests(b)), (1, 1));
 }
 
 proptest! {

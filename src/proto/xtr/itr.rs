@@ -29,6 +29,8 @@ const RESOLVER_MEMORY: Duration = Duration::from_secs(60);
 const LIG_REQUESTS: u32 = 3;
 /// Ligs under way at once.
 const MAX_LIGS: usize = 64;
+/// With so many Map-Requests outstanding, only those are added that a packet waits for.
+const MAX_EXPECTING: usize = 256;
 /// How long a path MTU learnt from the underlay is believed (RFC 1191 §6.3, RFC 8201 §4).
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
 /// Path MTUs that are remembered.
@@ -188,6 +190,30 @@ impl Itr {
             }
             None => self.request(cx, now, eid, Pending { punted: true, ..pending }, database.rlocs()),
         }
+    }
+
+    /// Another ITR asked for `ours` on behalf of `eid`: packets to `eid` will follow soon. Asks for it, unless that is
+    /// known or there is much else to ask for.
+    pub(crate) fn expect(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        eid: Eid,
+        ours: Option<IpAddr>,
+        database: &Database,
+    ) {
+        let known = database.longest(&eid).is_some()
+            || self.cache.longest(&eid).is_some()
+            || self.pending.get(&eid).is_some();
+        if !self.config.expect_return
+            || known
+            || self.pending.len() >= MAX_EXPECTING
+            || !is_unicast(&eid.addr)
+        {
+            return;
+        }
+        let pending = self.new_pending(cx, now, eid.to_prefix(), ours);
+        self.request(cx, now, eid, pending, database.rlocs());
     }
 
     /// Asks again for an entry that the map-cache has.
