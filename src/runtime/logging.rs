@@ -4,6 +4,7 @@
 //! all and for single ones. Lines go to standard error. The levels can be changed while the router runs, the format
 //! cannot.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use thiserror::Error;
@@ -31,7 +32,11 @@ pub enum LoggingError {
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let (filter, handle) = reload::Layer::new(filter(config));
     let lines = match config.format {
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        // Colours are for people; files and the journal get plain text.
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            fmt::layer().with_ansi(colours).with_writer(std::io::stderr).boxed()
+        }
         LogFormat::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
     tracing_subscriber::registry()

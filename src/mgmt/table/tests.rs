@@ -247,7 +247,7 @@ fn statistics_table() {
     let view = Statistics {
         uptime: 90_000,
         control: ControlStatistics {
-            received: counts(&[("map-notify", 3), ("map-reply", 10)]),
+            received: counts(&[("map-notify", 3), ("map-reply", 10), ("map-request", 0)]),
             sent: counts(&[("map-register", 4), ("map-reply", 1)]),
             dropped: counts(&[("reply-unknown-nonce", 1), ("truncated", 0)]),
             counters: counts(&[]),

@@ -136,7 +136,7 @@ pub fn statistics(view: &Statistics) -> String {
             *sum = (sum.0 + received, sum.1 + sent);
             all
         });
-    for (name, (received, sent)) in both {
+    for (name, (received, sent)) in both.into_iter().filter(|(_, counts)| *counts != (0, 0)) {
         messages.add_row([name.clone(), received.to_string(), sent.to_string()]);
     }
     append(&mut text, &messages, 2);
