@@ -25,6 +25,8 @@ def draw(rows, about, path):
     import matplotlib
 
     matplotlib.use("svg")
+    # Text stays text, and equal figures make equal files.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench-peers"})
     from matplotlib import pyplot
 
     rows = [row for row in rows if not row["skipped"]]
@@ -47,7 +49,7 @@ def draw(rows, about, path):
     figure.suptitle(f"host – router – core – router – host on one machine: {about['cpus']} × {about['cpu']}, "
                     f"Linux {about['kernel']}, {about['date'][:10]}", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
