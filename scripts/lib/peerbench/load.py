@@ -86,6 +86,7 @@ def send(address, port, size, rate, seconds):
             paced += due
             time.sleep(max(0.0, PERIOD - (time.monotonic() - now)))
             now = time.monotonic()
+    sock.close()
     return {"sent": sent, "seconds": time.monotonic() - start}
 
 

@@ -215,12 +215,15 @@ class Bench:
             raise LabError("the UDP sink did not start")
         self.sink = sink.pid
         self.remaining = sum(seconds for _, seconds in steps)
-        for step, seconds in steps:
-            self.remaining -= seconds
-            step()
-            if why := self.lab.why_dead():
-                raise LabError(why)
-        self.summarise()
+        try:
+            for step, seconds in steps:
+                self.remaining -= seconds
+                step()
+                if why := self.lab.why_dead():
+                    raise LabError(why)
+        finally:
+            if self.row.tcp1:
+                self.summarise()  # what was measured before something failed stays in the row
 
     def wait_connected(self, seconds=30):
         """Until a ping comes back; a tunnel may have handshakes, registrations and resolutions to do first."""
@@ -364,6 +367,8 @@ class Bench:
         row.underlay_bytes_per_packet = middle["underlay_bytes_per_packet"]
         peaks = []
         for process in self.lab.tunnel_processes:
+            if process.poll() is not None:
+                continue
             with open(f"/proc/{process.pid}/status") as file:
                 peaks += [int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM:")]
         row.rss_mib = max(peaks, default=None)

@@ -4,6 +4,7 @@ A peer brings traffic for the other site's EID-prefixes, IPv4 and IPv6, through 
 that the lab was made for. It raises Skip with a reason when it can't run here, LabError when it should but doesn't.
 """
 
+import json
 import os
 import shutil
 import time
@@ -222,6 +223,21 @@ class Eidolon(Peer):
         for end in ("xa", "xb"):
             conf = lab.write(f"{end}.toml", self.tunnel_router(lab, end, key))
             lab.daemon(end, binary, "run", "-c", conf, tunnel=True)
+        self.wait_registered(lab)
+
+    def wait_registered(self, lab, seconds=30):
+        """Until the Map-Server knows both sites: who asks earlier is told that there is no such site, and remembers."""
+        end = time.monotonic() + seconds
+        while True:
+            shown = command(self.binary(), "show", "sites", "--json", "--socket", lab.path("ms.sock"), check=False)
+            prefixes = [prefix for site in json.loads(shown)["sites"] for prefix in site["prefixes"]] if shown else []
+            if prefixes and all(prefix["registrations"] for prefix in prefixes):
+                return
+            if why := lab.why_dead():
+                raise LabError(why)
+            if time.monotonic() > end:
+                raise LabError(f"not all EID-prefixes are registered after {seconds} s: {shown or 'show sites says nothing'}")
+            time.sleep(0.1)
 
     @staticmethod
     def common(lab, end):

@@ -112,8 +112,9 @@ def checks(rows):
         one, two = get(peer, key, underlay), get(other, key, underlay)
         lacks = [f"{p}{' (wire)' if underlay == 'wire' else ''}" for p, v in ((peer, one), (other, two)) if v is None]
         bound = ""
-        if one is not None and get(peer, key.replace("kpps", "is_generator"), underlay):
-            bound = "at least; the sender was the limit"
+        if not lacks and key.endswith("ndr_kpps"):
+            limited = [p for p in (peer, other) if get(p, key.replace("kpps", "is_generator"), underlay)]
+            bound = f"the sender was the limit of {' and '.join(limited)}" if limited else ""
         value = one / two if not lacks and two else None
         return Check(name, value, least, aim, below, f"lacks {' and '.join(lacks)}" if lacks else "", bound)
 
@@ -132,7 +133,7 @@ def checks(rows):
     # Both are medians or single runs of a few seconds: the spread of the TCP×1 runs is what "no slower" can mean.
     slowest = get("eidolon", "tcp1_min")
     result.append(Check("TCP×4 against TCP×1", four / one if one and four else None,
-                        slowest / one if one else None, None, missing="lacks eidolon",
+                        slowest / one if one and slowest else None, None, missing="lacks eidolon",
                         bound="at least: the slowest TCP×1 run against their median"))
     for underlay in ("whole", "wire"):
         plain, tunnel = by.get(("none", underlay)), by.get(("eidolon", underlay))
@@ -148,8 +149,8 @@ def checks(rows):
     return result
 
 
-def targets(rows):
-    """The checks as text."""
+def targets(rows, quiet):
+    """The checks as text, and which rows to distrust as others used more than a share `quiet` of the CPUs."""
     def number(value):
         return "–" if value is None else f"{value:.2f}"
 
@@ -160,5 +161,8 @@ def targets(rows):
                       sign + number(check.aim) if check.aim is not None else "–", check.verdict,
                       check.missing if check.value is None else check.bound])
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:4], widths[1:4])),
+    text = "\n".join("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:4], widths[1:4])),
                                 line[4].ljust(widths[4]), line[5]]).rstrip() for line in lines)
+    if noisy := [label(row) for row in rows if row["noise"] > quiet]:
+        text += f"\n\nNot on a quiet machine (noise above {quiet:.0%}), so take with care: {', '.join(noisy)}."
+    return text

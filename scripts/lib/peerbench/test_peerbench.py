@@ -133,7 +133,14 @@ class Report(unittest.TestCase):
 
     def test_nothing_measured_reports_without_a_figure(self):
         self.assertEqual(set(self.verdicts([])) and set(self.verdicts([]).values()), {"not measured"})
-        self.assertIn("not measured", report.targets([]))
+        self.assertIn("not measured", report.targets([], 0.1))
+
+    def test_noise_and_a_sender_at_its_limit_are_pointed_out(self):
+        rows = [row("fastd", udp64_ndr_kpps=100.0, tcp1_gbps=1.0, noise=0.3),
+                row("eidolon", udp64_ndr_kpps=300.0, tcp1_gbps=9.0, udp64_ndr_is_generator=True, noise=0.02)]
+        text = report.targets(rows, 0.1)
+        self.assertEqual([line.split()[0] for line in text.splitlines() if "sender was the limit of eidolon" in line], ["no-drop"])
+        self.assertTrue(text.endswith("take with care: fastd."))
 
 
 class Names(unittest.TestCase):
