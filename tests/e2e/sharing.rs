@@ -1,0 +1,149 @@
+//! Priorities and weights decide which locators carry how much.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::netns::Netns;
+use crate::router::{Locator, Routers, XtrOptions, visit, xtr_config};
+use crate::topology::{Family, Network, Plan, Site};
+use crate::traffic::reaches;
+use crate::wait::{Machine, until};
+
+const FLOWS: u64 = 10_000;
+
+/// Site 1 with one locator, site 2 with two of these priorities and weights, all IPv4.
+fn options(site: &Site, priorities: [u8; 2], weights: [u8; 2]) -> XtrOptions {
+    let mut options = XtrOptions::over(site, Family::V4);
+    if site.number == 2 {
+        options.locators = (0..2)
+            .map(|k| Locator {
+                address: site.rloc(Family::V4, k),
+                priority: priorities[k],
+                weight: weights[k],
+            })
+            .collect();
+    }
+    options
+}
+
+/// Counts data packets to each of site 2's locators as they pass the core.
+struct Judge<'a>(&'a Netns);
+
+impl<'a> Judge<'a> {
+    fn new(net: &'a Network) -> Self {
+        let core = &net.core;
+        core.sh("nft add table inet judge && nft add chain inet judge forward '{ type filter hook forward priority 0; }'");
+        for k in 0..2 {
+            let rloc = net.site(2).rloc(Family::V4, k);
+            core.sh(&format!("nft add counter inet judge to{k}"));
+            core.sh(&format!(
+                "nft add rule inet judge forward ip daddr {rloc} udp dport 4341 counter name to{k}"
+            ));
+        }
+        Self(core)
+    }
+
+    /// Packets to the two locators since the last call.
+    fn packets(&self) -> [u64; 2] {
+        let text = self.0.sh("nft -j reset counters table inet judge");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("nft -j");
+        [0, 1].map(|k| {
+            let mut packets = None;
+            visit(&json, &mut |object| {
+                if object.get("name").and_then(|n| n.as_str()) == Some(&format!("to{k}")) {
+                    packets = object.get("packets").and_then(serde_json::Value::as_u64);
+                }
+            });
+            packets.unwrap_or_else(|| panic!("no counter to{k}: {text}"))
+        })
+    }
+}
+
+/// One packet of each of [`FLOWS`] flows, paced so that no queue on the way overflows.
+fn send_flows(from: &Netns, to: IpAddr, payload: usize) {
+    from.run(|| {
+        let sockets: Vec<_> = (0..100)
+            .map(|_| UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).expect("bind"))
+            .collect();
+        for port in 0..u16::try_from(FLOWS / 100).expect("few ports") {
+            for socket in &sockets {
+                let _ = socket.send_to(&vec![0x5a; payload], SocketAddr::new(to, 20_000 + port));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn flows_split_by_weight() {
+    let _machine = Machine::shared();
+    let net = Network::build(&Plan { uplinks: vec![1, 2], ..Plan::default() });
+    net.real_packets();
+    let routers = Routers::start_with(&net, |site| options(site, [1, 1], [75, 25]), "");
+    let judge = Judge::new(&net);
+    let (a, b) = (net.site(1), net.site(2));
+    for eids in Family::BOTH {
+        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)));
+        judge.packets();
+        send_flows(&a.host, b.host_eid(eids), 100);
+        let seen = judge.packets();
+        // Besides the flows there may be a ping or a Neighbour Solicitation's worth of others.
+        let all = seen[0] + seen[1];
+        assert!(
+            (FLOWS..FLOWS + 10).contains(&all),
+            "{FLOWS} flows of one packet, seen by the core: {seen:?}"
+        );
+        let share = 100.0 * seen[0] as f64 / all as f64;
+        assert!((72.0..=78.0).contains(&share), "{eids}: weights 75/25 came out as {share:.1} %, {seen:?}");
+    }
+
+    // The router's own counters agree with the core's.
+    let cache = routers.xtrs[0].show("map-cache");
+    let mut counted = Vec::new();
+    visit(&cache, &mut |object| {
+        if let (Some(rloc), Some(packets)) = (
+            object.get("rloc").and_then(|r| r.as_str()),
+            object.get("packets").and_then(serde_json::Value::as_u64),
+        ) {
+            counted.push((rloc.to_owned(), packets));
+        }
+    });
+    let total: u64 = counted.iter().map(|(_, packets)| packets).sum();
+    assert!((2 * FLOWS..2 * FLOWS + 40).contains(&total), "show map-cache counts {counted:?}");
+    let first = b.rloc(Family::V4, 0).to_string();
+    let to_first: u64 = counted.iter().filter(|(rloc, _)| *rloc == first).map(|(_, packets)| packets).sum();
+    let share = 100.0 * to_first as f64 / total as f64;
+    assert!((72.0..=78.0).contains(&share), "show map-cache counts {share:.1} %: {counted:?}");
+}
+
+#[test]
+fn only_the_best_priority_carries_traffic() {
+    let _machine = Machine::shared();
+    let net = Network::build(&Plan { uplinks: vec![1, 2], ..Plan::default() });
+    net.real_packets();
+    let routers = Routers::start_with(&net, |site| options(site, [1, 2], [100, 100]), "");
+    let judge = Judge::new(&net);
+    let (a, b) = (net.site(1), net.site(2));
+    let to = b.host_eid(Family::V4);
+    assert!(reaches(&a.host, to, Duration::from_secs(5)));
+    judge.packets();
+    send_flows(&a.host, to, 64);
+    let seen = judge.packets();
+    assert!(seen[0] >= FLOWS && seen[1] == 0, "priority 1 and 2: {seen:?}");
+
+    // The same with the priorities exchanged by a reload at the site: others hear of it once they ask again.
+    routers.xtrs[1].write_config(net.dir(), &xtr_config(b, &options(b, [2, 1], [100, 100])));
+    routers.xtrs[1].reload();
+    until("the exchanged priorities at site 1", Duration::from_secs(10), || {
+        routers.xtrs[0].clear_map_cache();
+        reaches(&a.host, to, Duration::from_secs(2));
+        judge.packets();
+        a.host.try_sh(&format!("ping -n -c 3 -i 0.01 {to}"));
+        judge.packets()[1] > 0
+    });
+    judge.packets();
+    send_flows(&a.host, to, 64);
+    let seen = judge.packets();
+    assert!(seen[1] >= FLOWS && seen[0] == 0, "priority 2 and 1: {seen:?}");
+}

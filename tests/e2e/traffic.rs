@@ -1,0 +1,119 @@
+//! Traffic between hosts.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::netns::Netns;
+
+/// What `ping` saw.
+#[derive(Clone, Debug)]
+pub struct Ping {
+    pub sent: usize,
+    pub received: usize,
+    /// ICMP sequence number of the first reply, from 1: one more than the requests lost before it.
+    pub first_sequence: Option<usize>,
+    pub output: String,
+}
+
+impl Ping {
+    pub fn lost(&self) -> usize {
+        self.sent - self.received
+    }
+}
+
+/// Pings `to` from `from`: `count` requests `interval` seconds apart, with further options of ping(8).
+pub fn ping(from: &Netns, to: IpAddr, count: usize, interval: f64, options: &str) -> Ping {
+    let line = format!("ping -n -c {count} -i {interval} -W 2 {options} {to}");
+    let output = from.try_sh(&line);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let summary = text
+        .lines()
+        .find(|l| l.contains("packets transmitted"))
+        .unwrap_or_else(|| panic!("`{line}` came to no summary:\n{text}"));
+    let numbers: Vec<usize> = summary.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    let first = text.lines().find(|l| l.contains("bytes from") && l.contains("icmp_seq="));
+    let after = |line: &str, key: &str| {
+        line.split_once(key).and_then(|(_, rest)| rest.split_whitespace().next().map(str::to_owned))
+    };
+    Ping {
+        sent: numbers[0],
+        received: numbers[1],
+        first_sequence: first.and_then(|l| after(l, "icmp_seq=")).and_then(|s| s.parse().ok()),
+        output: text,
+    }
+}
+
+/// Pings until a reply comes: whether one did within `limit`.
+pub fn reaches(from: &Netns, to: IpAddr, limit: Duration) -> bool {
+    crate::wait::within(limit, || from.try_sh(&format!("ping -n -c 1 -W 1 {to}")).status.success())
+}
+
+/// Sends `bytes` bytes that don't repeat by TCP from one namespace to an address in another, and returns the SHA-256
+/// of what was sent and of what arrived.
+pub fn tcp_transfer(from: &Netns, to: &Netns, addr: IpAddr, bytes: usize) -> ([u8; 32], [u8; 32]) {
+    let listener = to.tcp_listener(SocketAddr::new(addr, 0));
+    let target = listener.local_addr().expect("local address");
+    thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("time-out");
+            let mut hash = Sha256::new();
+            let mut buffer = vec![0; 1 << 18];
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => return hash.finalize().into(),
+                    Ok(n) => hash.update(&buffer[..n]),
+                    Err(e) => panic!("the receiver of a transfer: {e}"),
+                }
+            }
+        });
+        let mut stream = from.tcp_connect(target);
+        stream.set_write_timeout(Some(Duration::from_secs(30))).expect("time-out");
+        let mut hash = Sha256::new();
+        let mut left = bytes;
+        let mut noise = Noise::new(bytes as u64);
+        let mut chunk = vec![0; 1 << 18];
+        while left > 0 {
+            let n = left.min(chunk.len());
+            noise.fill(&mut chunk[..n]);
+            hash.update(&chunk[..n]);
+            stream.write_all(&chunk[..n]).expect("the sender of a transfer");
+            left -= n;
+        }
+        stream.shutdown(Shutdown::Write).expect("shutdown");
+        (hash.finalize().into(), receiver.join().expect("receiver"))
+    })
+}
+
+/// Bytes without a pattern, the same for the same seed (xorshift64*).
+pub struct Noise(u64);
+
+impl Noise {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).expect("less than a usize")
+    }
+
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
