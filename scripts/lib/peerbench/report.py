@@ -122,7 +122,7 @@ def checks(rows):
         ratio("TCP×1 against kernel VXLAN", "tcp1_gbps", "eidolon", "vxlan", 0.38, 0.5),
         ratio("TCP×1 against kernel VXLAN, wire", "tcp1_gbps", "eidolon", "vxlan", 0.6, 0.8, underlay="wire"),
         ratio("TCP×1 against fastd null", "tcp1_gbps", "eidolon", "fastd", 7, 10),
-        ratio("TCP×1 against wireguard-go", "tcp1_gbps", "eidolon", "wireguard-go", 4, None),
+        ratio("TCP×1 against wireguard-go", "tcp1_gbps", "eidolon", "wireguard-go", None, 4),
         ratio("no-drop rate at 64 B against fastd null", "udp64_ndr_kpps", "eidolon", "fastd", 2, 3),
         ratio("ping p50 against fastd null", "ping_p50_us", "eidolon", "fastd", 0.8, 0.5, below=True),
         ratio("plain mode TCP×1 against fastd null", "tcp1_gbps", "eidolon-plain", "fastd", 1.0, 1.5),
