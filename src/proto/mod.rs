@@ -32,7 +32,6 @@ mod names;
 mod rate;
 mod request;
 #[cfg(test)]
-#[allow(dead_code)]
 mod testing;
 #[cfg(test)]
 mod tests;

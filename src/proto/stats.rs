@@ -72,8 +72,6 @@ named! {
         ProbeMisdirected = "probe-in-mapping-system",
         /// The same Map-Request again within a moment: a forwarding loop, or a duplicate.
         RequestLoop = "request-loop",
-        /// No ETR that a Map-Request could be forwarded to.
-        RequestNoEtr = "request-no-usable-etr",
         /// A Map-Request is to be forwarded to a Map-Server whose name isn't resolved.
         ForwardUnresolved = "forward-host-unresolved",
         /// More replies for one RLOC than allowed.

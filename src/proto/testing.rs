@@ -135,11 +135,6 @@ impl Network {
         found
     }
 
-    /// Puts a datagram on the wire as somebody who is no router of this network.
-    pub(crate) fn inject(&mut self, source: SocketAddr, destination: SocketAddr, payload: Vec<u8>) {
-        self.fly(source, destination, payload);
-    }
-
     /// Hands a datagram to a router at once.
     pub(crate) fn deliver(&mut self, id: usize, source: &str, payload: &[u8]) {
         let destination = SocketAddr::new(self.nodes[id].addresses[0], CONTROL_PORT);

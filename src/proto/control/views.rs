@@ -79,10 +79,11 @@ impl ControlPlane {
 
     /// The site's own EID-prefixes.
     pub fn database(&self) -> impl Iterator<Item = DatabaseView<'_>> {
-        self.database.iter().map(|(prefix, entry)| DatabaseView {
+        let mut states = self.registrar.states(&self.cx, self.database.rlocs());
+        self.database.iter().map(move |(prefix, entry)| DatabaseView {
             prefix,
             entry,
-            registrations: self.registrar.state(&self.cx, &prefix, self.database.rlocs()),
+            registrations: states.remove(&prefix).unwrap_or_default(),
         })
     }
 

@@ -146,7 +146,8 @@ impl Known {
     }
 
     /// Where to forward a Map-Request: a best-priority reachable locator of an xTR that is registered, at random among
-    /// equals; the address that the registration came from where no locator is of a family that we saw work.
+    /// equals; the address that the registration came from where no locator is of a family that we saw work. `None`
+    /// only without any registration.
     pub(crate) fn etr(&self, cx: &mut Context) -> Option<IpAddr> {
         let works = |addr: &IpAddr| self.registrations.iter().any(|r| r.source.is_ipv4() == addr.is_ipv4());
         let usable = |l: &&LocatorRecord| l.priority != 255 && l.reachable;

@@ -111,10 +111,8 @@ impl MappingSystem {
     fn registered(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>, prefix: &EidPrefix) {
         let Some(server) = &self.server else { return };
         let Some(known) = server.table().get(prefix) else { return };
-        let etr = known.etr(cx);
         // A: the ITR wants to hear it from the site itself (RFC 9301 §5.2).
-        let proxy = known.proxy_reply() && !(question.request.authoritative && etr.is_some());
-        if proxy {
+        if known.proxy_reply() && !question.request.authoritative {
             let Some(record) = known.merged() else { return };
             if record.locators.is_empty() {
                 return self.negative(cx, now, question, cx.timers.negative_ttl_unregistered);
@@ -123,9 +121,8 @@ impl MappingSystem {
             let free = free_prefix(&question.eid, &[server.table()]);
             return send(cx, now, question, EidRecord { eid: free.into(), ..record });
         }
-        match etr {
-            Some(etr) => self.forward(cx, now, question, etr),
-            None => cx.drop(DropReason::RequestNoEtr, Some(question.origin.peer)),
+        if let Some(etr) = known.etr(cx) {
+            self.forward(cx, now, question, etr);
         }
     }
 

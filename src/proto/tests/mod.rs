@@ -1,6 +1,7 @@
 //! The machines together, in virtual time, and each against the RFC's sections.
 
 mod etr;
+mod hostile;
 mod itr;
 mod map_resolver;
 mod map_server;

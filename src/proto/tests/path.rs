@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::fib::FibAction;
-use crate::proto::config::ItrConfig;
+use crate::proto::config::*;
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::proto::testing::*;
 use crate::types::Action;
@@ -107,6 +107,106 @@ fn the_return_path_is_resolved_before_the_first_packet_comes_back() {
     net.run_for(SECOND);
     let requests = |id: usize| net.nodes[id].control.statistics().sent(MessageKind::Ecm);
     assert_eq!((requests(a), requests(b)), (1, 1));
+}
+
+#[test]
+fn a_map_resolver_and_a_map_server_of_their_own_do_the_same() {
+    // ITR site, Map-Resolver, Map-Server, ETR site; the last two over IPv6 only.
+    let mut net = Network::new(1);
+    let forward = vec![(prefix("10.2.0.0/16"), vec![Host::Name("ms.example".into())])];
+    net.dns.insert("ms.example".into(), vec![ip("2001:db8:ffff::2")]);
+    let mr = net.add(
+        &["192.0.2.1", "2001:db8:ffff::1"],
+        ControlConfig { map_resolver: Some(MapResolverConfig { forward }), ..ControlConfig::default() },
+    );
+    let sites = vec![site("b", "secret-b", &["10.2.0.0/16"])];
+    let ms = net.add(
+        &["2001:db8:ffff::2"],
+        ControlConfig { map_server: Some(MapServerConfig { sites }), ..ControlConfig::default() },
+    );
+    let a = net.add(
+        &["198.51.100.1", "2001:db8:ffff::a"],
+        ControlConfig {
+            etr: None,
+            ..xtr(&["10.1.0.0/16"], &["198.51.100.1", "2001:db8:ffff::a"], "192.0.2.1", "")
+        },
+    );
+    let b = net.add(
+        &["2001:db8:ffff::b"],
+        xtr(&["10.2.0.0/16"], &["2001:db8:ffff::b"], "2001:db8:ffff::2", "secret-b"),
+    );
+    net.run_for(SECOND);
+    assert!(net.nodes[b].control.database().all(|d| d.registrations[0].confirmed));
+    net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+    let took = net.run_until(SECOND, |net| !net.nodes[a].paths(eid("10.2.0.9")).is_empty()).unwrap();
+    assert_eq!(took, Duration::from_millis(4), "ITR, Map-Resolver, Map-Server, ETR, ITR");
+    assert_eq!(
+        net.nodes[a].paths(eid("10.2.0.9")),
+        [(ip("2001:db8:ffff::b"), ip("2001:db8:ffff::a"), 1, 100)]
+    );
+    let of = |id: usize| {
+        let statistics = net.nodes[id].control.statistics();
+        (statistics.received(MessageKind::Ecm), statistics.sent(MessageKind::Ecm))
+    };
+    assert_eq!([of(a), of(mr), of(ms), of(b)], [(0, 1), (1, 1), (1, 1), (1, 0)]);
+    net.packet(a, "10.1.0.9", eid("10.3.0.9"));
+    net.run_for(SECOND);
+    assert_eq!(net.nodes[a].natives.iter().copied().collect::<Vec<_>>(), [prefix("10.3.0.0/16")]);
+}
+
+#[test]
+fn whoever_is_restarted_is_back_within_the_registration_cadence() {
+    let (mut net, ms, a, b) = two_sites(1, Faults::default());
+    let registered =
+        |net: &Network| net.nodes[ms].control.sites().map(|s| s.registrations.len()).sum::<usize>();
+    let resolved = |net: &Network| !net.nodes[a].paths(eid("10.2.0.9")).is_empty();
+    net.run_for(100 * SECOND);
+    net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+    net.run_for(SECOND);
+    assert!(resolved(&net));
+
+    // The ETR: its nonces go on from where the clock is, so that nothing looks replayed.
+    let config = |secret, eids: &[&str], rlocs: &[&str]| xtr(eids, rlocs, "192.0.2.1", secret);
+    let b_config =
+        config("secret-b", &["10.2.0.0/16", "2001:db8:b::/48"], &["203.0.113.1", "2001:db8:ffff::b"]);
+    net.restart(b, b_config);
+    let took = net.run_until(5 * SECOND, |net| {
+        net.nodes[b].control.database().all(|d| d.registrations.first().is_some_and(|r| r.confirmed))
+    });
+    assert!(took.unwrap() < SECOND, "{took:?}");
+    assert_eq!(net.nodes[ms].dropped(DropReason::RegisterReplayed), 0);
+
+    // The ITR: asks again.
+    let a_config =
+        config("secret-a", &["10.1.0.0/16", "2001:db8:a::/48"], &["198.51.100.1", "2001:db8:ffff::a"]);
+    net.restart(a, a_config);
+    net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+    assert!(net.run_until(SECOND, resolved).is_some());
+
+    // The Map-Server: everybody is registered again a minute later, and what was resolved stays so.
+    let sites = vec![
+        site("a", "secret-a", &["10.1.0.0/16", "2001:db8:a::/48"]),
+        site("b", "secret-b", &["10.2.0.0/16", "2001:db8:b::/48"]),
+    ];
+    net.restart(ms, mapping_system(sites));
+    assert!(resolved(&net));
+    let took = net.run_until(70 * SECOND, |net| registered(net) == 4);
+    assert!(took.unwrap() <= 60 * SECOND, "{took:?}");
+}
+
+#[test]
+fn a_map_server_that_was_cut_off_is_found_again() {
+    let (mut net, ms, a, b) = two_sites(1, Faults::default());
+    net.dark = [ip("192.0.2.1"), ip("2001:db8:ffff::1")].into();
+    net.run_for(600 * SECOND);
+    let confirmed = |net: &Network| {
+        [a, b].iter().all(|id| net.nodes[*id].control.database().all(|d| d.registrations[0].confirmed))
+    };
+    assert!(!confirmed(&net));
+    net.dark.clear();
+    let took = net.run_until(120 * SECOND, confirmed).unwrap();
+    assert!(took <= 64 * SECOND, "{took:?}: the longest pause is a minute");
+    assert_eq!(net.nodes[ms].control.sites().map(|s| s.registrations.len()).sum::<usize>(), 4);
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 //!
 //! Owns: Map-Registers, their nonces and their confirmation. Answers to Map-Requests are in [`super::etr`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const MAX_OUTSTANDING: usize = 16;
 const UNREACHABLE_AFTER: u32 = 4;
 /// Withdrawals are sent this often at most; the registration times out in any case.
 const WITHDRAW_ATTEMPTS: u32 = 5;
+/// How long a prefix may lack locators before that is said: interfaces come up one after the other.
+const LACKING_DELAY: Duration = Duration::from_secs(3);
 /// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
@@ -60,6 +63,8 @@ pub(crate) struct Registrar {
     xtr_site: Option<XtrSite>,
     servers: Vec<Server>,
     withdrawals: Vec<Withdrawal>,
+    /// Prefixes that can't be registered, as no locator has an address, each when to say so; `None` = said.
+    lacking: BTreeMap<EidPrefix, Option<Instant>>,
     first_nonce: u64,
     next_nonce: u64,
 }
@@ -115,6 +120,7 @@ impl Registrar {
             xtr_site: None,
             servers: Vec::new(),
             withdrawals: Vec::new(),
+            lacking: BTreeMap::new(),
             first_nonce: nonce_base,
             next_nonce: nonce_base,
         }
@@ -143,6 +149,14 @@ impl Registrar {
             self.rebundle(cx, now, &mut known, database);
             self.servers.push(known);
         }
+        let mut lacking = BTreeMap::new();
+        if !self.servers.is_empty() {
+            for (prefix, _) in database.iter().filter(|(_, e)| e.config.register && e.locators.is_empty()) {
+                let said = self.lacking.get(&prefix).copied();
+                lacking.insert(prefix, said.unwrap_or(Some(now + LACKING_DELAY)));
+            }
+        }
+        self.lacking = lacking;
         for gone in old {
             self.withdraw(now, &gone.config, gone.bundles.iter().flat_map(|b| &b.records));
         }
@@ -174,6 +188,12 @@ impl Registrar {
             }
         }
         self.servers = servers;
+        for (prefix, at) in &mut self.lacking {
+            if at.is_some_and(|at| at <= now) {
+                *at = None;
+                cx.event(Event::NoLocators { prefix: *prefix });
+            }
+        }
 
         let (due, mut later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.withdrawals).into_iter().partition(|w| w.wake <= now);
@@ -193,7 +213,8 @@ impl Registrar {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         let bundles = self.servers.iter().flat_map(|s| &s.bundles).map(|b| b.wake);
-        bundles.chain(self.withdrawals.iter().map(|w| w.wake)).min()
+        let withdrawals = self.withdrawals.iter().map(|w| w.wake);
+        bundles.chain(withdrawals).chain(self.lacking.values().copied().flatten()).min()
     }
 
     /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7).
@@ -239,21 +260,21 @@ impl Registrar {
         }
     }
 
-    /// How the registrations of `prefix` stand, in the order of the configuration.
-    pub(crate) fn state(
+    /// How the registrations of every prefix stand, in the order of the configured Map-Servers.
+    pub(crate) fn states(
         &self,
         cx: &Context,
-        prefix: &EidPrefix,
         rlocs: &LocalRlocs,
-    ) -> Vec<RegistrationState> {
-        self.servers
-            .iter()
-            .filter_map(|server| {
-                let bundle = server.bundles.iter().find(|b| b.prefixes.contains(prefix))?;
+    ) -> BTreeMap<EidPrefix, Vec<RegistrationState>> {
+        let mut states: BTreeMap<EidPrefix, Vec<RegistrationState>> = BTreeMap::new();
+        for server in &self.servers {
+            let address = address_of(cx, &server.config, 0, rlocs);
+            for (bundle, prefix) in server.bundles.iter().flat_map(|b| b.prefixes.iter().map(move |p| (b, p)))
+            {
                 let refused = bundle.refused.contains(prefix);
-                Some(RegistrationState {
+                states.entry(*prefix).or_default().push(RegistrationState {
                     map_server: server.config.name.clone(),
-                    address: address_of(cx, &server.config, 0, rlocs),
+                    address,
                     last_sent: bundle.last_sent,
                     last_notified: bundle.last_notified.filter(|_| !refused),
                     unanswered: bundle.unanswered,
@@ -262,9 +283,10 @@ impl Registrar {
                     sent: bundle.sent,
                     notified: if refused { 0 } else { bundle.notified },
                     refused,
-                })
-            })
-            .collect()
+                });
+            }
+        }
+        states
     }
 
     fn confirmed(
@@ -345,16 +367,13 @@ impl Registrar {
                 confirmed: false,
             });
         };
-        for (prefix, entry) in database.iter() {
+        for (_, entry) in database.iter() {
             let chosen =
                 entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
             if !entry.config.register || !chosen {
                 continue;
             }
             if entry.locators.is_empty() {
-                if before.iter().any(|r| r.eid == prefix.into()) {
-                    cx.event(Event::NoLocators { prefix });
-                }
                 continue;
             }
             let record = EidRecord { authoritative: false, ..entry.record() };
@@ -369,7 +388,7 @@ impl Registrar {
         close(cx, records);
         server.bundles = bundles;
 
-        let registered: Vec<EidPrefix> =
+        let registered: BTreeSet<EidPrefix> =
             server.bundles.iter().flat_map(|b| b.prefixes.iter().copied()).collect();
         let is_registered = |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| registered.contains(&p));
         let name = &server.config.name;
