@@ -92,16 +92,21 @@ impl Arena {
         self.bytes.get_mut(start.saturating_sub(before)..start + piece.len as usize).unwrap_or_default()
     }
 
-    /// `len` bytes of scratch memory, and the packet `piece` beside it; `None` when there is no more.
+    /// `len` bytes of scratch memory, and what `piece` holds beside it; `None` when there is no more.
     #[inline]
     pub(super) fn scratch(&mut self, len: usize, piece: Piece) -> Option<(Piece, &mut [u8], &[u8])> {
         let start = self.scratch_used;
-        let (scratch, packets) = self.bytes.split_at_mut(self.scratch_len);
-        let room = scratch.get_mut(start..start + len)?;
-        let at = (piece.offset as usize).checked_sub(self.scratch_len)?;
-        let packet = packets.get(at..at + piece.len as usize)?;
+        let end = start + len;
+        if end > self.scratch_len {
+            return None;
+        }
+        let (made, rest) = self.bytes.split_at_mut_checked(start)?;
+        let (room, rest) = rest.split_at_mut_checked(len)?;
+        let at = piece.offset as usize;
+        let (region, at) = if at < start { (&*made, at) } else { (&*rest, at.checked_sub(end)?) };
+        let packet = region.get(at..at + piece.len as usize)?;
         // Headers begin at multiples of 4, as vector loads and stores like it.
-        self.scratch_used = (start + len).next_multiple_of(4);
+        self.scratch_used = end.next_multiple_of(4);
         Some((Piece::new(start, len), room, packet))
     }
 
@@ -374,6 +379,23 @@ impl TunBatch {
             pieces,
         });
         self.writes.len() - 1
+    }
+
+    /// Adds the payload of one more packet to a write.
+    #[inline]
+    pub(super) fn append(&mut self, write: usize, payload: Piece) {
+        if let Some(write) = self.writes.get_mut(write) {
+            write.packets += 1;
+            write.bytes += payload.len;
+            write.pieces.push(&mut self.links, payload);
+        }
+    }
+
+    /// Says what precedes a write on the TUN.
+    pub(super) fn set_vnet(&mut self, write: usize, vnet: VnetHeader) {
+        if let Some(write) = self.writes.get_mut(write) {
+            write.vnet = vnet;
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::batch::{Piece, TunBatch};
+use super::coalesce::Coalescer;
 use super::counters::{Count, Counters, DropReason};
-use super::{DataPlaneConfig, DscpMode, ecn};
+use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
 use crate::fib::{FibGuard, InstanceFib};
 use crate::types::InstanceId;
 use crate::wire::data::{self, DataHeader};
-use crate::wire::ip::{self, Inner};
+use crate::wire::ip::{self, Inner, SumFn};
 
 /// What the outer headers of received data packets said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +41,39 @@ pub struct Decapsulator {
     /// Sorted; with the place in the configuration.
     instances: Vec<(InstanceId, u16)>,
     dscp: DscpMode,
+    /// Where the TUN takes super-packets.
+    coalescer: Option<Coalescer>,
     counters: Arc<Counters>,
 }
 
+/// Which super-packets a TUN takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coalescing {
+    /// None: one packet at a time.
+    Off,
+    /// Of TCP segments.
+    Tcp,
+    /// Of TCP segments and of UDP datagrams.
+    TcpAndUdp,
+}
+
 impl Decapsulator {
-    /// For a thread that counts in `counters`.
-    pub fn new(config: &DataPlaneConfig, counters: Arc<Counters>) -> Self {
+    /// For a thread that counts in `counters`; `sum` is the fastest checksum that there is.
+    pub fn new(
+        config: &DataPlaneConfig,
+        coalescing: Coalescing,
+        sum: SumFn,
+        counters: Arc<Counters>,
+    ) -> Self {
         let mut instances: Vec<_> = config.instances.iter().map(|i| i.iid).zip(0..).collect();
         instances.sort_unstable();
-        Self { instances, dscp: config.dscp, counters }
+        let coalescer =
+            (coalescing != Coalescing::Off).then(|| Coalescer::new(coalescing == Coalescing::TcpAndUdp, sum));
+        Self { instances, dscp: config.dscp, coalescer, counters }
     }
 
     /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
-    /// `out`; or drops and counts them.
+    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`].
     pub fn decapsulate(
         &mut self,
         fib: &FibGuard<'_>,
@@ -72,10 +93,16 @@ impl Decapsulator {
             let next = (at + step).min(end);
             let packet = bytes.get_mut(at..next).unwrap_or_default();
             match self.unwrap(fib, &datagram.outer, packet) {
-                Ok((instance, len)) => {
+                Ok((instance, inner)) => {
                     self.counters.count(Count::DecapsulatedPackets, 1);
-                    self.counters.count(Count::DecapsulatedBytes, len as u64);
-                    out.push(instance, Piece::new(at + data::HEADER, len));
+                    self.counters.count(Count::DecapsulatedBytes, inner.len as u64);
+                    let offset = at + data::HEADER;
+                    if let Some(coalescer) = &mut self.coalescer {
+                        let flow = flow_hash(&inner, packet.get(data::HEADER..).unwrap_or_default());
+                        coalescer.push(instance, flow, &inner, offset, bytes, out);
+                    } else {
+                        out.push(instance, Piece::new(offset, inner.len));
+                    }
                 }
                 Err(reason) => self.counters.dropped(reason, 1),
             }
@@ -86,14 +113,21 @@ impl Decapsulator {
         }
     }
 
-    /// Checks one data packet and makes its inner header what it must be when it leaves the tunnel. Gives the instance's
-    /// place and the inner packet's length.
+    /// Completes what a batch's datagrams were made into, before it is written.
+    pub fn finish(&mut self, bytes: &mut [u8], out: &mut TunBatch) {
+        if let Some(coalescer) = &mut self.coalescer {
+            coalescer.finish(bytes, out);
+        }
+    }
+
+    /// Checks one data packet and makes its inner header what it must be when it leaves the tunnel. Gives the
+    /// instance's place, and the inner packet as it leaves.
     fn unwrap(
         &self,
         fib: &FibGuard<'_>,
         outer: &Outer,
         packet: &mut [u8],
-    ) -> Result<(u16, usize), DropReason> {
+    ) -> Result<(u16, Inner), DropReason> {
         let header = DataHeader::parse(packet).ok_or(DropReason::OuterTruncated)?;
         if header.key != 0 {
             return Err(DropReason::Encrypted);
@@ -115,8 +149,9 @@ impl Decapsulator {
             DscpMode::Uniform => outer.tos,
             DscpMode::Pipe => inner.tos,
         };
-        ip::set_tos_ttl(packet, dscp & !ecn::MASK | ecn, ttl);
-        Ok((instance, inner.len))
+        let tos = dscp & !ecn::MASK | ecn;
+        ip::set_tos_ttl(packet, tos, ttl);
+        Ok((instance, Inner { tos, ttl, ..inner }))
     }
 
     fn instance(&self, iid: InstanceId) -> Option<u16> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::batch::{Arena, IcmpReply, Outgoing, Piece, SendBatch, TunPacket, unspecified};
 use super::counters::{Count, Counters, DropReason};
+use super::cut::{Cut, Uncut};
 use super::fragment::Fragments;
 use super::limiter::Limiter;
+use super::vnet::VnetHeader;
 use super::{DataPlaneConfig, ecn, flow_hash};
 use crate::fib::{EntryAction, EntryPath, FibReader, InstanceFib, Miss, Punt, Worker};
 use crate::types::{Action, Eid, InstanceId, Instant};
@@ -99,28 +101,15 @@ impl Encapsulator {
             ttl: inner.ttl,
             tos: inner.tos & !ecn::MASK | ecn::encapsulate(inner.tos),
         };
-        let header = DataHeader::of_instance(turn.iid).to_bytes();
         let piece = Piece { len: inner.len as u32, ..packet.piece };
-        if packet.vnet.needs_csum && !complete_checksum(&packet, &inner, arena.get_mut(piece, 0), self.sum) {
-            self.counters.dropped(DropReason::Malformed, 1);
+        let job = Job { inner, piece, lisp: DataHeader::of_instance(turn.iid).to_bytes(), way, mtu };
+        let (packets, bytes) = match packet.vnet.gso {
+            Some(_) => self.super_packet(turn.now, &job, &packet.vnet, arena, out)?,
+            None => self.single(turn.now, &job, &packet.vnet, arena, out)?,
+        };
+        if packets == 0 {
             return Ok(());
         }
-        let packets = if inner.len <= usize::from(mtu) {
-            let whole = arena.get_mut(piece, data::HEADER);
-            let Some(start) = whole.first_chunk_mut() else { return Ok(()) };
-            *start = header;
-            out.push(way, Piece::new(piece.offset as usize - data::HEADER, inner.len + data::HEADER), None);
-            1
-        } else if inner.dont_fragment {
-            self.counters.dropped(DropReason::TooBig, 1);
-            return self.answer(turn.now, IcmpError::TooBig { mtu }, &inner, piece, arena, out);
-        } else {
-            match self.fragment(&inner, piece, usize::from(mtu), header, way, arena, out)? {
-                0 => return Ok(()),
-                packets => packets,
-            }
-        };
-        let bytes = inner.len as u64;
         path.stats.record_as(self.worker, packets, bytes, turn.now);
         entry_stats.record_as(self.worker, packets, bytes, turn.now);
         self.counters.count(Count::EncapsulatedPackets, packets);
@@ -206,50 +195,153 @@ impl Encapsulator {
         Ok(())
     }
 
-    /// Cuts a packet that is too long and may be cut; gives the number of fragments.
-    #[cold]
-    #[expect(clippy::too_many_arguments, reason = "the halves of one long step")]
-    fn fragment(
-        &self,
-        inner: &Inner,
-        packet: Piece,
-        mtu: usize,
-        header: [u8; data::HEADER],
-        way: Outgoing,
+    /// An ordinary packet: sent as it is, fragmented, or answered. Gives how many packets it became, and their bytes.
+    #[inline]
+    fn single(
+        &mut self,
+        now: Instant,
+        job: &Job,
+        vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
-    ) -> Result<u64, Full> {
-        let Some(mut fragments) = Fragments::new(inner, mtu) else {
+    ) -> Result<(u64, u64), Full> {
+        let Job { inner, piece, .. } = job;
+        if inner.len > usize::from(job.mtu) && inner.dont_fragment {
             self.counters.dropped(DropReason::TooBig, 1);
-            return Ok(0);
+            let error = IcmpError::TooBig { mtu: job.mtu };
+            return self.answer(now, error, inner, *piece, arena, out).map(|()| (0, 0));
+        }
+        if vnet.needs_csum && !complete_checksum(vnet, inner, arena.get_mut(*piece, 0), self.sum) {
+            self.counters.dropped(DropReason::Malformed, 1);
+            return Ok((0, 0));
+        }
+        if inner.len > usize::from(job.mtu) {
+            return self.fragment(job, inner, *piece, arena, out);
+        }
+        let Some(start) = arena.get_mut(*piece, data::HEADER).first_chunk_mut() else { return Ok((0, 0)) };
+        *start = job.lisp;
+        let whole = Piece::new(piece.offset as usize - data::HEADER, inner.len + data::HEADER);
+        out.push(job.way, whole, None);
+        Ok((1, inner.len as u64))
+    }
+
+    /// Cuts a packet that is too long and may be cut.
+    #[cold]
+    fn fragment(
+        &self,
+        job: &Job,
+        inner: &Inner,
+        packet: Piece,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+    ) -> Result<(u64, u64), Full> {
+        let Some(mut fragments) = Fragments::new(inner, usize::from(job.mtu)) else {
+            self.counters.dropped(DropReason::TooBig, 1);
+            return Ok((0, 0));
         };
         let room = data::HEADER + inner.transport;
         if arena.scratch_left() < fragments.count * (room + 3) && !out.is_empty() {
             return Err(Full);
         }
-        let mut count = 0;
+        let (mut packets, mut total) = (0, 0);
         while let Some(fragment) = fragments.next() {
             let Some((start, head, bytes)) = arena.scratch(room, packet) else { break };
             let Some((lisp, head)) = head.split_first_chunk_mut() else { break };
-            *lisp = header;
+            *lisp = job.lisp;
             let Some(len) = fragments.write_header(&fragment, bytes, head) else { break };
             let body = Piece::new(packet.offset as usize + fragment.data.start, fragment.data.len());
-            out.push(way, Piece { len: (data::HEADER + len) as u32, ..start }, Some(body));
-            count += 1;
+            out.push(job.way, Piece { len: (data::HEADER + len) as u32, ..start }, Some(body));
+            packets += 1;
+            total += (len + fragment.data.len()) as u64;
         }
         self.counters.count(Count::Fragmented, 1);
-        Ok(count)
+        Ok((packets, total))
+    }
+
+    /// Many packets in one: cut, or answered.
+    fn super_packet(
+        &mut self,
+        now: Instant,
+        job: &Job,
+        vnet: &VnetHeader,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+    ) -> Result<(u64, u64), Full> {
+        let inner = &job.inner;
+        let reason = match Cut::new(inner, vnet, arena.get(job.piece), usize::from(job.mtu)) {
+            Ok(cut) if cut.scratch() <= arena.scratch_left() => {
+                cut.push(job, self.sum, arena, out);
+                let count = cut.count();
+                return Ok((count as u64, (inner.len + (count - 1) * cut.header_len()) as u64));
+            }
+            Ok(_) if !out.is_empty() => return Err(Full),
+            Ok(_) | Err(Uncut::TooManySegments) => DropReason::TooManySegments,
+            Err(Uncut::Malformed) => DropReason::Malformed,
+            Err(Uncut::TooBig) if inner.dont_fragment => {
+                self.counters.dropped(DropReason::TooBig, 1);
+                let error = IcmpError::TooBig { mtu: job.mtu };
+                return self.answer(now, error, inner, job.piece, arena, out).map(|()| (0, 0));
+            }
+            Err(Uncut::TooBig) => return self.cut_and_fragment(job, vnet, arena, out),
+        };
+        self.counters.dropped(reason, 1);
+        Ok((0, 0))
+    }
+
+    /// Datagrams of which each is too long and may be fragmented: copied out one by one, as rare as this is.
+    #[cold]
+    fn cut_and_fragment(
+        &self,
+        job: &Job,
+        vnet: &VnetHeader,
+        arena: &mut Arena,
+        out: &mut SendBatch,
+    ) -> Result<(u64, u64), Full> {
+        let Ok(cut) = Cut::new(&job.inner, vnet, arena.get(job.piece), usize::MAX) else {
+            self.counters.dropped(DropReason::Malformed, 1);
+            return Ok((0, 0));
+        };
+        // Their copies, and the fragments' headers beside them.
+        if arena.scratch_left() < Arena::SCRATCH && !out.is_empty() {
+            return Err(Full);
+        }
+        let (mut packets, mut total) = (0, 0);
+        for i in 0..cut.count() {
+            let longest = cut.header_len() + usize::from(vnet.gso_size);
+            let Some((copy, room, packet)) = arena.scratch(longest, job.piece) else { break };
+            let Some(payload) = cut.nth(i, &job.inner, packet, self.sum, room) else { break };
+            let len = cut.header_len() + payload.len();
+            let (Some(from), Some(to)) = (packet.get(payload), room.get_mut(cut.header_len()..len)) else {
+                break;
+            };
+            to.copy_from_slice(from);
+            let Ok(inner) = Inner::parse(room) else { break };
+            let (n, bytes) = self.fragment(job, &inner, Piece { len: len as u32, ..copy }, arena, out)?;
+            packets += n;
+            total += bytes;
+        }
+        Ok((packets, total))
     }
 }
 
+/// A packet on its way, its path chosen.
+pub(super) struct Job {
+    pub(super) inner: Inner,
+    pub(super) piece: Piece,
+    pub(super) lisp: [u8; data::HEADER],
+    pub(super) way: Outgoing,
+    /// Largest inner packet.
+    pub(super) mtu: u16,
+}
+
 /// Writes the transport checksum that the sender left to us; `false` if the packet can't have one there.
-fn complete_checksum(packet: &TunPacket, inner: &Inner, bytes: &mut [u8], sum: SumFn) -> bool {
-    let start = usize::from(packet.vnet.csum_start);
+fn complete_checksum(vnet: &VnetHeader, inner: &Inner, bytes: &mut [u8], sum: SumFn) -> bool {
+    let start = usize::from(vnet.csum_start);
     let Some(segment) = bytes.get_mut(start..) else { return false };
     // The field holds the sum of the pseudo header, which so becomes part of this sum.
     let checksum = !sum(segment);
     let checksum = if inner.protocol == ip::protocol::UDP { udp::nonzero(checksum) } else { checksum };
-    let at = usize::from(packet.vnet.csum_offset);
+    let at = usize::from(vnet.csum_offset);
     let Some(field) = segment.get_mut(at..at + 2) else { return false };
     field.copy_from_slice(&checksum.to_be_bytes());
     true
@@ -262,7 +354,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::{Router, forward, prefix, udp, with_tos};
-    use super::super::vnet::VnetHeader;
     use super::*;
     use crate::fib::{FibAction, FibUpdate};
 

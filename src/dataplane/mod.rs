@@ -5,8 +5,10 @@
 //! what to read and write is `runtime`'s to do.
 
 mod batch;
+mod coalesce;
 mod config;
 mod counters;
+mod cut;
 mod decap;
 pub mod ecn;
 mod encap;
@@ -14,13 +16,15 @@ mod flow;
 mod fragment;
 mod limiter;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod testing;
 mod vnet;
 
 pub use batch::{Arena, IcmpReply, Piece, SendBatch, SendGroup, TunBatch, TunPacket, TunWrite};
 pub use config::{DataPlaneConfig, DscpMode, Instance, Offload, UdpChecksum};
 pub use counters::{Count, Counters, DropReason, Totals};
-pub use decap::{Datagram, Decapsulator, Outer};
+pub use decap::{Coalescing, Datagram, Decapsulator, Outer};
 pub use encap::{Encapsulator, Full, Turn};
 pub use flow::flow_hash;
 pub use vnet::{Gso, VnetHeader};

@@ -19,6 +19,7 @@ pub(super) struct Router {
     pub(super) punts: Vec<Punt>,
     pub(super) now: Instant,
     pub(super) max_segments: u16,
+    config: DataPlaneConfig,
 }
 
 pub(super) fn prefix(iid: u32, s: &str) -> EidPrefix {
@@ -63,11 +64,12 @@ impl Router {
             fib,
             reader,
             encapsulator: Encapsulator::new(&config, Worker::ONLY, ip::sum, counters.clone()),
-            decapsulator: Decapsulator::new(&config, counters.clone()),
+            decapsulator: Decapsulator::new(&config, Coalescing::Off, ip::sum, counters.clone()),
             counters,
             punts: Vec::new(),
             now: Instant::from_secs(1),
             max_segments: 64,
+            config,
         };
         for iid in [0, 7] {
             for p in ["10.1.0.0/16", "2001:db8:1::/48"] {
@@ -75,6 +77,11 @@ impl Router {
             }
         }
         router
+    }
+
+    /// From now on packets for the site are joined.
+    pub(super) fn coalesce(&mut self, coalescing: Coalescing) {
+        self.decapsulator = Decapsulator::new(&self.config, coalescing, ip::sum, self.counters.clone());
     }
 
     pub(super) fn set(&mut self, iid: u32, p: &str, action: FibAction) {
@@ -141,6 +148,7 @@ impl Router {
         for datagram in &datagrams {
             self.decapsulator.decapsulate(&guard, datagram, &mut bytes, &mut out);
         }
+        self.decapsulator.finish(&mut bytes, &mut out);
         let get = |p: Piece| bytes[p.offset as usize..(p.offset + p.len) as usize].to_vec();
         out.writes().iter().map(|w| (w.instance, w.vnet, out.pieces(w).flat_map(get).collect())).collect()
     }

@@ -1,6 +1,7 @@
 //! Linux system calls: TUN, UDP, netlink, capabilities. Home of all unsafe code; knows nothing of LISP.
 
 pub mod capabilities;
+pub mod checksum;
 mod control;
 pub mod datagram;
 pub mod icmp;

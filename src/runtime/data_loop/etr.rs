@@ -8,9 +8,10 @@ use tracing::{debug, warn};
 
 use super::{DataPlaneError, STOP};
 use crate::dataplane::{
-    Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
+    Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
 };
 use crate::fib::FibReader;
+use crate::io::checksum;
 use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
 use crate::io::udp::{ReceiveBatch, ReceiveSocket};
@@ -19,6 +20,8 @@ use crate::io::udp::{ReceiveBatch, ReceiveSocket};
 const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// Room for one datagram, or for as many as the kernel joins.
 const SLOT: usize = 65_536;
+/// Most slots where the kernel joins datagrams: each may hold 64 KiB then, and the next levels of cache are to hold all.
+const JOINED_SLOTS: usize = 8;
 
 /// One ETR thread.
 pub(super) struct Etr {
@@ -46,8 +49,14 @@ impl Etr {
         poller: Poller,
     ) -> Result<Self, DataPlaneError> {
         let counters = Arc::new(Counters::default());
+        let offloads = tuns.iter().map(|t| t.offloads()).collect::<Option<Vec<_>>>();
+        let coalescing = match &offloads {
+            None => Coalescing::Off,
+            Some(all) if all.iter().all(|o| o.udp) => Coalescing::TcpAndUdp,
+            Some(_) => Coalescing::Tcp,
+        };
         let mut sockets = Vec::new();
-        for (i, socket) in super::open_receivers(config, false, false)?.into_iter().enumerate() {
+        for (i, socket) in super::open_receivers(config, false, offloads.is_some())?.into_iter().enumerate() {
             poller
                 .add(&socket, i as u64, Interest::Read)
                 .map_err(DataPlaneError::system("watch the data sockets"))?;
@@ -56,8 +65,8 @@ impl Etr {
         Ok(Self {
             sockets,
             tuns,
-            decapsulator: Decapsulator::new(config, Arc::clone(&counters)),
-            slots: usize::from(config.batch.clamp(1, 64)),
+            decapsulator: Decapsulator::new(config, coalescing, checksum::fastest().0, Arc::clone(&counters)),
+            slots: usize::from(config.batch).clamp(1, if offloads.is_some() { JOINED_SLOTS } else { 64 }),
             out: TunBatch::new(),
             fib,
             poller,
@@ -122,6 +131,7 @@ impl Etr {
                 };
                 self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out);
             }
+            self.decapsulator.finish(bytes, &mut self.out);
         }
         self.write(bytes);
     }
@@ -132,9 +142,11 @@ impl Etr {
                 let start = p.offset as usize;
                 bytes.get(start..start + p.len as usize).unwrap_or_default()
             };
-            let parts: SmallVec<[IoSlice<'_>; 4]> =
-                self.out.pieces(write).map(|p| IoSlice::new(get(p))).collect();
             let Some(tun) = self.tuns.get(usize::from(write.instance)) else { continue };
+            let vnet = write.vnet.to_bytes();
+            let before = tun.offloads().map(|_| IoSlice::new(&vnet));
+            let pieces = self.out.pieces(write).map(|p| IoSlice::new(get(p)));
+            let parts: SmallVec<[IoSlice<'_>; 66]> = before.into_iter().chain(pieces).collect();
             self.counters.count(Count::TunWrites, 1);
             let Err(error) = tun.write(&parts) else { continue };
             let reason = match error.kind() {

@@ -11,20 +11,25 @@ use super::super::clock::Clock;
 use super::{DataPlaneError, STOP};
 use crate::dataplane::{
     Arena, Count, Counters, DataPlaneConfig, DropReason, Encapsulator, Full, IcmpReply, Piece, SendBatch,
-    SendGroup, TunPacket, Turn, VnetHeader,
+    SendGroup, TunPacket, Turn, UdpChecksum, VnetHeader,
 };
 use crate::fib::{FibReader, Punt, Worker};
+use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller, Ready};
 use crate::io::tun::Tun;
 use crate::io::udp::{SendErrorKind, SendSocket, SendTo};
 use crate::types::{DATA_PORT, InstanceId};
-use crate::wire::ip;
 
 /// How many busy turns pass before the thread looks for errors and for the stop signal.
 const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// Most errors taken from one socket's queue at a time, so that a flood of them can't hold up packets.
 const ERRORS_AT_ONCE: usize = 64;
+
+/// Memory for the packets of one batch: a few super-packets, which the next levels of cache hold.
+const ARENA: usize = 512 * 1024;
+/// Most packets that one system call sends: what every kernel with UDP segmentation offload takes.
+const MAX_SEGMENTS: u16 = 64;
 
 /// One ITR thread.
 pub(super) struct Itr {
@@ -79,6 +84,9 @@ impl Itr {
             Ok(())
         };
         watch().map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
+        let segmented =
+            tuns.iter().all(|t| t.offloads().is_some()) && config.udp_checksum == UdpChecksum::Computed;
+        let max_segments = if segmented { MAX_SEGMENTS } else { 1 };
         let source = |(tun, instance): (Arc<Tun>, &crate::dataplane::Instance)| Source {
             iid: instance.iid,
             tun,
@@ -89,11 +97,11 @@ impl Itr {
             tuns: tuns.into_iter().zip(&config.instances).map(source).collect(),
             senders,
             icmp: super::open_icmp(),
-            encapsulator: Encapsulator::new(config, worker, ip::sum, Arc::clone(&counters)),
-            arena: Arena::new(4 * Arena::MAX_PACKET),
+            encapsulator: Encapsulator::new(config, worker, checksum::fastest().0, Arc::clone(&counters)),
+            arena: Arena::new(ARENA),
             packets: Vec::new(),
             batch: usize::from(config.batch.max(1)),
-            out: SendBatch::new(config.source_ports.clamp(1, 64), 1),
+            out: SendBatch::new(config.source_ports.clamp(1, 64), max_segments),
             outlet: Outlet { fib, punts },
             clock,
             poller,
@@ -142,11 +150,22 @@ impl Itr {
         self.packets.clear();
         self.out.clear();
         while self.packets.len() < self.batch {
-            let Some(slot) = self.arena.slot(0) else { break };
+            let before = if source.tun.offloads().is_some() { Tun::VNET_HEADER } else { 0 };
+            let Some(slot) = self.arena.slot(before) else { break };
             match source.tun.read(slot) {
                 Ok(len) => {
+                    let vnet = match (before, slot.first_chunk()) {
+                        (0, _) => Some(VnetHeader::default()),
+                        (_, Some(header)) => VnetHeader::parse(header),
+                        (_, None) => None,
+                    };
+                    self.counters.count(Count::TunReads, 1);
+                    let Some((vnet, len)) = vnet.zip(len.checked_sub(before)) else {
+                        self.counters.dropped(DropReason::Malformed, 1);
+                        continue;
+                    };
                     let piece = self.arena.commit(len);
-                    self.packets.push(TunPacket { piece, vnet: VnetHeader::default() });
+                    self.packets.push(TunPacket { piece, vnet });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     source.busy = false;
@@ -162,7 +181,6 @@ impl Itr {
             }
         }
         let iid = source.iid;
-        self.counters.count(Count::TunReads, self.packets.len() as u64);
         let mut next = 0;
         while next < self.packets.len() {
             next = self.encapsulate(iid, next);
@@ -218,17 +236,54 @@ impl Itr {
         if !matches!(error.kind(), io::ErrorKind::WouldBlock) {
             // It may be an error that an earlier datagram caused, which the first call after it is told of.
             take_errors(sender, &self.outlet, &self.counters);
-            match sender.send(&to, segment, parts) {
+            if group.segments > 1 {
+                self.send_singly(group, sender, &to, parts);
+                return;
+            }
+            match sender.send(&to, None, parts) {
                 Ok(()) => return,
                 Err(again) => error = again,
             }
             take_errors(sender, &self.outlet, &self.counters);
         }
+        self.not_sent(group, segments, &error);
+    }
+
+    /// A segmented send was refused, as it is by devices that can't compute checksums, and where the path MTU has become
+    /// smaller: of that, the kernel tells the details only to a datagram of its own.
+    #[cold]
+    fn send_singly(&self, group: &SendGroup, sender: &SendSocket, to: &SendTo, parts: &[IoSlice<'_>]) {
+        let mut rest = parts;
+        for done in 0..group.segments {
+            let mut len = 0;
+            let count = rest
+                .iter()
+                .take_while(|p| {
+                    let more = len < usize::from(group.segment);
+                    len += if more { p.len() } else { 0 };
+                    more
+                })
+                .count();
+            let Some((packet, after)) = rest.split_at_checked(count) else { return };
+            rest = after;
+            self.counters.count(Count::Sends, 1);
+            if let Err(error) = sender.send(to, None, packet) {
+                take_errors(sender, &self.outlet, &self.counters);
+                if error.raw_os_error() == Some(libc::EMSGSIZE) || error.kind() == io::ErrorKind::WouldBlock {
+                    return self.not_sent(group, u64::from(group.segments - done), &error);
+                }
+                self.not_sent(group, 1, &error);
+            }
+        }
+    }
+
+    #[cold]
+    fn not_sent(&self, group: &SendGroup, packets: u64, error: &io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.counters.dropped(DropReason::SendBufferFull, segments);
+            self.counters.dropped(DropReason::SendBufferFull, packets);
         } else {
             debug!(remote = %group.remote, source = %group.source, %error, "data packet could not be sent");
-            self.counters.dropped(DropReason::SendFailed, segments);
+            self.counters.dropped(DropReason::SendFailed, packets);
         }
     }
 

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
-use crate::dataplane::{Counters, DataPlaneConfig, Offload, Totals};
+use crate::dataplane::{Counters, DataPlaneConfig, Instance, Offload, Totals};
 use crate::fib::{FibReader, Punt, Worker};
+use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller, StopSignal};
 use crate::io::tun::Tun;
@@ -95,6 +96,7 @@ pub struct DataPlane {
     stop: StopSignal,
     threads: Vec<(String, Arc<Counters>, Option<JoinHandle<()>>)>,
     tuns: Vec<String>,
+    mode: Mode,
 }
 
 impl DataPlane {
@@ -106,20 +108,14 @@ impl DataPlane {
         fib: &FibReader,
         punts: &mpsc::Sender<Punt>,
     ) -> Result<Self, DataPlaneError> {
-        if config.offload == Offload::On {
-            return Err(DataPlaneError::System {
-                what: "use offloads",
-                source: std::io::ErrorKind::Unsupported.into(),
-            });
-        }
         let stop = StopSignal::new().map_err(DataPlaneError::system("make a stop signal"))?;
-        let mut tuns = Vec::new();
-        for instance in &config.instances {
-            let tun = Tun::open_plain(&instance.tun).map_err(|e| DataPlaneError::tun(&instance.tun, e))?;
-            tuns.push(Arc::new(tun));
-        }
-        let mut plane =
-            Self { stop, threads: Vec::new(), tuns: tuns.iter().map(|t| t.name().to_owned()).collect() };
+        let (tuns, plain_because) = open_tuns(config)?;
+        let mut plane = Self {
+            stop,
+            threads: Vec::new(),
+            tuns: tuns.iter().map(|t| t.name().to_owned()).collect(),
+            mode: Mode { queues: 1, plain_because },
+        };
         if config.etr {
             let etr = etr::Etr::new(config, fib.clone(), tuns.clone(), plane.poller()?)?;
             plane.spawn("etr0", etr.counters(), move || etr.run())?;
@@ -136,7 +132,8 @@ impl DataPlane {
             )?;
             plane.spawn("itr0", itr.counters(), move || itr.run())?;
         }
-        info!(tuns = ?plane.tuns, "data plane started, one packet at a time");
+        let (_, checksum) = checksum::fastest();
+        info!(tuns = ?plane.tuns, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
         Ok(plane)
     }
 
@@ -147,7 +144,7 @@ impl DataPlane {
 
     /// How packets are moved.
     pub fn mode(&self) -> Mode {
-        Mode { queues: 1, plain_because: Some("one packet per system call".to_owned()) }
+        self.mode.clone()
     }
 
     /// What each thread counted so far, by its name.
@@ -205,6 +202,47 @@ impl Drop for DataPlane {
 
 /// The stop signal's token; all others are small numbers.
 const STOP: u64 = u64::MAX;
+
+/// The TUN devices, all with offloads or all without, and then why.
+fn open_tuns(config: &DataPlaneConfig) -> Result<(Vec<Arc<Tun>>, Option<String>), DataPlaneError> {
+    let mut plain_because = "switched off by the configuration".to_owned();
+    if config.offload != Offload::Off {
+        match offload_tuns(config) {
+            Ok(tuns) => return Ok((tuns, None)),
+            Err(error) if config.offload == Offload::On => return Err(error),
+            Err(error) => {
+                plain_because = error.to_string();
+                info!(reason = plain_because, "no offloads: packets pass one at a time");
+            }
+        }
+    }
+    let open = |instance: &Instance| match Tun::open_plain(&instance.tun) {
+        Ok(tun) => Ok(Arc::new(tun)),
+        Err(error) => Err(DataPlaneError::tun(&instance.tun, error)),
+    };
+    let tuns: Result<_, _> = config.instances.iter().map(open).collect();
+    Ok((tuns?, Some(plain_because)))
+}
+
+fn offload_tuns(config: &DataPlaneConfig) -> Result<Vec<Arc<Tun>>, DataPlaneError> {
+    let probe =
+        SendSocket::open(Family::Ipv4, false, None).map_err(DataPlaneError::system("open a UDP socket"))?;
+    if !probe.supports_segmentation() {
+        let source = std::io::ErrorKind::Unsupported.into();
+        return Err(DataPlaneError::System {
+            what: "use UDP segmentation offload (Linux has it since 4.18)",
+            source,
+        });
+    }
+    let open = |instance: &Instance| match Tun::open_offload(&instance.tun, false) {
+        Ok(tun) => Ok(Arc::new(tun)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            Err(DataPlaneError::System { what: "use segmentation offload on TUN devices", source: error })
+        }
+        Err(error) => Err(DataPlaneError::tun(&instance.tun, error)),
+    };
+    config.instances.iter().map(open).collect()
+}
 
 /// The sockets of one ITR thread: for each family as many as there are source ports. Families that the system lacks have
 /// none.
