@@ -533,6 +533,7 @@ impl RawTimers {
         }
         for (key, field, range) in [
             ("request-retries", &mut timers.request_retries, 0..=100),
+            ("replies-per-record", &mut timers.replies_per_record, 1..=1_000_000),
             ("replies-per-rloc", &mut timers.replies_per_rloc, 1..=1_000_000),
             ("replies-total", &mut timers.replies_total, 1..=10_000_000),
         ] {

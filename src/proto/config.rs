@@ -185,6 +185,8 @@ pub struct Timers {
     pub negative_ttl_unconfigured: Ttl,
     /// TTL of a negative reply where a site is configured but not registered.
     pub negative_ttl_unregistered: Ttl,
+    /// Map-Replies with the same record that one requesting RLOC may draw, per second (bucket of twice as many).
+    pub replies_per_record: u32,
     /// Map-Replies that one requesting RLOC may draw, per second (bucket of twice as many).
     pub replies_per_rloc: u32,
     /// Map-Replies and forwarded Map-Requests of the whole router, per second (bucket of twice as many).
@@ -211,6 +213,7 @@ impl Default for Timers {
             request_rest: Duration::from_secs(30),
             negative_ttl_unconfigured: Ttl(15),
             negative_ttl_unregistered: Ttl(1),
+            replies_per_record: 5,
             replies_per_rloc: 100,
             replies_total: 10_000,
             pending_requests: 4096,

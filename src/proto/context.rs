@@ -15,7 +15,7 @@ use super::config::Timers;
 use super::control::{Output, Transmit};
 use super::event::Event;
 use super::names::Names;
-use super::rate::ReplyLimiter;
+use super::rate::{Rates, ReplyLimiter};
 use super::stats::{DropReason, MessageKind, Statistics};
 
 /// The port of every control message (RFC 9301 §5).
@@ -41,7 +41,7 @@ impl Context {
             statistics: Statistics::default(),
             rng,
             names: Names::default(),
-            limiter: ReplyLimiter::new(timers.replies_per_rloc, timers.replies_total, now),
+            limiter: ReplyLimiter::new(rates(&timers), now),
             timers,
         }
     }
@@ -95,10 +95,23 @@ impl Context {
         self.event(Event::Dropped { reason, peer, detail: Some(detail.into()) });
     }
 
-    /// Whether something may be sent on behalf of `rloc`; counts it if not.
-    pub(crate) fn admit(&mut self, rloc: IpAddr, peer: SocketAddr, now: Instant) -> bool {
-        let admitted = self.limiter.admit(rloc, self.timers.replies_per_rloc, self.timers.replies_total, now);
-        match admitted {
+    /// Takes other periods and limits in.
+    pub(crate) fn set_timers(&mut self, timers: &Timers, now: Instant) {
+        if self.timers != *timers {
+            self.timers = timers.clone();
+            self.limiter = ReplyLimiter::new(rates(timers), now);
+        }
+    }
+
+    /// Whether something, a reply with `record` if there is one, may be sent on behalf of `rloc`; counts it if not.
+    pub(crate) fn admit(
+        &mut self,
+        rloc: IpAddr,
+        record: Option<EidPrefix>,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        match self.limiter.admit(rloc, record, now) {
             Ok(()) => true,
             Err(reason) => {
                 self.drop(reason, Some(peer));
@@ -116,6 +129,14 @@ impl Context {
     pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let spread = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX);
         low + Duration::from_nanos(self.rng.random_range(0..=spread))
+    }
+}
+
+fn rates(timers: &Timers) -> Rates {
+    Rates {
+        total: timers.replies_total,
+        per_rloc: timers.replies_per_rloc,
+        per_record: timers.replies_per_record,
     }
 }
 

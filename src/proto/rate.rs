@@ -1,10 +1,10 @@
-//! Token buckets: one, and one per RLOC in a bounded table.
+//! Token buckets: one for all, and one each for RLOCs and records in bounded tables.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::types::Instant;
+use crate::types::{EidPrefix, Instant};
 
 use super::stats::DropReason;
 
@@ -53,63 +53,83 @@ fn capacity(rate: u32) -> u64 {
     u64::from(rate).saturating_mul(2 * TOKEN)
 }
 
-/// Limits what requesters can make this router send: in all, and per RLOC (RFC 9301 §5.4, §9).
+/// A bucket per key, for a bounded number of keys. Those that find the table full share one.
 #[derive(Clone, Debug)]
-pub(crate) struct ReplyLimiter {
-    total: TokenBucket,
-    per_rloc: BTreeMap<IpAddr, TokenBucket>,
-    /// For RLOCs that found the table full.
+struct Buckets<K> {
+    table: BTreeMap<K, TokenBucket>,
     overflow: TokenBucket,
     swept: Instant,
 }
 
-impl ReplyLimiter {
-    /// RLOCs that have a bucket of their own.
-    pub(crate) const MAX_RLOCS: usize = 4096;
+impl<K: Ord> Buckets<K> {
+    /// Keys that have a bucket of their own.
+    const MAX: usize = 4096;
 
-    pub(crate) fn new(per_rloc: u32, total: u32, now: Instant) -> Self {
+    fn new(rate: u32, now: Instant) -> Self {
+        Self { table: BTreeMap::new(), overflow: TokenBucket::new(rate, now), swept: now }
+    }
+
+    fn take(&mut self, key: K, rate: u32, now: Instant) -> bool {
+        if let Some(bucket) = self.table.get_mut(&key) {
+            return bucket.take(rate, now);
+        }
+        if self.table.len() >= Self::MAX && now.saturating_since(self.swept) >= Duration::from_secs(1) {
+            // A full bucket says no more than none at all.
+            self.swept = now;
+            self.table.retain(|_, bucket| !bucket.is_full(rate, now));
+        }
+        if self.table.len() >= Self::MAX {
+            return self.overflow.take(rate, now);
+        }
+        self.table.entry(key).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
+    }
+}
+
+/// Limits what requesters can make this router send: in all, per RLOC, and the same record to the same RLOC
+/// (RFC 9301 §5.4, §9).
+#[derive(Clone, Debug)]
+pub(crate) struct ReplyLimiter {
+    rates: Rates,
+    total: TokenBucket,
+    per_rloc: Buckets<IpAddr>,
+    per_record: Buckets<(IpAddr, EidPrefix)>,
+}
+
+/// Tokens per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    pub(crate) total: u32,
+    pub(crate) per_rloc: u32,
+    pub(crate) per_record: u32,
+}
+
+impl ReplyLimiter {
+    pub(crate) fn new(rates: Rates, now: Instant) -> Self {
         Self {
-            total: TokenBucket::new(total, now),
-            per_rloc: BTreeMap::new(),
-            overflow: TokenBucket::new(per_rloc, now),
-            swept: now,
+            rates,
+            total: TokenBucket::new(rates.total, now),
+            per_rloc: Buckets::new(rates.per_rloc, now),
+            per_record: Buckets::new(rates.per_record, now),
         }
     }
 
-    /// Whether something may be sent on behalf of `rloc` now; if not, why.
+    /// Whether something may be sent on behalf of `rloc` now, a reply with `record` if there is one; if not, why.
     pub(crate) fn admit(
         &mut self,
         rloc: IpAddr,
-        per_rloc: u32,
-        total: u32,
+        record: Option<EidPrefix>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if self.per_rloc.len() >= Self::MAX_RLOCS
-            && !self.per_rloc.contains_key(&rloc)
-            && now.saturating_since(self.swept) >= Duration::from_secs(1)
-        {
-            // A full bucket says no more than none at all.
-            self.swept = now;
-            self.per_rloc.retain(|_, bucket| !bucket.is_full(per_rloc, now));
+        if record.is_some_and(|record| !self.per_record.take((rloc, record), self.rates.per_record, now)) {
+            return Err(DropReason::RateRecord);
         }
-        let room = self.per_rloc.len() < Self::MAX_RLOCS;
-        let bucket = match self.per_rloc.get_mut(&rloc) {
-            Some(bucket) => bucket,
-            None if room => self.per_rloc.entry(rloc).or_insert_with(|| TokenBucket::new(per_rloc, now)),
-            None => &mut self.overflow,
-        };
-        if !bucket.take(per_rloc, now) {
+        if !self.per_rloc.take(rloc, self.rates.per_rloc, now) {
             return Err(DropReason::RateRloc);
         }
-        if !self.total.take(total, now) {
+        if !self.total.take(self.rates.total, now) {
             return Err(DropReason::RateTotal);
         }
         Ok(())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn tracked(&self) -> usize {
-        self.per_rloc.len()
     }
 }
 
@@ -118,6 +138,14 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+
+    fn rloc(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
+    }
+
+    fn limiter(total: u32, per_rloc: u32, per_record: u32) -> ReplyLimiter {
+        ReplyLimiter::new(Rates { total, per_rloc, per_record }, Instant::ZERO)
+    }
 
     #[test]
     fn a_bucket_holds_two_seconds_worth_and_refills_at_its_rate() {
@@ -133,27 +161,35 @@ mod tests {
 
     #[test]
     fn one_loud_rloc_leaves_the_others_their_share_and_the_table_stays_bounded() {
-        let mut limiter = ReplyLimiter::new(2, 1_000_000, Instant::ZERO);
-        let rloc = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
-        let loud = (0..100).filter(|_| limiter.admit(rloc(0), 2, 1_000_000, Instant::ZERO).is_ok()).count();
+        let mut limiter = limiter(1_000_000, 2, 2);
+        let loud = (0..100).filter(|_| limiter.admit(rloc(0), None, Instant::ZERO).is_ok()).count();
         assert_eq!(loud, 4);
-        assert_eq!(limiter.admit(rloc(1), 2, 1_000_000, Instant::ZERO), Ok(()));
+        assert_eq!(limiter.admit(rloc(1), None, Instant::ZERO), Ok(()));
         for n in 0..20_000 {
-            let _ = limiter.admit(rloc(n), 2, 1_000_000, Instant::ZERO);
+            let _ = limiter.admit(rloc(n), None, Instant::ZERO);
         }
-        assert_eq!(limiter.tracked(), ReplyLimiter::MAX_RLOCS);
+        assert_eq!(limiter.per_rloc.table.len(), Buckets::<IpAddr>::MAX);
         // Once they have been quiet for a while, their places are free again.
-        let later = Instant::from_secs(10);
-        assert_eq!(limiter.admit(rloc(99_999), 2, 1_000_000, later), Ok(()));
-        assert_eq!(limiter.tracked(), 1);
+        assert_eq!(limiter.admit(rloc(99_999), None, Instant::from_secs(10)), Ok(()));
+        assert_eq!(limiter.per_rloc.table.len(), 1);
     }
 
     #[test]
     fn the_total_is_limited_whoever_asks() {
-        let mut limiter = ReplyLimiter::new(100, 5, Instant::ZERO);
-        let outcomes: Vec<_> =
-            (0..20u32).map(|n| limiter.admit(IpAddr::V4(Ipv4Addr::from(n)), 100, 5, Instant::ZERO)).collect();
+        let mut limiter = limiter(5, 100, 100);
+        let outcomes: Vec<_> = (0..20).map(|n| limiter.admit(rloc(n), None, Instant::ZERO)).collect();
         assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 10);
         assert_eq!(outcomes.last(), Some(&Err(DropReason::RateTotal)));
+    }
+
+    #[test]
+    fn repeating_a_record_does_not_use_up_what_others_may_have() {
+        let mut limiter = limiter(1000, 20, 1);
+        let record = |n: u8| Some(EidPrefix::from(ipnet::Ipv4Net::new_assert([10, n, 0, 0].into(), 16)));
+        let same: Vec<_> = (0..100).map(|_| limiter.admit(rloc(0), record(0), Instant::ZERO)).collect();
+        assert_eq!(same.iter().filter(|o| o.is_ok()).count(), 2);
+        assert_eq!(same.last(), Some(&Err(DropReason::RateRecord)));
+        assert_eq!(limiter.admit(rloc(0), record(1), Instant::ZERO), Ok(()));
+        assert_eq!(limiter.admit(rloc(1), record(0), Instant::ZERO), Ok(()));
     }
 }

@@ -68,7 +68,8 @@ pub(crate) fn reply(
     if port == 0 || port == DATA_PORT {
         return cx.drop(DropReason::RequestPort, Some(origin.peer));
     }
-    if !cx.admit(rloc, origin.peer, now) {
+    let record = records.first().and_then(|record| record.eid.to_prefix().ok());
+    if !cx.admit(rloc, record, origin.peer, now) {
         return;
     }
     // The address that was asked answers, where the family allows; else the kernel's choice passes uRPF checks.

@@ -74,6 +74,8 @@ named! {
         RequestLoop = "request-loop",
         /// A Map-Request is to be forwarded to a Map-Server whose name isn't resolved.
         ForwardUnresolved = "forward-host-unresolved",
+        /// More replies with the same record for one RLOC than allowed.
+        RateRecord = "rate-limit-record",
         /// More replies for one RLOC than allowed.
         RateRloc = "rate-limit-rloc",
         /// More replies in all than allowed.

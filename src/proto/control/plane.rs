@@ -4,7 +4,7 @@ use crate::proto::config::{ControlConfig, Host};
 use crate::proto::context::Context;
 use crate::proto::mapping_system::MappingSystem;
 use crate::proto::mapping_system::map_resolver::MapResolver;
-use crate::proto::rate::ReplyLimiter;
+
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
@@ -151,10 +151,7 @@ impl ControlPlane {
     /// sites that are still configured, and only changed EID-prefixes are registered anew.
     pub fn reload(&mut self, config: ControlConfig, now: Instant) {
         let cx = &mut self.cx;
-        if cx.timers != config.timers {
-            cx.timers = config.timers.clone();
-            cx.limiter = ReplyLimiter::new(cx.timers.replies_per_rloc, cx.timers.replies_total, now);
-        }
+        cx.set_timers(&config.timers, now);
         cx.names.set(hosts(&config), now);
 
         if let Some(itr) = &mut self.itr {

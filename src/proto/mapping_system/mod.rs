@@ -131,7 +131,7 @@ impl MappingSystem {
         if self.guard.seen(now, question.request.nonce, question.eid) {
             return cx.drop(DropReason::RequestLoop, Some(peer));
         }
-        if cx.admit(peer.ip(), peer, now) {
+        if cx.admit(peer.ip(), None, peer, now) {
             cx.send(None, SocketAddr::new(to, CONTROL_PORT), &Message::Ecm(question.ecm.clone()));
         }
     }

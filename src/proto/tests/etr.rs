@@ -473,6 +473,7 @@ fn one_message_may_ask_for_several_prefixes() {
 fn replies_are_limited_per_requester_and_in_all() {
     // RFC 9301 §5.4, §9.
     let mut config = config();
+    config.timers.replies_per_record = 1000;
     config.timers.replies_per_rloc = 10;
     config.timers.replies_total = 50;
     let (mut net, id) = etr(config);

@@ -34,6 +34,7 @@ fn everything() -> ControlConfig {
         pending_requests: 20,
         registrations_per_site: 20,
         registrations_total: 30,
+        replies_per_record: 10,
         replies_per_rloc: 20,
         replies_total: 30,
         ..Timers::default()
@@ -364,10 +365,22 @@ fn cases() -> Vec<Case> {
         ),
         (DropReason::ForwardUnresolved, with(&|r| r.records = vec![prefix("10.8.0.1/32").into()])),
         (
+            DropReason::RateRecord,
+            Box::new(|net, id| {
+                for n in 0..21 {
+                    net.deliver(id, PEER, &encode(map_request("10.1.2.3/32", "203.0.113.200", n)));
+                }
+            }),
+        ),
+        (
             DropReason::RateRloc,
             Box::new(|net, id| {
-                for n in 0..41 {
-                    net.deliver(id, PEER, &encode(map_request("10.1.2.3/32", "203.0.113.200", n)));
+                // Five records in turn.
+                for n in 0..50 {
+                    let asked =
+                        ["10.1.2.3/32", "2001:db8:a::1/128", "10.2.0.1/32", "10.3.0.1/32", "11.0.0.1/32"];
+                    let asked = asked[n as usize % 5];
+                    net.deliver(id, PEER, &encode(map_request(asked, "203.0.113.200", n)));
                 }
             }),
         ),
