@@ -215,6 +215,7 @@ fn secrets_are_not_printed() {
 fn algorithm_ids_are_those_of_the_registry() {
     for algorithm in Algorithm::ALL {
         assert_eq!(Algorithm::from_id(algorithm.id()), Some(algorithm));
+        assert_eq!(crate::wire::display::algorithm_name(algorithm.id()), algorithm.name());
     }
     assert_eq!(Algorithm::from_id(0), None);
     assert_eq!(Algorithm::from_id(4), None);

@@ -109,9 +109,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 fn decode(args: decode::DecodeArgs) -> Result<(), Failure> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let result = decode::run(args, &mut stdout);
-    // Nobody is left to be told when standard output is closed.
-    let _ = stdout.flush();
-    Ok(result?)
+    match stdout.flush() {
+        // Nobody is left to be told when standard output is closed.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(decode::DecodeFailure::Output(error).into())
+        }
+        _ => Ok(result?),
+    }
 }
 
 fn run(path: &Path) -> Result<(), Failure> {

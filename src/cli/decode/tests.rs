@@ -282,3 +282,38 @@ fn text_shows_fields_and_bytes_side_by_side() {
     assert!(matches!(result, Err(DecodeFailure::Message(DecodeError::Missing("Map-Register header")))));
     assert!(out.contains("error: the message ends before the end of Map-Register header"), "{out}");
 }
+
+#[test]
+fn a_missing_file_is_named() {
+    let file = Some("/nonexistent/file.pcap".into());
+    let args = DecodeArgs { hex: None, file, data: false, json: false, keys: Vec::new() };
+    let error = run(args, &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot open /nonexistent/file.pcap: "), "{error}");
+}
+
+/// Writes fail as they do when a reader goes away, or when the disk is full.
+struct Closed(io::ErrorKind);
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_but_a_full_disk_is() {
+    let args = || DecodeArgs {
+        hex: Some("f4240001".to_owned()),
+        file: None,
+        data: false,
+        json: true,
+        keys: Vec::new(),
+    };
+    assert!(run(args(), &mut Closed(io::ErrorKind::BrokenPipe)).is_ok());
+    let full = run(args(), &mut Closed(io::ErrorKind::StorageFull));
+    assert!(matches!(full, Err(DecodeFailure::Output(_))));
+}
