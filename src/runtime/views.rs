@@ -1,5 +1,6 @@
 //! Snapshots of the machines' state, as `mgmt` shows them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -20,11 +21,13 @@ pub(super) fn map_cache(
     path_mtu: impl Fn(&Rloc) -> Option<u16>,
     now: Instant,
 ) -> view::MapCache {
-    let sources: Vec<Rloc> = local_rlocs(plane);
+    let sources = plane.local_rlocs();
     let entries = plane
         .map_cache()
         .filter(|(prefix, _)| filter.matches(prefix))
-        .map(|(prefix, entry)| map_cache_entry(prefix, entry, &sources, &path_mtu, now))
+        .map(|(prefix, entry)| {
+            map_cache_entry(prefix, entry, sources, &path_mtu, &|rloc| plane.is_down(rloc), now)
+        })
         .collect();
     view::MapCache { limit: limit as u64, total: plane.map_cache_len() as u64, entries }
 }
@@ -34,6 +37,7 @@ fn map_cache_entry(
     entry: &MapCacheEntry,
     sources: &[Rloc],
     path_mtu: &impl Fn(&Rloc) -> Option<u16>,
+    is_down: &impl Fn(&Rloc) -> bool,
     now: Instant,
 ) -> view::MapCacheEntry {
     let locators = entry.mapping.locators.iter().zip(&entry.locator_stats).map(|(locator, stats)| {
@@ -45,6 +49,7 @@ fn map_cache_entry(
                 Locator { priority: 255, .. } => view::LocatorState::Unused,
                 Locator { reachable: false, .. } => view::LocatorState::Down,
                 _ if !has_source => view::LocatorState::NoSource,
+                _ if is_down(&locator.rloc) => view::LocatorState::Down,
                 _ => view::LocatorState::Up,
             },
             priority: locator.priority,
@@ -131,36 +136,31 @@ pub(super) fn sites(plane: &ControlPlane, filter: &view::Filter, now: Instant) -
 }
 
 fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site {
-    let mut prefixes: Vec<view::SitePrefix> = Vec::new();
-    let mut at = |eid: EidPrefix, configured: bool| match prefixes.iter().position(|p| p.eid == eid) {
-        Some(found) => found,
-        None => {
-            prefixes.push(view::SitePrefix { eid, configured, registrations: Vec::new() });
-            prefixes.len() - 1
-        }
-    };
-    for owned in &site.config.prefixes {
-        at(owned.eid, true);
+    let mut prefixes: BTreeMap<EidPrefix, view::SitePrefix> = BTreeMap::new();
+    for owned in site.config.prefixes.iter().filter(|owned| filter.matches(&owned.eid)) {
+        let eid = owned.eid;
+        prefixes.insert(eid, view::SitePrefix { eid, configured: true, registrations: Vec::new() });
     }
-    let found: Vec<_> = site.registrations.iter().map(|(eid, r)| (at(*eid, false), *r)).collect();
-    for (index, registration) in found {
-        let said = mapping(&registration.record);
-        if let Some(prefix) = prefixes.get_mut(index) {
-            prefix.registrations.push(view::SiteRegistration {
-                registered_by: registration.source.ip(),
-                xtr_id: registration.xtr_site.map(|ids| ids.xtr_id),
-                site_id: registration.xtr_site.map(|ids| ids.site_id),
-                since: secs_since(registration.registered, now),
-                last: secs_since(registration.refreshed, now),
-                expires: secs_until(registration.expires, now),
-                proxy_reply: registration.proxy_reply,
-                ttl: registration.record.ttl,
-                locators: said.map(|m| m.locators).unwrap_or_default(),
-            });
-        }
+    for (eid, registration) in site.registrations.iter().filter(|(eid, _)| filter.matches(eid)) {
+        let eid = *eid;
+        let prefix = prefixes.entry(eid).or_insert_with(|| view::SitePrefix {
+            eid,
+            configured: false,
+            registrations: Vec::new(),
+        });
+        prefix.registrations.push(view::SiteRegistration {
+            registered_by: registration.source.ip(),
+            xtr_id: registration.xtr_site.map(|ids| ids.xtr_id),
+            site_id: registration.xtr_site.map(|ids| ids.site_id),
+            since: secs_since(registration.registered, now),
+            last: secs_since(registration.refreshed, now),
+            expires: secs_until(registration.expires, now),
+            proxy_reply: registration.proxy_reply,
+            ttl: registration.record.ttl,
+            locators: mapping(&registration.record).map(|m| m.locators).unwrap_or_default(),
+        });
     }
-    prefixes.retain(|prefix| filter.matches(&prefix.eid));
-    prefixes.sort_by_key(|prefix| prefix.eid);
+    let prefixes = prefixes.into_values().collect();
     view::Site { name: site.config.name.clone(), prefixes }
 }
 
@@ -259,11 +259,6 @@ pub(super) fn lig(eid: Eid, answer: &LigAnswer) -> view::Lig {
 /// A record's mapping, without locators that are no IP address.
 fn mapping(record: &EidRecord) -> Option<Mapping> {
     record.to_mapping().ok().map(|(mapping, _)| mapping)
-}
-
-fn local_rlocs(plane: &ControlPlane) -> Vec<Rloc> {
-    let locators = plane.database().flat_map(|view| view.entry.locators.clone());
-    locators.filter(|locator| locator.local).map(|locator| locator.rloc).collect()
 }
 
 fn secs_since(earlier: Instant, now: Instant) -> u64 {

@@ -321,6 +321,19 @@ fn a_reload_withdraws_what_is_gone_registers_what_is_new_and_leaves_the_rest_alo
 }
 
 #[test]
+fn a_withdrawal_speaks_in_the_name_that_registered() {
+    // RFC 9301 §5.6: the Map-Server tells xTRs apart by their ids.
+    let mut named = config();
+    named.etr.as_mut().unwrap().xtr_site = Some((XtrId([7; 16]), SiteId(9)));
+    let (mut net, id) = etr(named.clone());
+    confirm_all(&mut net, id, 10 * SECOND);
+    net.reload(id, ControlConfig { etr: None, ..named });
+    let withdrawal = registers(&mut net, id).remove(0);
+    assert_eq!(withdrawal.xtr_site.map(|ids| ids.xtr_id), Some(XtrId([7; 16])));
+    assert!(withdrawal.records.iter().all(|r| r.ttl == Ttl::WITHDRAWN));
+}
+
+#[test]
 fn another_key_is_used_at_once() {
     let (mut net, id) = etr(config());
     confirm_all(&mut net, id, 10 * SECOND);

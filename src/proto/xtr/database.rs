@@ -2,7 +2,7 @@
 //!
 //! Owns: the local entries of the FIB, and which of our addresses can be a source. Must not send messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -88,12 +88,9 @@ pub(crate) struct Database {
 impl Database {
     /// Replaces the entries by those of the configuration, the FIB's local entries following.
     pub(crate) fn configure(&mut self, cx: &mut Context, entries: &[DatabaseEntry]) {
-        let gone: Vec<EidPrefix> = self
-            .entries
-            .iter()
-            .map(|(prefix, _)| prefix)
-            .filter(|prefix| !entries.iter().any(|entry| entry.eid == *prefix))
-            .collect();
+        let kept: BTreeSet<EidPrefix> = entries.iter().map(|entry| entry.eid).collect();
+        let gone: Vec<EidPrefix> =
+            self.entries.iter().map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
         for prefix in gone {
             self.entries.remove(&prefix);
             cx.fib(FibUpdate::Remove { prefix });

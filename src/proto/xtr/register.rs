@@ -60,7 +60,6 @@ pub struct RegistrationState {
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Registrar {
-    xtr_site: Option<XtrSite>,
     servers: Vec<Server>,
     withdrawals: Vec<Withdrawal>,
     /// Prefixes that can't be registered, as no locator has an address, each when to say so; `None` = said.
@@ -72,6 +71,8 @@ pub(crate) struct Registrar {
 #[derive(Debug)]
 struct Server {
     config: EtrMapServer,
+    /// The ids that it knows us by.
+    xtr_site: Option<XtrSite>,
     bundles: Vec<Bundle>,
     /// Reported as unreachable and not confirmed since.
     unreachable: bool,
@@ -101,11 +102,15 @@ struct Bundle {
 #[derive(Debug)]
 struct Withdrawal {
     server: EtrMapServer,
+    xtr_site: Option<XtrSite>,
     records: Vec<EidRecord>,
     attempts: u32,
     outstanding: Vec<Nonce>,
     wake: Instant,
 }
+
+/// A Map-Server, and the ids that it knows us by.
+type Recipient<'a> = (&'a EtrMapServer, Option<XtrSite>);
 
 /// Where a Map-Notify's nonce leads.
 enum Answered {
@@ -117,7 +122,6 @@ impl Registrar {
     /// `nonce_base` must be greater than every nonce used before by this xTR.
     pub(crate) fn new(nonce_base: u64) -> Self {
         Self {
-            xtr_site: None,
             servers: Vec::new(),
             withdrawals: Vec::new(),
             lacking: BTreeMap::new(),
@@ -130,23 +134,26 @@ impl Registrar {
     /// what is gone is withdrawn, the rest goes on as before.
     pub(crate) fn update(&mut self, cx: &mut Context, now: Instant, config: &EtrConfig, database: &Database) {
         let xtr_site = config.xtr_site.map(|(xtr_id, site_id)| XtrSite { xtr_id, site_id });
-        let renamed = self.xtr_site != xtr_site;
-        self.xtr_site = xtr_site;
         let mut old: Vec<Server> = std::mem::take(&mut self.servers);
         for server in &config.map_servers {
             let known = old.iter().position(|s| s.config.name == server.name).map(|at| old.remove(at));
-            let mut known =
-                known.unwrap_or(Server { config: server.clone(), bundles: Vec::new(), unreachable: false });
+            let mut known = known.unwrap_or(Server {
+                config: server.clone(),
+                xtr_site,
+                bundles: Vec::new(),
+                unreachable: false,
+            });
             if known.config.host != server.host {
-                self.withdraw(now, &known.config, known.bundles.iter().flat_map(|b| &b.records));
+                self.withdraw(now, &known, known.bundles.iter().flat_map(|b| &b.records));
                 known.bundles.clear();
-            } else if known.config != *server || renamed {
+            } else if known.config != *server || known.xtr_site != xtr_site {
                 // Another key or flag: the same records have to be said again.
                 known.bundles.iter_mut().for_each(|b| b.confirmed = false);
                 known.bundles.iter_mut().for_each(|b| b.wake = now);
             }
             known.config = server.clone();
             self.rebundle(cx, now, &mut known, database);
+            known.xtr_site = xtr_site;
             self.servers.push(known);
         }
         let mut lacking = BTreeMap::new();
@@ -158,7 +165,7 @@ impl Registrar {
         }
         self.lacking = lacking;
         for gone in old {
-            self.withdraw(now, &gone.config, gone.bundles.iter().flat_map(|b| &b.records));
+            self.withdraw(now, &gone, gone.bundles.iter().flat_map(|b| &b.records));
         }
     }
 
@@ -176,7 +183,7 @@ impl Registrar {
         let mut servers = std::mem::take(&mut self.servers);
         for server in &mut servers {
             for bundle in server.bundles.iter_mut().filter(|b| b.wake <= now) {
-                self.register(cx, now, &server.config, bundle, rlocs);
+                self.register(cx, now, (&server.config, server.xtr_site), bundle, rlocs);
                 if bundle.unanswered >= UNREACHABLE_AFTER && !server.unreachable {
                     server.unreachable = true;
                     cx.event(Event::MapServerUnreachable {
@@ -198,8 +205,8 @@ impl Registrar {
         let (due, mut later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.withdrawals).into_iter().partition(|w| w.wake <= now);
         for mut withdrawal in due {
-            let (server, records) = (&withdrawal.server, withdrawal.records.clone());
-            let nonce = self.send(cx, server, withdrawal.attempts, records, rlocs);
+            let to = (&withdrawal.server, withdrawal.xtr_site);
+            let nonce = self.send(cx, to, withdrawal.attempts, withdrawal.records.clone(), rlocs);
             remember(&mut withdrawal.outstanding, nonce);
             let pause = cx.timers.register_retry.saturating_mul(1 << withdrawal.attempts.min(16));
             withdrawal.wake = now + pause;
@@ -396,20 +403,16 @@ impl Registrar {
             withdrawal.records.retain(|r| !is_registered(r));
         }
         self.withdrawals.retain(|w| !w.records.is_empty());
-        self.withdraw(now, &server.config, before.iter().filter(|r| !is_registered(r)));
+        self.withdraw(now, server, before.iter().filter(|r| !is_registered(r)));
     }
 
-    fn withdraw<'a>(
-        &mut self,
-        now: Instant,
-        server: &EtrMapServer,
-        records: impl Iterator<Item = &'a EidRecord>,
-    ) {
+    fn withdraw<'a>(&mut self, now: Instant, server: &Server, records: impl Iterator<Item = &'a EidRecord>) {
         let records: Vec<EidRecord> =
             records.map(|r| EidRecord { ttl: Ttl::WITHDRAWN, ..r.clone() }).collect();
         for chunk in records.chunks(MAX_RECORDS) {
             self.withdrawals.push(Withdrawal {
-                server: server.clone(),
+                server: server.config.clone(),
+                xtr_site: server.xtr_site,
                 records: chunk.to_vec(),
                 attempts: 0,
                 outstanding: Vec::new(),
@@ -422,11 +425,12 @@ impl Registrar {
         &mut self,
         cx: &mut Context,
         now: Instant,
-        server: &EtrMapServer,
+        to: Recipient<'_>,
         bundle: &mut Bundle,
         rlocs: &LocalRlocs,
     ) {
-        let nonce = self.send(cx, server, bundle.attempts, bundle.records.clone(), rlocs);
+        let (server, _) = to;
+        let nonce = self.send(cx, to, bundle.attempts, bundle.records.clone(), rlocs);
         remember(&mut bundle.outstanding, nonce);
         if nonce.is_some() {
             bundle.last_sent = Some(now);
@@ -455,7 +459,7 @@ impl Registrar {
     fn send(
         &mut self,
         cx: &mut Context,
-        server: &EtrMapServer,
+        (server, xtr_site): Recipient<'_>,
         attempt: u32,
         records: Vec<EidRecord>,
         rlocs: &LocalRlocs,
@@ -468,7 +472,7 @@ impl Registrar {
             nonce,
             auth: AuthData::default(),
             records,
-            xtr_site: self.xtr_site,
+            xtr_site,
             ..MapRegister::default()
         };
         let to = SocketAddr::new(address, CONTROL_PORT);
