@@ -169,7 +169,7 @@ impl Dissection {
 
 /// A capture in the words of `eidolon decode --json`: one object for each packet with LISP in it.
 pub fn decode(file: &Path, more: &[&str]) -> Vec<Value> {
-    let output = Command::new(crate::router::EIDOLON)
+    let output = Command::new(crate::router::eidolon())
         .arg("decode")
         .arg(file)
         .arg("--json")

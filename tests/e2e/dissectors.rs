@@ -1,21 +1,15 @@
 //! Every packet on the wire reads the same to tshark and to `eidolon decode`.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use eidolon::auth::{self, Algorithm, Key, Secret};
-use eidolon::types::{Action, MapVersion, Nonce, SiteId, Ttl, XtrId};
-use eidolon::wire::{
-    Address, Ecm, EidAddress, EidRecord, LocatorRecord, MapNotify, MapRegister, MapReply, MapRequest,
-    Message, XtrSite,
-};
 use serde_json::Value;
 
 use crate::capture::{Capture, Dissection, decode};
 use crate::router::{Locator, Routers, XtrOptions};
 use crate::topology::{Family, Network, Plan};
-use crate::traffic::{Noise, ping, reaches, tcp_transfer};
+use crate::traffic::{ping, reaches, tcp_transfer};
 use crate::wait::Machine;
 
 /// What a control message says, as lists in the order of the bytes, outermost message first.
@@ -303,112 +297,5 @@ fn tshark_agrees_about_every_packet() {
     // Map-Request, Map-Reply, Map-Register, Map-Notify, ECM.
     for lisp_type in [1, 2, 3, 4, 8] {
         assert!(count(lisp_type) >= 4, "{} messages of type {lisp_type}", count(lisp_type));
-    }
-}
-
-/// Messages in more shapes than the routers of one test bring about, without any router.
-#[test]
-fn tshark_agrees_about_messages_of_many_shapes() {
-    let _machine = Machine::shared();
-    let net = Network::build(&Plan { underlay_mtu: 9000, ..Plan::default() });
-    let capture = Capture::lisp(&net.core, "s1u0", net.file("shapes.pcap"));
-    let mut noise = Noise::new(3);
-    let mut messages = Vec::new();
-    for count in [0, 1, 2, 5, 255] {
-        for algorithm in [Algorithm::HmacSha1, Algorithm::HmacSha256, Algorithm::HmacSha256Hkdf] {
-            for xtr_site in [None, Some(XtrSite { xtr_id: XtrId([0xab; 16]), site_id: SiteId(9) })] {
-                let records = (0..count.min(40)).map(|_| record(&mut noise)).collect::<Vec<_>>();
-                let key = Key {
-                    id: 1,
-                    algorithm,
-                    secret: Secret::new(*b"key-of-shapes"),
-                    truncate: noise.below(2) == 0,
-                };
-                let register = MapRegister {
-                    proxy_reply: noise.below(2) == 0,
-                    want_notify: true,
-                    nonce: Nonce(noise.next()),
-                    records: records.clone(),
-                    xtr_site,
-                    ..MapRegister::default()
-                };
-                let notify = MapNotify {
-                    nonce: Nonce(noise.next()),
-                    records: records.clone(),
-                    xtr_site,
-                    ..MapNotify::default()
-                };
-                messages.push(auth::seal(Message::MapRegister(register), &key).expect("seal"));
-                messages.push(auth::seal(Message::MapNotify(notify), &key).expect("seal"));
-            }
-        }
-        let records = (0..count.min(40)).map(|_| record(&mut noise)).collect();
-        let reply = MapReply { nonce: Nonce(noise.next()), records, ..MapReply::default() };
-        messages.push(Message::MapReply(reply).encode().expect("encode"));
-        let request = Message::MapRequest(MapRequest {
-            smr: noise.below(2) == 0,
-            nonce: Nonce(noise.next()),
-            source_eid: if count == 0 { Address::None } else { address(&mut noise) },
-            itr_rlocs: (0..count.clamp(1, 32)).map(|_| address(&mut noise)).collect(),
-            records: (0..count.max(1)).map(|_| record(&mut noise).eid).collect(),
-            ..MapRequest::default()
-        });
-        let request = request.encode().expect("encode");
-        for family in Family::BOTH {
-            let inner = |last| SocketAddr::new(net.site(1).eid(family, last), 4342);
-            let (source, destination) = (inner(1), inner(2));
-            let ecm = Ecm { ddt: false, security: None, source, destination, payload: request.clone() };
-            messages.push(Message::Ecm(ecm).encode().expect("encode"));
-        }
-        messages.push(request);
-    }
-    let sent = messages.len();
-    net.site(1).xtr.run(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
-        for message in messages {
-            assert!(message.len() < 8900, "{} bytes would be fragmented", message.len());
-            socket.send_to(&message, ("10.0.0.2", 4342)).expect("send");
-        }
-    });
-    let seen = compare(&capture.stop(), &["key-of-shapes"]);
-    assert_eq!(seen.iter().filter(|t| **t == 3).count(), 5 * 3 * 2);
-    assert!(seen.len() >= sent);
-}
-
-fn address(noise: &mut Noise) -> Address {
-    if noise.below(2) == 0 {
-        let mut octets = [0; 4];
-        noise.fill(&mut octets);
-        Address::Ip(IpAddr::from(octets))
-    } else {
-        let mut octets = [0; 16];
-        noise.fill(&mut octets);
-        Address::Ip(IpAddr::from(octets))
-    }
-}
-
-fn record(noise: &mut Noise) -> EidRecord {
-    let address_of_eid = address(noise);
-    let bits = if address_of_eid.afi() == 1 { 33 } else { 129 };
-    let mask_len = u8::try_from(noise.below(bits)).expect("a mask length");
-    let mut byte = || noise.next().to_le_bytes()[0];
-    EidRecord {
-        ttl: Ttl(u32::from_le_bytes([byte(), byte(), byte(), 0])),
-        action: Action::from_bits(byte() & 3),
-        authoritative: byte() & 1 == 1,
-        version: MapVersion::new(u16::from(byte())),
-        eid: EidAddress { mask_len, address: address_of_eid },
-        locators: (0..noise.below(2))
-            .map(|_| LocatorRecord {
-                priority: noise.next().to_le_bytes()[0],
-                weight: noise.next().to_le_bytes()[0],
-                mpriority: 255,
-                mweight: 0,
-                local: true,
-                probe: false,
-                reachable: true,
-                address: address(noise),
-            })
-            .collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::router::{EIDOLON, Router, Routers, XtrOptions, mapping_config, visit, xtr_config};
+use crate::router::{Router, Routers, XtrOptions, eidolon, mapping_config, visit, xtr_config};
 use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches};
 use crate::wait::{Machine, until, within};
@@ -25,7 +25,7 @@ fn expect_error(output: &Output, says: &[&str]) {
 
 /// Runs a router that is expected to end by itself at once.
 fn run_and_fail(router: &Router<'_>, before: &str) -> Output {
-    let line = format!("timeout -k 1 10 {before} {EIDOLON} run -c {}", router.config_file().display());
+    let line = format!("timeout -k 1 10 {before} {} run -c {}", eidolon(), router.config_file().display());
     router.ns.try_sh(&line)
 }
 
@@ -43,15 +43,15 @@ fn a_bad_configuration_touches_nothing() {
     expect_error(&output, &["xtr1.toml", "priority", "wieght"]);
     assert_eq!(site.xtr.kernel_state(), before);
 
-    let checked = Command::new(EIDOLON).arg("check").arg(router.config_file()).output().expect("eidolon");
+    let checked = Command::new(eidolon()).arg("check").arg(router.config_file()).output().expect("eidolon");
     let said =
         String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
     assert_eq!(checked.status.code(), Some(1), "{said}");
     assert!(said.contains("priority") && said.contains("wieght"), "{said}");
 
-    let missing = Command::new(EIDOLON).args(["check", "/nowhere/eidolon.toml"]).output().expect("eidolon");
+    let missing = Command::new(eidolon()).args(["check", "/nowhere/eidolon.toml"]).output().expect("eidolon");
     expect_error(&missing, &["/nowhere/eidolon.toml"]);
-    let usage = Command::new(EIDOLON).arg("--no-such-option").output().expect("eidolon");
+    let usage = Command::new(eidolon()).arg("--no-such-option").output().expect("eidolon");
     assert_eq!(usage.status.code(), Some(2));
 }
 
@@ -71,7 +71,7 @@ fn every_example_configuration_is_valid() {
             if text.contains("key-file") {
                 continue;
             }
-            let output = Command::new(EIDOLON).arg("check").arg(&path).output().expect("eidolon");
+            let output = Command::new(eidolon()).arg("check").arg(&path).output().expect("eidolon");
             assert!(
                 output.status.success(),
                 "{}: {}",
@@ -115,7 +115,7 @@ fn a_missing_privilege_is_one_sentence() {
         Router::prepare(&net, &site.xtr, "xtr1", &xtr_config(site, &XtrOptions::over(site, Family::V4)));
     // Somebody who may read the configuration and write to the directory, but not change the network.
     let binary = net.file("eidolon");
-    fs::copy(EIDOLON, &binary).expect("copy of the binary");
+    fs::copy(eidolon(), &binary).expect("copy of the binary");
     let dir = net.dir().display();
     let output = net.site(1).xtr.try_sh(&format!(
         "chmod 777 {dir} && timeout -k 1 10 setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
@@ -135,7 +135,8 @@ fn a_missing_tun_device_is_one_sentence() {
         Router::prepare(&net, &site.xtr, "xtr1", &xtr_config(site, &XtrOptions::over(site, Family::V4)));
     let before = site.xtr.kernel_state();
     let output = site.xtr.try_sh(&format!(
-        "timeout -k 1 10 unshare -m sh -c 'mount -t tmpfs none /dev/net && exec {EIDOLON} run -c {}'",
+        "timeout -k 1 10 unshare -m sh -c 'mount -t tmpfs none /dev/net && exec {} run -c {}'",
+        eidolon(),
         router.config_file().display()
     ));
     expect_error(&output, &["/dev/net/tun"]);
@@ -264,6 +265,6 @@ fn an_operator_sees_and_asks() {
     }
 
     let nobody_there =
-        Command::new(EIDOLON).args(["show", "map-cache", "--socket", "/nowhere.sock"]).output();
+        Command::new(eidolon()).args(["show", "map-cache", "--socket", "/nowhere.sock"]).output();
     expect_error(&nobody_there.expect("eidolon"), &["/nowhere.sock"]);
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -14,8 +15,11 @@ use crate::netns::{Netns, Process};
 use crate::topology::{Family, Network, Site, mapping_system};
 use crate::wait::{until, within};
 
-/// The program under test.
-pub const EIDOLON: &str = env!("CARGO_BIN_EXE_eidolon");
+/// The program under test: that of this build, or the one that the variable EIDOLON names.
+pub fn eidolon() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| std::env::var("EIDOLON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_eidolon").to_owned()))
+}
 
 /// A running router, killed when dropped.
 pub struct Router<'a> {
@@ -47,7 +51,7 @@ impl<'a> Router<'a> {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let config = self.config.to_str().expect("UTF-8").to_owned();
-        let mut process = self.ns.spawn(&self.log_file(), &[EIDOLON, "run", "-c", &config]);
+        let mut process = self.ns.spawn(&self.log_file(), &[eidolon(), "run", "-c", &config]);
         let answers = within(Duration::from_secs(15), || {
             !process.running() || self.control(&["show", "statistics", "--json"]).status.success()
         });
@@ -104,7 +108,7 @@ impl<'a> Router<'a> {
 
     /// Runs `eidolon` as the operator of this router.
     pub fn control(&self, args: &[&str]) -> Output {
-        Command::new(EIDOLON).args(args).env("EIDOLON_SOCKET", &self.socket).output().expect("eidolon")
+        Command::new(eidolon()).args(args).env("EIDOLON_SOCKET", &self.socket).output().expect("eidolon")
     }
 
     /// The same, which must succeed.
