@@ -39,24 +39,22 @@ need_commands() {
         die "apt-get could not install ${missing[*]}"
 }
 
-# A Rust toolchain that is new enough, by rustup where there is none. need_rust [COMPONENT ...]
+# A Rust toolchain that is new enough. need_rust [COMPONENT ...]
 need_rust() {
     local want have
     want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
     [ -d "${CARGO_HOME:-$HOME/.cargo}/bin" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     have=$(cd "$ROOT" && cargo --version 2>/dev/null | awk '{print $2}') || true
     if [ -z "$have" ] || [ "$(printf '%s\n' "$want" "${have%%-*}" | sort -V | head -n 1)" != "$want" ]; then
+        # Distributions that carry rustup (Debian since 13) can install it; elsewhere it is the reader's choice how.
         if ! command -v rustup >/dev/null; then
-            need_commands curl:curl,ca-certificates
-            say "no Rust $want or newer here${have:+ (found $have)}: installing it with rustup into ${CARGO_HOME:-$HOME/.cargo}"
-            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-                sh -s -- -y -q --profile minimal --no-modify-path >&2 || die "rustup could not be installed; see https://rustup.rs"
-            PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-        else
-            say "Rust ${have:-is missing} here, $want is needed: updating with rustup"
-            rustup toolchain install stable --profile minimal >&2 || die "rustup could not install Rust $want"
-            export RUSTUP_TOOLCHAIN=stable
+            (need_commands rustup:rustup) || true
+            command -v rustup >/dev/null ||
+                die "no Rust $want or newer here${have:+ (found $have)}: install it, for example with rustup (https://rustup.rs), and run this again"
         fi
+        say "Rust ${have:-is missing} here, $want is needed: updating with rustup"
+        rustup toolchain install stable --profile minimal >&2 || die "rustup could not install Rust $want"
+        export RUSTUP_TOOLCHAIN=stable
     fi
     local component
     for component in "$@"; do
