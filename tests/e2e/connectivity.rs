@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::router::Routers;
 use crate::topology::{Family, Network, Plan};
-use crate::traffic::{ping, reaches, tcp_transfer};
+use crate::traffic::{ping, ping_every_millisecond, reaches, tcp_transfer};
 use crate::wait::Machine;
 
 /// The network that all other tests stand on, with plain routes in place of LISP: when this fails, look at the
@@ -66,7 +66,8 @@ fn a_cold_start_loses_at_most_two_pings() {
     for (round, eids) in [Family::V4, Family::V6, Family::V4, Family::V6, Family::V4].into_iter().enumerate()
     {
         routers.clear_map_caches();
-        let seen = ping(&a.host, b.host_eid(eids), 200, 0.001, "");
+        let seen = ping_every_millisecond(&a.host, b.host_eid(eids), 200);
+        assert_eq!(seen.sent, 200);
         assert!(seen.lost() <= 2, "round {round}, {eids}: lost {}:\n{}", seen.lost(), seen.output);
         assert!(seen.first_sequence.is_some_and(|s| s <= 3), "{}", seen.output);
     }

@@ -48,6 +48,27 @@ pub fn ping(from: &Netns, to: IpAddr, count: usize, interval: f64, options: &str
     }
 }
 
+/// One request a millisecond, whether replies come or not. (ping(8) waits for replies, 10 ms each, where it is asked
+/// for shorter intervals.)
+pub fn ping_every_millisecond(from: &Netns, to: IpAddr, count: usize) -> Ping {
+    let line = format!("fping -c {count} -p 1 -i 1 -t 2000 {to}");
+    let output = from.try_sh(&line);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    // ADDRESS : xmt/rcv/%loss = 200/199/0%, min/avg/max = …
+    let summary = text.split("xmt/rcv/%loss = ").nth(1).unwrap_or_else(|| panic!("`{line}`:\n{text}"));
+    let mut numbers = summary.split('/').map(|n| n.parse().unwrap_or_else(|_| panic!("`{line}`:\n{text}")));
+    // ADDRESS : [0], 64 bytes, 0.017 ms …
+    let first =
+        text.split(" : [").nth(1).and_then(|rest| rest.split(']').next()).and_then(|n| n.parse().ok());
+    Ping {
+        sent: numbers.next().expect("a number"),
+        received: numbers.next().expect("a number"),
+        first_sequence: first.map(|n: usize| n + 1),
+        output: text,
+    }
+}
+
 /// Pings until a reply comes: whether one did within `limit`.
 pub fn reaches(from: &Netns, to: IpAddr, limit: Duration) -> bool {
     crate::wait::within(limit, || from.try_sh(&format!("ping -n -c 1 -W 1 {to}")).status.success())
