@@ -56,6 +56,8 @@ pub fn apply(config: &LogConfig) -> Result<(), LoggingError> {
 fn filter(config: &LogConfig) -> Targets {
     let filter = Targets::new()
         .with_default(level(config.level.min(Level::Warn)))
+        // It warns of every answer that nobody waits for any more, as of a listing that was overtaken by an event.
+        .with_target("netlink_proto::connection", level(config.level.min(Level::Error)))
         .with_target("eidolon", level(config.level));
     filter.with_targets(config.levels.iter().map(|(subsystem, l)| (subsystem.target(), level(*l))))
 }

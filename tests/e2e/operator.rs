@@ -84,6 +84,20 @@ fn every_example_configuration_is_valid() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_valid() {
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let example =
+        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    fs::write(dir.path().join("eidolon.key"), "a secret\n").expect("key");
+    let file = dir.path().join("eidolon.toml");
+    fs::write(&file, example.replace("/etc/eidolon.key", "eidolon.key")).expect("configuration");
+    let output = Command::new(eidolon()).arg("check").arg(&file).output().expect("eidolon");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_taken_port_is_one_sentence() {
     let _machine = Machine::shared();
     let net = Network::build(&Plan::default());
