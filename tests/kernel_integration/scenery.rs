@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,8 +19,13 @@ use tun_tap::{Iface, Mode};
 /// How long something that must happen may take, on a machine however slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// One test at a time: a command that another test of this process starts holds, from its fork to its exec, a copy of
+/// every descriptor here, and so keeps locks and TUN devices alive that were just dropped.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Runs `test` in a network namespace of its own.
 pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let result = thread::spawn(move || {
         netns::enter_new().expect("these tests make network namespaces: run them as root");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
