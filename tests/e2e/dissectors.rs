@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::capture::{Capture, Dissection, decode};
+use crate::capture::{Capture, Dissection, decode, tshark};
 use crate::router::{Locator, Routers, XtrOptions};
 use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches, tcp_transfer};
@@ -297,5 +297,51 @@ fn tshark_agrees_about_every_packet() {
     // Map-Request, Map-Reply, Map-Register, Map-Notify, ECM.
     for lisp_type in [1, 2, 3, 4, 8] {
         assert!(count(lisp_type) >= 4, "{} messages of type {lisp_type}", count(lisp_type));
+    }
+}
+
+/// TTL, DSCP and ECN outside and inside, as RFC 9300 §5.3 and RFC 6040 want them, for all four combinations of families.
+#[test]
+fn ttl_dscp_and_ecn_go_through_the_tunnel() {
+    let _machine = Machine::shared();
+    for locators in Family::BOTH {
+        let net = Network::build(&Plan::default());
+        let _routers = Routers::start(&net, locators);
+        let (a, b) = (net.site(1), net.site(2));
+        for eids in Family::BOTH {
+            assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)));
+            let outer = Capture::lisp(&net.core, "s1u0", net.file(&format!("outer-{eids}.pcap")));
+            let far = Capture::start(&b.host, "lan0", net.file(&format!("far-{eids}.pcap")), "icmp or icmp6");
+            // DSCP 46 (EF) and ECN 1 (ECT(1)): 0xb9. One router before the tunnel, so 10 becomes 9.
+            let seen = ping(&a.host, b.host_eid(eids), 3, 0.05, "-t 10 -Q 0xb9");
+            assert_eq!(seen.lost(), 0, "{}", seen.output);
+            let case = format!("{eids} over {locators}");
+            let towards_b = format!(
+                "udp.dstport == 4341 && {}",
+                match locators {
+                    Family::V4 => format!("ip.dst == {}", b.rloc(locators, 0)),
+                    Family::V6 => format!("ipv6.dst == {}", b.rloc(locators, 0)),
+                }
+            );
+            let fields: &[&str] = match locators {
+                Family::V4 => &["-e", "ip.ttl", "-e", "ip.dsfield.dscp", "-e", "ip.dsfield.ecn"],
+                Family::V6 => &["-e", "ipv6.hlim", "-e", "ipv6.tclass.dscp", "-e", "ipv6.tclass.ecn"],
+            };
+            let args = [&["-Y", &towards_b, "-T", "fields", "-E", "occurrence=f"], fields].concat();
+            // The core has not counted it down yet: its interface receives what xTR 1 sent.
+            assert_eq!(tshark(&outer.stop(), &args), "9\t46\t1\n".repeat(3), "outer header, {case}");
+            let (request, fields): (&str, &[&str]) = match eids {
+                Family::V4 => {
+                    ("icmp.type == 8", &["-e", "ip.ttl", "-e", "ip.dsfield.dscp", "-e", "ip.dsfield.ecn"])
+                }
+                Family::V6 => (
+                    "icmpv6.type == 128",
+                    &["-e", "ipv6.hlim", "-e", "ipv6.tclass.dscp", "-e", "ipv6.tclass.ecn"],
+                ),
+            };
+            let args = [&["-Y", request, "-T", "fields", "-E", "occurrence=f"], fields].concat();
+            // The core counts the outer TTL down to 8, which the inner one becomes; xTR 2 forwards that, as 7.
+            assert_eq!(tshark(&far.stop(), &args), "7\t46\t1\n".repeat(3), "at the far host, {case}");
+        }
     }
 }

@@ -214,6 +214,31 @@ fn bad_messages_are_counted_by_reason() {
     let xtr = SocketAddr::new(a.rloc(Family::V4, 0), 4342);
     let before = (statistics(&mapping), statistics(&xtr1));
 
+    // Data packets: too short, for somebody else's EID, of an instance that nobody has, with nonsense inside.
+    let data = SocketAddr::new(a.rloc(Family::V4, 0), 4341);
+    let inner = |to: [u8; 4]| {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 172, 16, 2, 2];
+        packet.extend(to);
+        packet.extend([0x10, 0, 0x20, 0, 0, 8, 0, 0]);
+        let sum: u32 = packet[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+        let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("two carries at most");
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    };
+    let encapsulated = |header: [u8; 8], packet: &[u8]| [header.as_slice(), packet].concat();
+    let none = [0; 8];
+    let seven = [8, 0, 0, 0, 0, 0, 7, 0];
+    send(
+        &net.core,
+        data,
+        &[
+            vec![0; 5],
+            encapsulated(none, &inner([203, 0, 113, 1])),
+            encapsulated(seven, &inner([172, 16, 1, 2])),
+            encapsulated(none, &[0xff; 40]),
+        ],
+    );
+
     send(&a.xtr, map_server, &registers[..1]);
     send(&net.core, xtr, &replies[..1]);
     // Types 9 and 14 are nobody's; a Map-Register that ends early; a Map-Request that promises 255 records.
@@ -228,6 +253,10 @@ fn bad_messages_are_counted_by_reason() {
         (&xtr1, "reply-unknown-nonce", &before.1, 1),
         (&mapping, "unknown-message-type", &before.0, 2),
         (&xtr1, "unknown-message-type", &before.1, 2),
+        (&xtr1, "outer-truncated", &before.1, 1),
+        (&xtr1, "inner-destination-not-local", &before.1, 1),
+        (&xtr1, "unknown-instance", &before.1, 1),
+        (&xtr1, "inner-malformed", &before.1, 1),
         (&mapping, "truncated", &before.0, 2),
         (&xtr1, "truncated", &before.1, 2),
     ] {
