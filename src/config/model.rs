@@ -99,9 +99,9 @@ pub struct DataPlaneConfig {
     pub source_ports: u16,
     /// Most packets handled between two looks at the clock and the FIB.
     pub batch: u16,
-    /// Receive buffer of each data socket, in bytes; `None` = the kernel's default.
+    /// Receive buffer of each data socket, in bytes; `None` = 4 MiB.
     pub receive_buffer: Option<u32>,
-    /// Send buffer of each data socket, in bytes; `None` = the kernel's default.
+    /// Send buffer of each data socket, in bytes; `None` = 4 MiB.
     pub send_buffer: Option<u32>,
     /// ICMP errors per second that one thread sends to the site.
     pub icmp_rate: u32,

@@ -203,6 +203,10 @@ impl Drop for DataPlane {
 /// The stop signal's token; all others are small numbers.
 const STOP: u64 = u64::MAX;
 
+/// Buffer of a data socket where none is configured. The kernel's own default holds three super-packets, which is less
+/// than what arrives while a thread waits for a busy processor.
+const BUFFER: u32 = 4 << 20;
+
 /// The TUN devices, all with offloads or all without, and then why.
 fn open_tuns(config: &DataPlaneConfig) -> Result<(Vec<Arc<Tun>>, Option<String>), DataPlaneError> {
     let mut plain_because = "switched off by the configuration".to_owned();
@@ -250,7 +254,9 @@ fn open_senders(config: &DataPlaneConfig) -> Result<[Vec<SendSocket>; 2], DataPl
     let zero = config.udp_checksum == crate::dataplane::UdpChecksum::Zero;
     let ports = config.source_ports.clamp(1, 64);
     let pool = |family| -> std::io::Result<Vec<_>> {
-        (0..ports).map(|_| SendSocket::open(family, zero, config.send_buffer)).collect()
+        (0..ports)
+            .map(|_| SendSocket::open(family, zero, Some(config.send_buffer.unwrap_or(BUFFER))))
+            .collect()
     };
     let v4 = pool(Family::Ipv4).map_err(DataPlaneError::system("open a UDP socket"))?;
     let v6 = pool(Family::Ipv6).unwrap_or_else(|error| {
@@ -266,7 +272,10 @@ fn open_receivers(
     shared: bool,
     join: bool,
 ) -> Result<Vec<ReceiveSocket>, DataPlaneError> {
-    let bind = |family| ReceiveSocket::bind(family, DATA_PORT, shared, join, config.receive_buffer);
+    let bind = |family| {
+        let buffer = config.receive_buffer.unwrap_or(BUFFER);
+        ReceiveSocket::bind(family, DATA_PORT, shared, join, Some(buffer))
+    };
     let mut sockets = vec![bind(Family::Ipv4).map_err(|e| DataPlaneError::receive(Family::Ipv4, e))?];
     match bind(Family::Ipv6) {
         Ok(socket) => sockets.push(socket),
