@@ -1,4 +1,5 @@
-//! The fast path in memory: longest-prefix match alone, encapsulation and decapsulation, over FIBs of several sizes.
+//! The fast path in memory: longest-prefix match alone, encapsulation and decapsulation over FIBs of several sizes,
+//! super-packets cut and joined, checksums.
 //! Destinations are drawn at random from all prefixes, so that the caches see what a busy router's see.
 #![allow(missing_docs)]
 
@@ -8,10 +9,11 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eidolon::dataplane::{
-    Arena, Coalescing, Counters, DataPlaneConfig, Datagram, Decapsulator, Encapsulator, Instance, Outer,
+    Arena, Coalescing, Counters, DataPlaneConfig, Datagram, Decapsulator, Encapsulator, Gso, Instance, Outer,
     Piece, SendBatch, TunBatch, TunPacket, Turn, VnetHeader,
 };
 use eidolon::fib::{self, FibAction, FibReader, FibUpdate, FibWriter, Path, Worker};
+use eidolon::io::checksum;
 use eidolon::types::{EidPrefix, InstanceId, Instant};
 use eidolon::wire::ip;
 use ipnet::{IpNet, Ipv4Net};
@@ -24,7 +26,7 @@ const BATCH: usize = 64;
 /// How many different packets there are.
 const PACKETS: usize = 64 * 1024;
 
-/// A FIB with `size` prefixes of lengths 16 to 28 outside of 10.0.0.0/8, each with a path of its own to one of 1,000
+/// A FIB with `size` prefixes of lengths 18 to 28 outside of 10.0.0.0/8, where packets may go, each with a path of its own to one of 1,000
 /// locators.
 fn fill(size: usize) -> (FibWriter, FibReader, Vec<Ipv4Net>) {
     let mut rng = StdRng::seed_from_u64(size as u64);
@@ -34,7 +36,10 @@ fn fill(size: usize) -> (FibWriter, FibReader, Vec<Ipv4Net>) {
     let mut prefixes = std::collections::HashSet::new();
     while prefixes.len() < size {
         let address = Ipv4Addr::from_bits(rng.random_range(0x0b00_0000..0xdf00_0000u32));
-        let length = [16, 20, 22, 24, 24, 24, 24, 28][rng.random_range(0..8)];
+        if !ip::is_forwardable(&address.into()) {
+            continue;
+        }
+        let length = [18, 20, 22, 24, 24, 24, 24, 28][rng.random_range(0..8)];
         prefixes.insert(Ipv4Net::new(address, length).unwrap().trunc());
     }
     let mut prefixes: Vec<_> = prefixes.into_iter().collect();
@@ -134,15 +139,10 @@ fn encapsulation(c: &mut Criterion) {
                     at = (at + BATCH) % PACKETS;
                     let start = now();
                     let guard = reader.enter().unwrap();
-                    let turn = Turn {
-                        iid: InstanceId::DEFAULT,
-                        fib: guard.instance(InstanceId::DEFAULT),
-                        reader: &reader,
-                        now: Instant::from_nanos(i + 1),
-                    };
-                    for &packet in &read {
-                        encapsulator.encapsulate(&turn, packet, &mut arena, &mut out, |_| true).unwrap();
-                    }
+                    let now = Instant::from_nanos(i + 1);
+                    let turn = Turn::new(InstanceId::DEFAULT, &guard, &reader, now);
+                    let taken = encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true);
+                    assert_eq!(taken, BATCH);
                     spent += start.elapsed();
                     assert!(!out.is_empty());
                 }
@@ -184,10 +184,113 @@ fn decapsulation(c: &mut Criterion) {
     group.finish();
 }
 
+/// A TCP super-packet with timestamps, as a TUN with offloads hands it over: 44 segments of 1,388 bytes.
+fn super_packet() -> (Vec<u8>, VnetHeader) {
+    const SEGMENT: usize = 1388;
+    let mut bytes = Vec::new();
+    etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [11, 0, 0, 1], 64)
+        .tcp(1000, 80, 1, 500)
+        .options_raw(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 1])
+        .unwrap()
+        .ack(1)
+        .write(&mut bytes, &vec![0x5a; 44 * SEGMENT])
+        .unwrap();
+    let vnet = VnetHeader {
+        needs_csum: true,
+        gso: Some(Gso::TcpV4),
+        ecn: false,
+        hdr_len: 52,
+        gso_size: SEGMENT as u16,
+        csum_start: 20,
+        csum_offset: 16,
+    };
+    (bytes, vnet)
+}
+
+/// A FIB that knows the way of [`super_packet`], and one that is at its end.
+fn two_ends() -> [(FibWriter, FibReader); 2] {
+    ["10.0.0.0/8", "11.0.0.0/8"].map(|local| {
+        let mut fib = fib::new(16);
+        let path = Path {
+            rloc: Ipv4Addr::new(198, 18, 0, 1).into(),
+            source: Ipv4Addr::new(192, 0, 2, 1).into(),
+            priority: 1,
+            weight: 100,
+            stats: Arc::default(),
+        };
+        let net = |s: &str| EidPrefix::from(s.parse::<IpNet>().unwrap());
+        let action = FibAction::Forward(vec![path]);
+        fib.apply(FibUpdate::Set { prefix: net("0.0.0.0/0"), action, stats: Arc::default() });
+        fib.apply(FibUpdate::Set { prefix: net(local), action: FibAction::Local, stats: Arc::default() });
+        fib.publish();
+        let reader = fib.reader();
+        (fib, reader)
+    })
+}
+
+/// Cutting 61 KiB into its 44 packets, and joining the 44 packets again.
+fn super_packets(c: &mut Criterion) {
+    let (bytes, vnet) = super_packet();
+    let [(_near, near), (_far, far)] = two_ends();
+    let (sum, _) = checksum::fastest();
+    let mut arena = Arena::new(1 << 20);
+    let mut out = SendBatch::new(16, 64);
+    let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, sum, Arc::default());
+    arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(&bytes);
+    let packet = TunPacket { piece: arena.commit(bytes.len()), vnet };
+    let mut cut = |arena: &mut Arena, out: &mut SendBatch| {
+        arena.clear_scratch();
+        out.clear();
+        let guard = near.enter().unwrap();
+        let turn = Turn::new(InstanceId::DEFAULT, &guard, &near, Instant::from_secs(1));
+        assert_eq!(encapsulator.encapsulate(&turn, &[packet], arena, out, |_| true), 1);
+    };
+    let mut group = c.benchmark_group("super-packet");
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("cut", |b| b.iter(|| cut(&mut arena, &mut out)));
+
+    cut(&mut arena, &mut out);
+    let sent = &out.groups()[0];
+    assert_eq!(sent.segments, 44);
+    let wire: Vec<u8> = out.pieces(sent).flat_map(|p| arena.get(p).to_vec()).collect();
+    let mut received = wire.clone();
+    let mut decapsulator = Decapsulator::new(&config(), Coalescing::TcpAndUdp, sum, Arc::default());
+    let mut batch = TunBatch::new();
+    let datagram = Datagram {
+        piece: Piece { offset: 0, len: wire.len() as u32 },
+        segment: sent.segment,
+        outer: Outer { remote: Ipv4Addr::new(198, 18, 0, 1).into(), ttl: Some(60), tos: 0 },
+    };
+    group.bench_function("coalesce", |b| {
+        b.iter(|| {
+            // The first packet's headers became those of the super-packet.
+            received[..60].copy_from_slice(&wire[..60]);
+            batch.clear();
+            let guard = far.enter().unwrap();
+            decapsulator.decapsulate(&guard, &datagram, &mut received, &mut batch);
+            decapsulator.finish(&mut received, &mut batch);
+            assert_eq!(batch.writes().len(), 1);
+        });
+    });
+    group.finish();
+}
+
+fn checksums(c: &mut Criterion) {
+    let mut group = c.benchmark_group("checksum");
+    let bytes = vec![0x5a; 65_536];
+    for len in [40, 64, 256, 1400, 65_535] {
+        group.throughput(Throughput::Bytes(len as u64));
+        for (name, sum) in [("fastest", checksum::fastest().0), ("portable", ip::sum as fn(&[u8]) -> u16)] {
+            group.bench_function(BenchmarkId::new(name, len), |b| b.iter(|| sum(black_box(&bytes[..len]))));
+        }
+    }
+    group.finish();
+}
+
 #[allow(clippy::disallowed_methods)] // a benchmark measures time
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-criterion_group!(benches, lookup, encapsulation, decapsulation);
+criterion_group!(benches, lookup, encapsulation, decapsulation, super_packets, checksums);
 criterion_main!(benches);

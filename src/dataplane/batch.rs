@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::vnet::VnetHeader;
+use crate::fib::Way;
 
 /// A stretch of an [`Arena`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,30 +193,30 @@ pub struct SendGroup {
     /// UDP payload bytes in all.
     pub bytes: u32,
     pieces: Chain,
-    closed: bool,
+    /// Tells ways apart for the length of a batch.
+    way: usize,
+    /// Most UDP payload bytes in all: a UDP length field of 16 bits, and for IPv4 a total length of as many (RFC 768,
+    /// RFC 791). Zero once nothing can be added.
+    limit: u32,
 }
 
 /// Where and how a data packet is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outgoing {
-    pub(super) remote: IpAddr,
-    pub(super) source: IpAddr,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) way: &'a Way,
     pub(super) port: u16,
     pub(super) ttl: u8,
     pub(super) tos: u8,
 }
 
 impl SendGroup {
-    fn takes(&self, out: &Outgoing, len: usize, max_segments: u16) -> bool {
-        // A UDP length field of 16 bits, and for IPv4 a total length of as many (RFC 768, RFC 791).
-        let limit = if out.remote.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 };
-        !self.closed
+    #[inline]
+    fn takes(&self, out: &Outgoing<'_>, len: u32, max_segments: u16) -> bool {
+        self.bytes + len <= self.limit
             && self.segments < max_segments
-            && len <= usize::from(self.segment)
-            && self.bytes as usize + len <= limit
+            && len <= u32::from(self.segment)
             && (self.ttl, self.tos) == (out.ttl, out.tos)
-            && self.remote == out.remote
-            && self.source == out.source
+            && self.way == std::ptr::from_ref(out.way) as usize
     }
 }
 
@@ -285,15 +286,17 @@ impl SendBatch {
     /// Adds a packet: joins it to the last group of its port if that takes it. Packets of one flow all go to one port and
     /// so stay in order; those of others may overtake them.
     #[inline]
-    pub(super) fn push(&mut self, out: Outgoing, head: Piece, body: Option<Piece>) {
-        let len = (head.len + body.map_or(0, |b| b.len)) as usize;
-        let port = usize::from(out.port) % self.open.len();
+    pub(super) fn push(&mut self, out: Outgoing<'_>, head: Piece, body: Option<Piece>) {
+        let len = head.len + body.map_or(0, |b| b.len);
+        let port = usize::from(out.port);
         let open = self.open.get(port).copied().unwrap_or(END);
         let group = match self.groups.get_mut(open as usize) {
             Some(group) if group.takes(&out, len, self.max_segments) => {
-                group.closed = len < usize::from(group.segment);
+                if len < u32::from(group.segment) {
+                    group.limit = 0;
+                }
                 group.segments += 1;
-                group.bytes += len as u32;
+                group.bytes += len;
                 group
             }
             _ => {
@@ -301,16 +304,17 @@ impl SendBatch {
                     *open = self.groups.len() as u32;
                 }
                 self.groups.push(SendGroup {
-                    remote: out.remote,
-                    source: out.source,
-                    port: port as u16,
+                    remote: out.way.rloc,
+                    source: out.way.source,
+                    port: out.port,
                     ttl: out.ttl,
                     tos: out.tos,
                     segment: len as u16,
                     segments: 1,
-                    bytes: len as u32,
+                    bytes: len,
                     pieces: Chain::EMPTY,
-                    closed: false,
+                    way: std::ptr::from_ref(out.way) as usize,
+                    limit: if out.way.rloc.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 },
                 });
                 let Some(group) = self.groups.last_mut() else { return };
                 group
@@ -433,13 +437,9 @@ mod tests {
 
     #[test]
     fn groups_hold_what_one_segmented_send_can_carry() {
-        let out = |port, ttl| Outgoing {
-            remote: "192.0.2.1".parse().unwrap(),
-            source: "192.0.2.2".parse().unwrap(),
-            port,
-            ttl,
-            tos: 0,
-        };
+        let way = Way::new("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let other = Way::new("192.0.2.3".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let out = |port, ttl| Outgoing { way: &way, port, ttl, tos: 0 };
         let mut batch = SendBatch::new(2, 64);
         let mut offset = 0;
         let mut push = |batch: &mut SendBatch, out, len: usize| {
@@ -453,6 +453,7 @@ mod tests {
         push(&mut batch, out(0, 64), 90);
         push(&mut batch, out(0, 63), 90); // another TTL
         push(&mut batch, out(0, 63), 91); // longer
+        push(&mut batch, Outgoing { way: &other, ..out(0, 63) }, 91);
         let shape: Vec<_> =
             batch.groups().iter().map(|g| (g.port, g.ttl, g.segment, g.segments, g.bytes)).collect();
         assert_eq!(
@@ -462,6 +463,7 @@ mod tests {
                 (1, 64, 100, 1, 100),
                 (0, 64, 90, 1, 90),
                 (0, 63, 90, 1, 90),
+                (0, 63, 91, 1, 91),
                 (0, 63, 91, 1, 91)
             ]
         );

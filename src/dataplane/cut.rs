@@ -95,7 +95,7 @@ impl Cut {
     }
 
     /// Adds the packets to `out`. `arena` has [`Self::scratch`] bytes to spare.
-    pub(super) fn push(&self, job: &Job, sum: SumFn, arena: &mut Arena, out: &mut SendBatch) {
+    pub(super) fn push(&self, job: &Job<'_>, sum: SumFn, arena: &mut Arena, out: &mut SendBatch) {
         let Job { inner, piece, .. } = job;
         let Some(template) = Template::new(self, inner, arena.get(*piece)) else { return };
         let count = self.count();

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::batch::{Arena, IcmpReply, Outgoing, Piece, SendBatch, TunPacket, unspecified};
 use super::counters::{Count, Counters, DropReason};
 use super::cut::{Cut, Uncut};
@@ -10,28 +12,112 @@ use super::fragment::Fragments;
 use super::limiter::Limiter;
 use super::vnet::VnetHeader;
 use super::{DataPlaneConfig, ecn, flow_hash};
-use crate::fib::{EntryAction, EntryPath, FibReader, InstanceFib, Miss, Punt, Worker};
+use crate::fib::{
+    Entry, EntryAction, EntryPath, FibGuard, FibReader, InstanceFib, Miss, Punt, Stats, Worker,
+};
 use crate::types::{Action, Eid, InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::ip::{self, Inner, SumFn};
 use crate::wire::udp;
 
-/// The batch has no more room: send it, clear it, and try the same packet again.
+/// The batch has no more room for this packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub(super) struct Full;
 
 /// What all packets of one TUN have in common for the length of a batch.
 #[derive(Debug)]
 pub struct Turn<'a> {
-    /// The instance of the TUN.
-    pub iid: InstanceId,
+    iid: InstanceId,
     /// Its table; `None` while it is empty.
-    pub fib: Option<&'a InstanceFib>,
+    fib: Option<&'a InstanceFib>,
     /// For the punts.
-    pub reader: &'a FibReader,
-    /// The time of this batch.
-    pub now: Instant,
+    reader: &'a FibReader,
+    now: Instant,
+    lisp: [u8; data::HEADER],
+}
+
+impl<'a> Turn<'a> {
+    /// For packets of `iid` at `now`.
+    pub fn new(iid: InstanceId, fib: &'a FibGuard<'_>, reader: &'a FibReader, now: Instant) -> Self {
+        let lisp = DataHeader::of_instance(iid).to_bytes();
+        Self { iid, fib: fib.instance(iid), reader, now, lisp }
+    }
+}
+
+/// How many packets go through each step together.
+const AT_ONCE: usize = 16;
+
+/// What is known of a packet so far.
+struct Seen<'a> {
+    inner: Inner,
+    flow: u64,
+    route: Route<'a>,
+    /// What became of it.
+    packets: u64,
+    bytes: u64,
+}
+
+/// Where a packet goes.
+enum Route<'a> {
+    /// Not looked up yet.
+    Unknown,
+    /// Looked up.
+    Entry(&'a Entry),
+    /// This way, and the entry's counters.
+    Path(&'a EntryPath, &'a Stats),
+    /// Nowhere, until the control plane has been asked.
+    Miss,
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+impl<'a> Seen<'a> {
+    #[inline]
+    fn new(turn: &Turn<'a>, packet: &[u8]) -> Self {
+        let (inner, route) = match Inner::parse(packet) {
+            Err(_) => (Inner::default(), Route::Drop(DropReason::Malformed)),
+            Ok(inner) => {
+                let route = if !ip::is_forwardable(&inner.destination) {
+                    Route::Drop(DropReason::NotUnicast)
+                } else if !turn.fib.is_some_and(|fib| fib.is_local(&inner.source)) {
+                    Route::Drop(DropReason::SourceNotLocal)
+                } else {
+                    Route::Unknown
+                };
+                (inner, route)
+            }
+        };
+        Self { flow: flow_hash(&inner, packet), inner, route, packets: 0, bytes: 0 }
+    }
+
+    #[inline]
+    fn look_up(&mut self, turn: &Turn<'a>) {
+        if let Route::Unknown = self.route {
+            let entry = turn.fib.and_then(|fib| fib.lookup(&self.inner.destination));
+            self.route = entry.map_or(Route::Miss, Route::Entry);
+        }
+    }
+
+    #[inline]
+    fn choose(&mut self) {
+        let Route::Entry(entry) = self.route else { return };
+        self.route = match &entry.action {
+            EntryAction::Forward(choice) => match choice.path(self.flow) {
+                Some(path) => Route::Path(path, &entry.stats),
+                None => Route::Drop(DropReason::NoPath),
+            },
+            EntryAction::Local => Route::Drop(DropReason::DestinationLocal),
+            EntryAction::Negative(action) => match action {
+                Action::SendMapRequest => Route::Miss,
+                Action::NoAction => Route::Drop(DropReason::NegativeNoAction),
+                Action::NativelyForward => Route::Drop(DropReason::NegativeNativelyForward),
+                Action::Drop | Action::Unassigned(_) => Route::Drop(DropReason::NegativeDrop),
+                Action::DropPolicyDenied => Route::Drop(DropReason::NegativePolicyDenied),
+                Action::DropAuthFailure => Route::Drop(DropReason::NegativeAuthFailure),
+            },
+        };
+    }
 }
 
 /// One thread's encapsulation.
@@ -64,90 +150,106 @@ impl Encapsulator {
         }
     }
 
-    /// Takes a packet from the site and adds what comes of it to `out`: data packets, an ICMP error, or nothing and a
-    /// count. `punt` hands a punt to the control plane, and says whether it could.
+    /// Takes packets from the site and adds what comes of them to `out`: data packets, ICMP errors, or nothing and a
+    /// count. `punt` hands a punt to the control plane, and says whether it could. Gives how many were taken: fewer than
+    /// there are where the batch had no more room. Then send it, clear it, and go on with the rest.
     pub fn encapsulate(
         &mut self,
         turn: &Turn<'_>,
-        packet: TunPacket,
+        packets: &[TunPacket],
+        arena: &mut Arena,
+        out: &mut SendBatch,
+        mut punt: impl FnMut(Punt) -> bool,
+    ) -> usize {
+        let mut taken = 0;
+        let (mut total_packets, mut total_bytes) = (0, 0);
+        for chunk in packets.chunks(AT_ONCE) {
+            // Step by step for several packets, not packet by packet: what one step of them waits for in memory, the
+            // processor fetches for all at once.
+            let mut seen: SmallVec<[Seen<'_>; AT_ONCE]> = SmallVec::new();
+            for packet in chunk {
+                seen.push(Seen::new(turn, arena.get(packet.piece)));
+            }
+            for packet in &mut seen {
+                packet.look_up(turn);
+            }
+            for packet in &mut seen {
+                packet.choose();
+            }
+            for (packet, seen) in chunk.iter().zip(&mut seen) {
+                match self.emit(turn, packet, seen, arena, out, &mut punt) {
+                    Ok((packets, bytes)) => (seen.packets, seen.bytes) = (packets, bytes),
+                    Err(Full) => break,
+                }
+                taken += 1;
+            }
+            for Seen { route, packets, bytes, .. } in &seen {
+                if let Route::Path(path, stats) = route
+                    && *packets > 0
+                {
+                    path.stats.record_as(self.worker, *packets, *bytes, turn.now);
+                    stats.record_as(self.worker, *packets, *bytes, turn.now);
+                    total_packets += packets;
+                    total_bytes += bytes;
+                }
+            }
+            if taken % AT_ONCE != 0 {
+                break;
+            }
+        }
+        self.counters.count(Count::EncapsulatedPackets, total_packets);
+        self.counters.count(Count::EncapsulatedBytes, total_bytes);
+        taken
+    }
+
+    /// Adds what comes of one packet to the batch; gives how many packets it became, and their bytes.
+    #[inline]
+    fn emit(
+        &mut self,
+        turn: &Turn<'_>,
+        packet: &TunPacket,
+        seen: &Seen<'_>,
         arena: &mut Arena,
         out: &mut SendBatch,
         punt: impl FnMut(Punt) -> bool,
-    ) -> Result<(), Full> {
-        let bytes = arena.get(packet.piece);
-        let Ok(inner) = Inner::parse(bytes) else {
-            self.counters.dropped(DropReason::Malformed, 1);
-            return Ok(());
-        };
-        let flow = flow_hash(&inner, bytes);
-        let (path, entry_stats) = match self.route(turn, &inner, flow, punt) {
-            Ok(found) => found,
-            Err(reason) => {
-                self.counters.dropped(reason, 1);
-                return Ok(());
+    ) -> Result<(u64, u64), Full> {
+        let inner = &seen.inner;
+        let path = match &seen.route {
+            Route::Path(path, _) => path,
+            Route::Drop(reason) => {
+                self.counters.dropped(*reason, 1);
+                return Ok((0, 0));
             }
+            Route::Miss => {
+                self.counters.dropped(DropReason::NoMapping, 1);
+                self.miss(turn, inner, punt);
+                return Ok((0, 0));
+            }
+            Route::Unknown | Route::Entry(_) => return Ok((0, 0)),
         };
         // TTL 1 would die at the first router of the underlay, whose ICMP error the source would never see.
         if inner.ttl <= 1 {
             self.counters.dropped(DropReason::TtlExpired, 1);
-            return self.answer(turn.now, IcmpError::TimeExceeded, &inner, packet.piece, arena, out);
+            let error = IcmpError::TimeExceeded;
+            return self.answer(turn.now, error, inner, packet.piece, arena, out).map(|()| (0, 0));
         }
-        let overhead = if path.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
-        let mtu = path.link.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead);
-        let way = Outgoing {
-            remote: path.rloc,
-            source: path.source,
-            port: (flow % self.source_ports) as u16,
-            ttl: inner.ttl,
-            tos: inner.tos & !ecn::MASK | ecn::encapsulate(inner.tos),
+        let overhead = if path.way.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
+        let job = Job {
+            inner,
+            piece: Piece { len: inner.len as u32, ..packet.piece },
+            lisp: turn.lisp,
+            way: Outgoing {
+                way: &path.way,
+                // The upper half of the product is below the factor: a modulo without division.
+                port: (((seen.flow & 0xffff_ffff) * self.source_ports) >> 32) as u16,
+                ttl: inner.ttl,
+                tos: inner.tos & !ecn::MASK | ecn::encapsulate(inner.tos),
+            },
+            mtu: path.way.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead),
         };
-        let piece = Piece { len: inner.len as u32, ..packet.piece };
-        let job = Job { inner, piece, lisp: DataHeader::of_instance(turn.iid).to_bytes(), way, mtu };
-        let (packets, bytes) = match packet.vnet.gso {
-            Some(_) => self.super_packet(turn.now, &job, &packet.vnet, arena, out)?,
-            None => self.single(turn.now, &job, &packet.vnet, arena, out)?,
-        };
-        if packets == 0 {
-            return Ok(());
-        }
-        path.stats.record_as(self.worker, packets, bytes, turn.now);
-        entry_stats.record_as(self.worker, packets, bytes, turn.now);
-        self.counters.count(Count::EncapsulatedPackets, packets);
-        self.counters.count(Count::EncapsulatedBytes, bytes);
-        Ok(())
-    }
-
-    /// The path that a packet takes, and its entry's counters; or why it takes none.
-    #[inline]
-    fn route<'a>(
-        &self,
-        turn: &Turn<'a>,
-        inner: &Inner,
-        flow: u64,
-        punt: impl FnMut(Punt) -> bool,
-    ) -> Result<(&'a EntryPath, &'a crate::fib::Stats), DropReason> {
-        if !ip::is_forwardable(&inner.destination) {
-            return Err(DropReason::NotUnicast);
-        }
-        let fib = turn.fib.filter(|fib| fib.is_local(&inner.source)).ok_or(DropReason::SourceNotLocal)?;
-        let Some(entry) = fib.lookup(&inner.destination) else {
-            self.miss(turn, inner, punt);
-            return Err(DropReason::NoMapping);
-        };
-        match &entry.action {
-            EntryAction::Forward(choice) => Ok((choice.path(flow).ok_or(DropReason::NoPath)?, &*entry.stats)),
-            EntryAction::Local => Err(DropReason::DestinationLocal),
-            EntryAction::Negative(action) => Err(match action {
-                Action::NoAction => DropReason::NegativeNoAction,
-                Action::NativelyForward => DropReason::NegativeNativelyForward,
-                Action::SendMapRequest => {
-                    self.miss(turn, inner, punt);
-                    DropReason::NoMapping
-                }
-                Action::Drop | Action::Unassigned(_) => DropReason::NegativeDrop,
-                Action::DropPolicyDenied => DropReason::NegativePolicyDenied,
-                Action::DropAuthFailure => DropReason::NegativeAuthFailure,
-            }),
+        match packet.vnet.gso {
+            Some(_) => self.super_packet(turn.now, &job, &packet.vnet, arena, out),
+            None => self.single(turn.now, &job, &packet.vnet, arena, out),
         }
     }
 
@@ -200,7 +302,7 @@ impl Encapsulator {
     fn single(
         &mut self,
         now: Instant,
-        job: &Job,
+        job: &Job<'_>,
         vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
@@ -229,7 +331,7 @@ impl Encapsulator {
     #[cold]
     fn fragment(
         &self,
-        job: &Job,
+        job: &Job<'_>,
         inner: &Inner,
         packet: Piece,
         arena: &mut Arena,
@@ -262,12 +364,12 @@ impl Encapsulator {
     fn super_packet(
         &mut self,
         now: Instant,
-        job: &Job,
+        job: &Job<'_>,
         vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
     ) -> Result<(u64, u64), Full> {
-        let inner = &job.inner;
+        let inner = job.inner;
         let reason = match Cut::new(inner, vnet, arena.get(job.piece), usize::from(job.mtu)) {
             Ok(cut) if cut.scratch() <= arena.scratch_left() => {
                 cut.push(job, self.sum, arena, out);
@@ -292,12 +394,12 @@ impl Encapsulator {
     #[cold]
     fn cut_and_fragment(
         &self,
-        job: &Job,
+        job: &Job<'_>,
         vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
     ) -> Result<(u64, u64), Full> {
-        let Ok(cut) = Cut::new(&job.inner, vnet, arena.get(job.piece), usize::MAX) else {
+        let Ok(cut) = Cut::new(job.inner, vnet, arena.get(job.piece), usize::MAX) else {
             self.counters.dropped(DropReason::Malformed, 1);
             return Ok((0, 0));
         };
@@ -309,7 +411,7 @@ impl Encapsulator {
         for i in 0..cut.count() {
             let longest = cut.header_len() + usize::from(vnet.gso_size);
             let Some((copy, room, packet)) = arena.scratch(longest, job.piece) else { break };
-            let Some(payload) = cut.nth(i, &job.inner, packet, self.sum, room) else { break };
+            let Some(payload) = cut.nth(i, job.inner, packet, self.sum, room) else { break };
             let len = cut.header_len() + payload.len();
             let (Some(from), Some(to)) = (packet.get(payload), room.get_mut(cut.header_len()..len)) else {
                 break;
@@ -325,11 +427,11 @@ impl Encapsulator {
 }
 
 /// A packet on its way, its path chosen.
-pub(super) struct Job {
-    pub(super) inner: Inner,
+pub(super) struct Job<'a> {
+    pub(super) inner: &'a Inner,
     pub(super) piece: Piece,
     pub(super) lisp: [u8; data::HEADER],
-    pub(super) way: Outgoing,
+    pub(super) way: Outgoing<'a>,
     /// Largest inner packet.
     pub(super) mtu: u16,
 }
@@ -448,7 +550,8 @@ mod tests {
     fn a_punt_that_found_no_room_is_tried_again_with_the_next_packet() {
         let router = router();
         let inner = Inner::parse(&udp("10.1.0.1", "10.4.0.1", 9, b"")).unwrap();
-        let turn = Turn { iid: InstanceId::DEFAULT, fib: None, reader: &router.reader, now: router.now };
+        let guard = router.reader.enter().unwrap();
+        let turn = Turn::new(InstanceId::DEFAULT, &guard, &router.reader, router.now);
         let mut asked = 0;
         for delivered in [false, false, true, true] {
             router.encapsulator.miss(&turn, &inner, |_| {

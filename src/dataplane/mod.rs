@@ -25,6 +25,6 @@ pub use batch::{Arena, IcmpReply, Piece, SendBatch, SendGroup, TunBatch, TunPack
 pub use config::{DataPlaneConfig, DscpMode, Instance, Offload, UdpChecksum};
 pub use counters::{Count, Counters, DropReason, Totals};
 pub use decap::{Coalescing, Datagram, Decapsulator, Outer};
-pub use encap::{Encapsulator, Full, Turn};
+pub use encap::{Encapsulator, Turn};
 pub use flow::flow_hash;
 pub use vnet::{Gso, VnetHeader};

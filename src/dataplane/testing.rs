@@ -95,22 +95,22 @@ impl Router {
         iid: u32,
         packets: &[(Vec<u8>, VnetHeader)],
     ) -> (Vec<Sent>, Vec<(String, Vec<u8>)>) {
-        let mut arena = Arena::new(4 << 20);
+        let mut arena = Arena::new(packets.len() * (Arena::MAX_PACKET + 64));
         let mut out = SendBatch::new(16, self.max_segments);
         let guard = self.reader.enter().unwrap();
         let iid = InstanceId::new(iid).unwrap();
-        let turn = Turn { iid, fib: guard.instance(iid), reader: &self.reader, now: self.now };
+        let turn = Turn::new(iid, &guard, &self.reader, self.now);
         let punts = &mut self.punts;
+        let mut read = Vec::new();
         for (bytes, vnet) in packets {
             arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(bytes);
-            let packet = TunPacket { piece: arena.commit(bytes.len()), vnet: *vnet };
-            self.encapsulator
-                .encapsulate(&turn, packet, &mut arena, &mut out, |p| {
-                    punts.push(p);
-                    true
-                })
-                .unwrap();
+            read.push(TunPacket { piece: arena.commit(bytes.len()), vnet: *vnet });
         }
+        let taken = self.encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |p| {
+            punts.push(p);
+            true
+        });
+        assert_eq!(taken, read.len());
         let sent = out.groups().iter().flat_map(|group| {
             let bytes: Vec<u8> = out.pieces(group).flat_map(|p| arena.get(p).to_vec()).collect();
             assert_eq!(bytes.len(), group.bytes as usize);

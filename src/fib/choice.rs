@@ -5,22 +5,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Link, Path, Stats};
+use super::{Path, Stats, Way};
 use crate::types::Rloc;
 
-/// A path as the data plane uses it.
+/// A path as the data plane uses it. What many entries share is behind `way`, so that an entry with one path fits a
+/// cache line.
 #[derive(Debug)]
 pub struct EntryPath {
-    /// Outer destination.
-    pub rloc: Rloc,
-    /// Outer source.
-    pub source: Rloc,
-    /// What is known of the way to `rloc`, shared by all entries that use it.
-    pub link: Arc<Link>,
+    /// Where packets go, and from where.
+    pub way: Arc<Way>,
     /// Counters.
     pub stats: Arc<Stats>,
-    /// Makes the same flow draw differently for different paths.
-    seed: u64,
     /// 1 / weight.
     inverse_weight: f32,
 }
@@ -39,7 +34,7 @@ impl Choice {
     /// Keeps the paths of the best priority that have a share: weight 0 beside non-zero weights gets none, all
     /// weights 0 = even shares (RFC 9301 §5.4). A path whose two addresses differ in family is left out, since
     /// there is no outer header for it.
-    pub(super) fn new(paths: Vec<Path>, mut link: impl FnMut(Rloc) -> Arc<Link>) -> Self {
+    pub(super) fn new(paths: Vec<Path>, mut way: impl FnMut(Rloc, Rloc) -> Arc<Way>) -> Self {
         let possible = |p: &&Path| p.rloc.is_ipv4() == p.source.is_ipv4();
         let best = paths.iter().filter(possible).map(|p| p.priority).min();
         let weighted = paths.iter().filter(possible).any(|p| Some(p.priority) == best && p.weight > 0);
@@ -47,11 +42,8 @@ impl Choice {
             .into_iter()
             .filter(|p| possible(&p) && Some(p.priority) == best && (p.weight > 0 || !weighted))
             .map(|p| EntryPath {
-                rloc: p.rloc,
-                source: p.source,
-                link: link(p.rloc),
+                way: way(p.rloc, p.source),
                 stats: p.stats,
-                seed: seed(&p.rloc),
                 inverse_weight: 1.0 / f32::from(p.weight.max(1)),
             })
             .collect();
@@ -77,13 +69,13 @@ impl Choice {
 impl EntryPath {
     /// Exponentially distributed with rate = weight: the smallest of several is each one's in proportion to its weight.
     fn draw(&self, flow: u64) -> f32 {
-        let uniform = ((mix(flow ^ self.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
+        let uniform = ((mix(flow ^ self.way.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
         -uniform.ln() * self.inverse_weight
     }
 }
 
 /// Depends on the address alone, so that a path's draws are the same before and after any change of the others.
-fn seed(rloc: &Rloc) -> u64 {
+pub(super) fn seed(rloc: &Rloc) -> u64 {
     match rloc {
         IpAddr::V4(a) => mix(u64::from(a.to_bits()) ^ 0x6c69_7370_0000_0004),
         IpAddr::V6(a) => {
@@ -115,7 +107,7 @@ mod tests {
                 stats: Arc::default(),
             })
             .collect();
-        Choice::new(paths, |_| Arc::default())
+        Choice::new(paths, |rloc, source| Arc::new(Way::new(rloc, source)))
     }
 
     fn shares(choice: &Choice, flows: u64) -> Vec<(String, f64)> {
@@ -124,7 +116,7 @@ mod tests {
             let path = choice.path(mix(flow)).unwrap();
             counts[choice.paths().iter().position(|p| std::ptr::eq(p, path)).unwrap()] += 1;
         }
-        let name = |i: usize| choice.paths()[i].rloc.to_string();
+        let name = |i: usize| choice.paths()[i].way.rloc.to_string();
         counts.iter().enumerate().map(|(i, &c)| (name(i), c as f64 * 100.0 / flows as f64)).collect()
     }
 
@@ -154,7 +146,7 @@ mod tests {
         let all = [("10.0.0.1", 1, 30), ("10.0.0.2", 1, 30), ("10.0.0.3", 1, 40)];
         let (before, after) = (choice(&all), choice(&[all[2], all[0]]));
         for flow in (0..10_000).map(mix) {
-            let (was, is) = (before.path(flow).unwrap().rloc, after.path(flow).unwrap().rloc);
+            let (was, is) = (before.path(flow).unwrap().way.rloc, after.path(flow).unwrap().way.rloc);
             assert!(was == is || was == "10.0.0.2".parse::<IpAddr>().unwrap());
         }
     }

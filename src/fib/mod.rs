@@ -13,4 +13,4 @@ pub use choice::{Choice, EntryPath};
 pub use contract::*;
 pub use pending::Miss;
 pub use stats::{Stats, Worker};
-pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Link, new};
+pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Way, new};

@@ -9,7 +9,9 @@ use dashmap::DashMap;
 use ipnet::IpNet;
 use left_right::{Absorb, ReadGuard, ReadHandle, WriteHandle};
 use prefix_trie::{Prefix, PrefixMap};
+use smallvec::SmallVec;
 
+use super::choice::seed;
 use super::pending::Pending;
 use super::{Choice, FibAction, FibUpdate, Miss, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
@@ -34,13 +36,24 @@ pub enum EntryAction {
     Local,
 }
 
-/// What is known of the way to a remote locator.
-#[derive(Debug, Default)]
-pub struct Link {
+/// The way to a remote locator from one of ours, shared by all entries that take it.
+#[derive(Debug)]
+pub struct Way {
+    /// Outer destination.
+    pub rloc: Rloc,
+    /// Outer source.
+    pub source: Rloc,
+    /// What makes the draws of different locators differ for one flow.
+    pub(super) seed: u64,
     mtu: AtomicU16,
 }
 
-impl Link {
+impl Way {
+    /// Without a known limit.
+    pub fn new(rloc: Rloc, source: Rloc) -> Self {
+        Self { rloc, source, seed: seed(&rloc), mtu: AtomicU16::new(0) }
+    }
+
     /// The largest datagram in bytes, outer headers included, if a limit is known.
     #[inline]
     pub fn mtu(&self) -> Option<u16> {
@@ -53,7 +66,24 @@ impl Link {
 const MIN_MTU_V4: u16 = 576;
 const MIN_MTU_V6: u16 = 1280;
 
-type Links = Arc<DashMap<Rloc, Arc<Link>>>;
+/// All ways, by remote locator.
+type Ways = Arc<DashMap<Rloc, Remote>>;
+
+/// What is known of a remote locator.
+#[derive(Debug, Default)]
+struct Remote {
+    /// As in [`Way`], 0 = no limit is known.
+    mtu: u16,
+    /// One for each of our locators that it is reached from.
+    ways: SmallVec<[Arc<Way>; 1]>,
+}
+
+impl Remote {
+    fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu;
+        self.ways.iter().for_each(|way| way.mtu.store(mtu, Ordering::Relaxed));
+    }
+}
 
 /// The FIB with nothing in it: its writing side, from which reading sides are had. `pending_limit` is how many
 /// destinations may be waiting for the control plane.
@@ -64,9 +94,9 @@ pub fn new(pending_limit: usize) -> FibWriter {
         reader: FibReader {
             handle: reader,
             pending: Arc::new(Pending::new(pending_limit)),
-            links: Links::default(),
+            ways: Ways::default(),
         },
-        links_kept: 64,
+        remotes_kept: 64,
         changed: false,
     }
 }
@@ -76,8 +106,8 @@ pub fn new(pending_limit: usize) -> FibWriter {
 pub struct FibWriter {
     handle: WriteHandle<Tables, Op>,
     reader: FibReader,
-    /// When so many links are known, those that no entry uses are forgotten.
-    links_kept: usize,
+    /// When so many remote locators are known, those that no entry uses are forgotten.
+    remotes_kept: usize,
     changed: bool,
 }
 
@@ -88,7 +118,7 @@ impl FibWriter {
             FibUpdate::Set { prefix, action, stats } => {
                 let action = match action {
                     FibAction::Forward(paths) => {
-                        EntryAction::Forward(Choice::new(paths, |rloc| self.link(rloc)))
+                        EntryAction::Forward(Choice::new(paths, |rloc, source| self.way(rloc, source)))
                     }
                     FibAction::Negative(action) => EntryAction::Negative(action),
                     FibAction::Local => EntryAction::Local,
@@ -103,7 +133,8 @@ impl FibWriter {
             }
             FibUpdate::PathMtu { rloc, mtu } => {
                 let mtu = mtu.map_or(0, |mtu| mtu.max(min_mtu(&rloc)));
-                self.link(rloc).mtu.store(mtu, Ordering::Relaxed);
+                self.forget_unused();
+                self.reader.ways.entry(rloc).or_default().set_mtu(mtu);
             }
             FibUpdate::Unpend { eid } => self.reader.pending.clear(&eid),
         }
@@ -122,17 +153,30 @@ impl FibWriter {
         self.reader.clone()
     }
 
-    fn link(&mut self, rloc: Rloc) -> Arc<Link> {
-        let links = &self.reader.links;
-        if let Some(link) = links.get(&rloc) {
-            return Arc::clone(&link);
+    fn way(&mut self, rloc: Rloc, source: Rloc) -> Arc<Way> {
+        let known = |remote: &Remote| remote.ways.iter().find(|w| w.source == source).cloned();
+        if let Some(way) = self.reader.ways.get(&rloc).and_then(|remote| known(&remote)) {
+            return way;
         }
-        if links.len() >= self.links_kept {
-            links.retain(|_, link| Arc::strong_count(link) > 1 || link.mtu().is_some());
-            // Twice what is in use, so that forgetting costs each new link a constant only.
-            self.links_kept = (links.len() * 2).max(64);
+        self.forget_unused();
+        let way = Arc::new(Way::new(rloc, source));
+        let mut remote = self.reader.ways.entry(rloc).or_default();
+        way.mtu.store(remote.mtu, Ordering::Relaxed);
+        remote.ways.push(Arc::clone(&way));
+        way
+    }
+
+    fn forget_unused(&mut self) {
+        let ways = &self.reader.ways;
+        if ways.len() < self.remotes_kept {
+            return;
         }
-        Arc::clone(&links.entry(rloc).or_default())
+        ways.retain(|_, remote| {
+            remote.ways.retain(|way| Arc::strong_count(way) > 1);
+            !remote.ways.is_empty() || remote.mtu != 0
+        });
+        // Twice what is in use, so that forgetting costs each new one a constant only.
+        self.remotes_kept = (ways.len() * 2).max(64);
     }
 }
 
@@ -151,7 +195,7 @@ fn min_mtu(rloc: &Rloc) -> u16 {
 pub struct FibReader {
     handle: ReadHandle<Tables>,
     pending: Arc<Pending>,
-    links: Links,
+    ways: Ways,
 }
 
 impl FibReader {
@@ -175,23 +219,24 @@ impl FibReader {
 
     /// Whether `rloc` is a locator that packets are sent to.
     pub fn knows(&self, rloc: &Rloc) -> bool {
-        self.links.contains_key(rloc)
+        self.ways.get(rloc).is_some_and(|remote| !remote.ways.is_empty())
     }
 
     /// The largest datagram to a locator in bytes, outer headers included, if a limit is known.
     pub fn path_mtu(&self, rloc: &Rloc) -> Option<u16> {
-        self.links.get(rloc)?.mtu()
+        Some(self.ways.get(rloc)?.mtu).filter(|&mtu| mtu != 0)
     }
 
     /// Lowers the path MTU of a locator that packets are sent to, at once, and gives what it is now; `None` if the
     /// locator is unknown or its MTU is no higher already. Only the control plane raises it again.
     pub fn lower_mtu(&self, rloc: &Rloc, mtu: u16) -> Option<u16> {
-        let link = self.links.get(rloc)?;
+        let mut remote = self.ways.get_mut(rloc)?;
         let mtu = mtu.max(min_mtu(rloc));
-        link.mtu
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| (old == 0 || mtu < old).then_some(mtu))
-            .ok()
-            .map(|_| mtu)
+        let lower = !remote.ways.is_empty() && (remote.mtu == 0 || mtu < remote.mtu);
+        lower.then(|| {
+            remote.set_mtu(mtu);
+            mtu
+        })
     }
 }
 
@@ -403,7 +448,7 @@ mod tests {
     fn rloc_of(reader: &FibReader, address: &str) -> Option<String> {
         let guard = reader.enter().unwrap();
         match &guard.instance(InstanceId::DEFAULT)?.lookup(&address.parse().unwrap())?.action {
-            EntryAction::Forward(choice) => Some(choice.path(0)?.rloc.to_string()),
+            EntryAction::Forward(choice) => Some(choice.path(0)?.way.rloc.to_string()),
             other => Some(format!("{other:?}")),
         }
     }
@@ -473,7 +518,7 @@ mod tests {
         let mtu = |a: &str| {
             let guard = reader.enter().unwrap();
             match &guard.instance(InstanceId::DEFAULT).unwrap().lookup(&a.parse().unwrap()).unwrap().action {
-                EntryAction::Forward(choice) => choice.path(0).unwrap().link.mtu(),
+                EntryAction::Forward(choice) => choice.path(0).unwrap().way.mtu(),
                 _ => None,
             }
         };
@@ -514,7 +559,7 @@ mod tests {
                 fib.publish();
             }
         }
-        assert!(fib.reader.links.len() < 300, "{}", fib.reader.links.len());
+        assert!(fib.reader.ways.len() < 300, "{}", fib.reader.ways.len());
     }
 
     proptest! {

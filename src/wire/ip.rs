@@ -82,6 +82,24 @@ pub struct Inner {
     pub dont_fragment: bool,
 }
 
+impl Default for Inner {
+    /// No packet.
+    fn default() -> Self {
+        Self {
+            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            len: 0,
+            tos: 0,
+            ttl: 0,
+            protocol: 0,
+            transport: 0,
+            fragment: false,
+            later_fragment: false,
+            dont_fragment: false,
+        }
+    }
+}
+
 impl Inner {
     /// Reads the headers of the packet at the start of `bytes`; bytes after its total length are allowed.
     #[inline]

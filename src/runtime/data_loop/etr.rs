@@ -6,7 +6,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tracing::{debug, warn};
 
-use super::{DataPlaneError, STOP};
+use super::DataPlaneError;
+use super::worker::ETR;
 use crate::dataplane::{
     Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
 };
@@ -16,14 +17,12 @@ use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
 use crate::io::udp::{ReceiveBatch, ReceiveSocket};
 
-/// How many busy turns pass before the thread looks for the stop signal.
-const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// Room for one datagram, or for as many as the kernel joins.
 const SLOT: usize = 65_536;
 /// Most slots where the kernel joins datagrams: each may hold 64 KiB then, and the next levels of cache are to hold all.
 const JOINED_SLOTS: usize = 8;
 
-/// One ETR thread.
+/// One queue's direction from the underlay to the TUNs.
 pub(super) struct Etr {
     sockets: Vec<Source>,
     tuns: Vec<Arc<Tun>>,
@@ -31,7 +30,6 @@ pub(super) struct Etr {
     slots: usize,
     out: TunBatch,
     fib: FibReader,
-    poller: Poller,
     counters: Arc<Counters>,
 }
 
@@ -41,12 +39,17 @@ struct Source {
     busy: bool,
 }
 
+/// What it receives into; stays on the thread that made it.
+pub(super) struct Buffers {
+    batch: ReceiveBatch,
+    bytes: Vec<u8>,
+}
+
 impl Etr {
     pub(super) fn new(
         config: &DataPlaneConfig,
         fib: FibReader,
         tuns: Vec<Arc<Tun>>,
-        poller: Poller,
     ) -> Result<Self, DataPlaneError> {
         let counters = Arc::new(Counters::default());
         let offloads = tuns.iter().map(|t| t.offloads()).collect::<Option<Vec<_>>>();
@@ -55,21 +58,14 @@ impl Etr {
             Some(all) if all.iter().all(|o| o.udp) => Coalescing::TcpAndUdp,
             Some(_) => Coalescing::Tcp,
         };
-        let mut sockets = Vec::new();
-        for (i, socket) in super::open_receivers(config, false, offloads.is_some())?.into_iter().enumerate() {
-            poller
-                .add(&socket, i as u64, Interest::Read)
-                .map_err(DataPlaneError::system("watch the data sockets"))?;
-            sockets.push(Source { socket, busy: true });
-        }
+        let sockets = super::open_receivers(config, false, offloads.is_some())?;
         Ok(Self {
-            sockets,
+            sockets: sockets.into_iter().map(|socket| Source { socket, busy: true }).collect(),
             tuns,
             decapsulator: Decapsulator::new(config, coalescing, checksum::fastest().0, Arc::clone(&counters)),
             slots: usize::from(config.batch).clamp(1, if offloads.is_some() { JOINED_SLOTS } else { 64 }),
             out: TunBatch::new(),
             fib,
-            poller,
             counters,
         })
     }
@@ -78,37 +74,42 @@ impl Etr {
         Arc::clone(&self.counters)
     }
 
-    /// Runs until the stop signal.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut batch = ReceiveBatch::new(self.slots);
+    /// Has `poller` tell when there are datagrams.
+    pub(super) fn watch(&self, poller: &Poller) -> io::Result<()> {
+        let sockets = (ETR..).zip(&self.sockets);
+        sockets.into_iter().try_for_each(|(token, source)| poller.add(&source.socket, token, Interest::Read))
+    }
+
+    /// Memory to receive into.
+    pub(super) fn buffers(&self) -> Buffers {
         // Pages that no datagram reaches into are never touched, and so cost no memory.
-        let mut bytes = vec![0; self.slots * SLOT];
-        let mut ready = Vec::new();
-        let mut turns = 0u32;
-        loop {
-            let idle = !self.sockets.iter().any(|s| s.busy);
-            if idle || turns >= TURNS_BETWEEN_LOOKS {
-                turns = 0;
-                self.poller.wait(idle, &mut ready)?;
-                if ready.iter().any(|r| r.token == STOP) {
-                    return Ok(());
-                }
-                for source in ready.iter().filter_map(|r| usize::try_from(r.token).ok()) {
-                    if let Some(source) = self.sockets.get_mut(source) {
-                        source.busy = true;
-                    }
-                }
-            }
-            turns += 1;
-            for i in 0..self.sockets.len() {
-                self.turn(i, &mut batch, &mut bytes);
-            }
+        Buffers { batch: ReceiveBatch::new(self.slots), bytes: vec![0; self.slots * SLOT] }
+    }
+
+    /// The socket at `index` has something to read.
+    pub(super) fn wake(&mut self, index: usize) {
+        if let Some(source) = self.sockets.get_mut(index) {
+            source.busy = true;
         }
     }
 
+    /// Whether there may be datagrams.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sockets.iter().any(|s| s.busy)
+    }
+
+    /// Takes a batch from each socket that may have something; whether any had.
+    pub(super) fn turn(&mut self, buffers: &mut Buffers) -> bool {
+        let mut any = false;
+        for i in 0..self.sockets.len() {
+            any |= self.receive(i, buffers);
+        }
+        any
+    }
+
     /// Receives a batch from one socket, and writes what becomes of it.
-    fn turn(&mut self, socket: usize, batch: &mut ReceiveBatch, bytes: &mut [u8]) {
-        let Some(source) = self.sockets.get_mut(socket).filter(|s| s.busy) else { return };
+    fn receive(&mut self, socket: usize, Buffers { batch, bytes }: &mut Buffers) -> bool {
+        let Some(source) = self.sockets.get_mut(socket).filter(|s| s.busy) else { return false };
         match source.socket.receive(batch, bytes) {
             Ok(()) => source.busy = batch.is_full(),
             Err(error) => {
@@ -116,13 +117,13 @@ impl Etr {
                 if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                     warn!(%error, "receiving data packets failed");
                 }
-                return;
+                return false;
             }
         }
         self.counters.count(Count::Receives, 1);
         self.out.clear();
         {
-            let Some(guard) = self.fib.enter() else { return };
+            let Some(guard) = self.fib.enter() else { return false };
             for received in batch.received() {
                 let datagram = Datagram {
                     piece: Piece { offset: received.offset as u32, len: received.len as u32 },
@@ -134,6 +135,7 @@ impl Etr {
             self.decapsulator.finish(bytes, &mut self.out);
         }
         self.write(bytes);
+        true
     }
 
     fn write(&self, bytes: &[u8]) {

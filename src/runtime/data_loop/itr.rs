@@ -8,21 +8,20 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::super::clock::Clock;
-use super::{DataPlaneError, STOP};
+use super::DataPlaneError;
+use super::worker::ITR;
 use crate::dataplane::{
-    Arena, Count, Counters, DataPlaneConfig, DropReason, Encapsulator, Full, IcmpReply, Piece, SendBatch,
+    Arena, Count, Counters, DataPlaneConfig, DropReason, Encapsulator, IcmpReply, Piece, SendBatch,
     SendGroup, TunPacket, Turn, UdpChecksum, VnetHeader,
 };
 use crate::fib::{FibReader, Punt, Worker};
 use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
-use crate::io::poll::{Interest, Poller, Ready};
+use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
 use crate::io::udp::{SendErrorKind, SendSocket, SendTo};
 use crate::types::{DATA_PORT, InstanceId};
 
-/// How many busy turns pass before the thread looks for errors and for the stop signal.
-const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// Most errors taken from one socket's queue at a time, so that a flood of them can't hold up packets.
 const ERRORS_AT_ONCE: usize = 64;
 
@@ -31,7 +30,7 @@ const ARENA: usize = 512 * 1024;
 /// Most packets that one system call sends: what every kernel with UDP segmentation offload takes.
 const MAX_SEGMENTS: u16 = 64;
 
-/// One ITR thread.
+/// One queue's direction from the TUNs to the underlay.
 pub(super) struct Itr {
     tuns: Vec<Source>,
     /// For IPv4 and IPv6.
@@ -44,7 +43,6 @@ pub(super) struct Itr {
     out: SendBatch,
     outlet: Outlet,
     clock: Clock,
-    poller: Poller,
     counters: Arc<Counters>,
 }
 
@@ -70,20 +68,9 @@ impl Itr {
         fib: FibReader,
         tuns: Vec<Arc<Tun>>,
         punts: mpsc::Sender<Punt>,
-        poller: Poller,
     ) -> Result<Self, DataPlaneError> {
         let senders = super::open_senders(config)?;
         let counters = Arc::new(Counters::default());
-        let watch = || -> io::Result<()> {
-            for (i, tun) in tuns.iter().enumerate() {
-                poller.add(&**tun, i as u64, Interest::Read)?;
-            }
-            for (i, sender) in senders.iter().flatten().enumerate() {
-                poller.add(sender, (tuns.len() + i) as u64, Interest::Errors)?;
-            }
-            Ok(())
-        };
-        watch().map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
         let segmented =
             tuns.iter().all(|t| t.offloads().is_some()) && config.udp_checksum == UdpChecksum::Computed;
         let max_segments = if segmented { MAX_SEGMENTS } else { 1 };
@@ -104,7 +91,6 @@ impl Itr {
             out: SendBatch::new(config.source_ports.clamp(1, 64), max_segments),
             outlet: Outlet { fib, punts },
             clock,
-            poller,
             counters,
         })
     }
@@ -113,39 +99,43 @@ impl Itr {
         Arc::clone(&self.counters)
     }
 
-    /// Runs until the stop signal.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut ready = Vec::new();
-        let mut turns = 0u32;
-        loop {
-            let idle = !self.tuns.iter().any(|t| t.busy && !t.gone);
-            if idle || turns >= TURNS_BETWEEN_LOOKS {
-                turns = 0;
-                self.poller.wait(idle, &mut ready)?;
-                if ready.iter().any(|r| r.token == STOP) {
-                    return Ok(());
-                }
-                ready.iter().for_each(|r| self.wake(*r));
-            }
-            turns += 1;
-            for i in 0..self.tuns.len() {
-                self.turn(i);
-            }
+    /// Has `poller` tell when there are packets or errors.
+    pub(super) fn watch(&self, poller: &Poller) -> io::Result<()> {
+        for (source, token) in self.tuns.iter().zip(ITR..) {
+            poller.add(&*source.tun, token, Interest::Read)?;
         }
+        for (sender, token) in self.senders.iter().flatten().zip(ITR + self.tuns.len() as u64..) {
+            poller.add(sender, token, Interest::Errors)?;
+        }
+        Ok(())
     }
 
-    fn wake(&mut self, ready: Ready) {
-        let at = ready.token as usize;
-        if let Some(source) = self.tuns.get_mut(at) {
+    /// The descriptor at `index`, TUNs first, is ready.
+    pub(super) fn wake(&mut self, index: usize) {
+        if let Some(source) = self.tuns.get_mut(index) {
             source.busy = true;
-        } else if let Some(sender) = self.senders.iter().flatten().nth(at - self.tuns.len()) {
+        } else if let Some(sender) = self.senders.iter().flatten().nth(index - self.tuns.len()) {
             take_errors(sender, &self.outlet, &self.counters);
         }
     }
 
+    /// Whether there may be packets.
+    pub(super) fn is_busy(&self) -> bool {
+        self.tuns.iter().any(|t| t.busy && !t.gone)
+    }
+
+    /// Takes a batch from each TUN that may have something; whether any had.
+    pub(super) fn turn(&mut self, poller: &Poller) -> bool {
+        let mut any = false;
+        for i in 0..self.tuns.len() {
+            any |= self.forward(i, poller);
+        }
+        any
+    }
+
     /// Reads a batch from one TUN, and sends what becomes of it.
-    fn turn(&mut self, tun: usize) {
-        let Some(source) = self.tuns.get_mut(tun).filter(|s| s.busy && !s.gone) else { return };
+    fn forward(&mut self, tun: usize, poller: &Poller) -> bool {
+        let Some(source) = self.tuns.get_mut(tun).filter(|s| s.busy && !s.gone) else { return false };
         self.arena.clear();
         self.packets.clear();
         self.out.clear();
@@ -175,7 +165,7 @@ impl Itr {
                 Err(error) => {
                     warn!(tun = source.tun.name(), %error, "TUN device is gone: nothing is read from it any more");
                     source.gone = true;
-                    let _ = self.poller.remove(&*source.tun);
+                    let _ = poller.remove(&*source.tun);
                     break;
                 }
             }
@@ -188,21 +178,17 @@ impl Itr {
             self.out.clear();
             self.arena.clear_scratch();
         }
+        !self.packets.is_empty()
     }
 
     /// Encapsulates packets from the `next` one on, as many as the batch holds; gives the one after them.
-    fn encapsulate(&mut self, iid: InstanceId, mut next: usize) -> usize {
+    fn encapsulate(&mut self, iid: InstanceId, next: usize) -> usize {
         let outlet = &self.outlet;
         let Some(guard) = outlet.fib.enter() else { return self.packets.len() };
-        let turn = Turn { iid, fib: guard.instance(iid), reader: &outlet.fib, now: self.clock.now() };
-        while let Some(packet) = self.packets.get(next) {
-            let punt = |punt| outlet.punts.try_send(punt).is_ok();
-            match self.encapsulator.encapsulate(&turn, *packet, &mut self.arena, &mut self.out, punt) {
-                Ok(()) => next += 1,
-                Err(Full) => break,
-            }
-        }
-        next
+        let turn = Turn::new(iid, &guard, &outlet.fib, self.clock.now());
+        let punt = |punt| outlet.punts.try_send(punt).is_ok();
+        let packets = self.packets.get(next..).unwrap_or_default();
+        next + self.encapsulator.encapsulate(&turn, packets, &mut self.arena, &mut self.out, punt)
     }
 
     fn send(&self) {

@@ -1,10 +1,11 @@
-//! The data threads: one takes packets from the TUNs to the underlay (ITR), one the other way (ETR), for each queue.
+//! The data threads: one for each queue takes packets from the TUNs to the underlay (ITR) and the other way (ETR).
 //!
 //! Owns: opening what they read and write, the loops, and their end. What becomes of a packet is `dataplane`'s to say.
 //! The threads block while there is nothing to do, and never wait for the control thread.
 
 mod etr;
 mod itr;
+mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -94,7 +95,9 @@ pub struct Mode {
 #[derive(Debug)]
 pub struct DataPlane {
     stop: StopSignal,
-    threads: Vec<(String, Arc<Counters>, Option<JoinHandle<()>>)>,
+    threads: Vec<(String, JoinHandle<()>)>,
+    /// Of each direction of each queue.
+    counters: Vec<(String, Arc<Counters>)>,
     tuns: Vec<String>,
     mode: Mode,
 }
@@ -113,25 +116,21 @@ impl DataPlane {
         let mut plane = Self {
             stop,
             threads: Vec::new(),
+            counters: Vec::new(),
             tuns: tuns.iter().map(|t| t.name().to_owned()).collect(),
             mode: Mode { queues: 1, plain_because },
         };
-        if config.etr {
-            let etr = etr::Etr::new(config, fib.clone(), tuns.clone(), plane.poller()?)?;
-            plane.spawn("etr0", etr.counters(), move || etr.run())?;
-        }
-        if config.itr {
-            let itr = itr::Itr::new(
-                config,
-                Worker::ONLY,
-                clock,
-                fib.clone(),
-                tuns,
-                punts.clone(),
-                plane.poller()?,
-            )?;
-            plane.spawn("itr0", itr.counters(), move || itr.run())?;
-        }
+        let etr = match config.etr {
+            true => Some(etr::Etr::new(config, fib.clone(), tuns.clone())?),
+            false => None,
+        };
+        let itr = match config.itr {
+            true => Some(itr::Itr::new(config, Worker::ONLY, clock, fib.clone(), tuns, punts.clone())?),
+            false => None,
+        };
+        let worker = worker::Worker::new(itr, etr, clock, plane.poller()?)
+            .map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
+        plane.spawn(0, worker)?;
         let (_, checksum) = checksum::fastest();
         info!(tuns = ?plane.tuns, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
         Ok(plane)
@@ -147,15 +146,15 @@ impl DataPlane {
         self.mode.clone()
     }
 
-    /// What each thread counted so far, by its name.
+    /// What each direction of each queue counted so far, by its name.
     pub fn per_thread(&self) -> Vec<(String, Totals)> {
-        self.threads.iter().map(|(name, counters, _)| (name.clone(), counters.totals())).collect()
+        self.counters.iter().map(|(name, counters)| (name.clone(), counters.totals())).collect()
     }
 
-    /// What all threads counted so far.
+    /// What all of them counted so far.
     pub fn totals(&self) -> Totals {
         let mut sum = Totals::default();
-        self.threads.iter().for_each(|(_, counters, _)| sum.add(&counters.totals()));
+        self.counters.iter().for_each(|(_, counters)| sum.add(&counters.totals()));
         sum
     }
 
@@ -169,22 +168,18 @@ impl DataPlane {
         make().map_err(DataPlaneError::system("make an epoll instance"))
     }
 
-    fn spawn(
-        &mut self,
-        name: &str,
-        counters: Arc<Counters>,
-        run: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-    ) -> Result<(), DataPlaneError> {
-        let thread_name = name.to_owned();
+    fn spawn(&mut self, queue: usize, worker: worker::Worker) -> Result<(), DataPlaneError> {
+        self.counters.extend(worker.counters(queue));
+        let name = format!("data{queue}");
         let thread = std::thread::Builder::new()
-            .name(name.to_owned())
+            .name(name.clone())
             .spawn(move || {
-                if let Err(error) = run() {
-                    error!(thread = thread_name, %error, "data thread failed: packets no longer pass");
+                if let Err(error) = worker.run() {
+                    error!(queue, %error, "data thread failed: packets no longer pass");
                 }
             })
             .map_err(DataPlaneError::system("start a thread"))?;
-        self.threads.push((name.to_owned(), counters, Some(thread)));
+        self.threads.push((name, thread));
         Ok(())
     }
 }
@@ -192,9 +187,9 @@ impl DataPlane {
 impl Drop for DataPlane {
     fn drop(&mut self) {
         self.stop.set();
-        for (name, _, thread) in &mut self.threads {
-            if thread.take().is_some_and(|t| t.join().is_err()) {
-                error!(thread = name.as_str(), "data thread panicked");
+        for (name, thread) in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!(thread = name, "data thread panicked");
             }
         }
     }
