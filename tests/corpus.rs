@@ -2,6 +2,8 @@
 
 #[path = "fuzz/checks.rs"]
 mod checks;
+#[path = "fuzz/data_plane.rs"]
+mod data_plane;
 
 use std::fs;
 use std::path::Path;
@@ -39,6 +41,11 @@ fn control_decode() {
 #[test]
 fn ecm() {
     assert!(replay("ecm", checks::ecm) >= 5);
+}
+
+#[test]
+fn data_packet() {
+    assert!(replay("data_packet", data_plane::data_packet) >= 10);
 }
 
 /// Seeds are only worth something if they reach what they are named for: `bad-…` must not decode, all others must, and
