@@ -52,6 +52,7 @@ struct Site {
 struct Setup {
     rloc: Family,
     offload: Offload,
+    queues: u16,
 }
 
 impl Site {
@@ -70,6 +71,7 @@ impl Site {
         let config = DataPlaneConfig {
             instances: vec![Instance { iid: InstanceId::DEFAULT, tun: "lisp0".into() }],
             offload: setup.offload,
+            queues: setup.queues,
             ..DataPlaneConfig::default()
         };
         let fib = fib::new(100);
@@ -171,7 +173,7 @@ fn two_sites(setup: Setup, test: impl FnOnce(&mut Site, &mut Site) + Send + 'sta
 /// All combinations of EID and locator family; the test runs for each EID family: its name, and both hosts' addresses.
 fn everywhere(offload: Offload, test: impl Fn(&mut Site, &mut Site, IpAddr, IpAddr) + Send + Copy + 'static) {
     for rloc in [Family::Ipv4, Family::Ipv6] {
-        two_sites(Setup { rloc, offload }, move |a, b| {
+        two_sites(Setup { rloc, offload, queues: 1 }, move |a, b| {
             for (ours, theirs) in [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")] {
                 test(a, b, ours.parse().unwrap(), theirs.parse().unwrap());
             }
@@ -250,6 +252,42 @@ fn tcp_streams_arrive_intact_with_offloads() {
 }
 
 #[test]
+fn several_queues_share_the_flows_and_keep_each_to_one() {
+    let setup = Setup { rloc: Family::Ipv4, offload: Offload::On, queues: 3 };
+    two_sites(setup, |a, b| {
+        let near: Vec<_> = (0..64).map(|_| a.within(|| UdpSocket::bind("10.1.0.1:0").unwrap())).collect();
+        let far = b.within(|| UdpSocket::bind("10.2.0.1:0").unwrap());
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        let per_queue = |site: &Site, direction: &str, what| -> Vec<u64> {
+            let threads = site.plane.as_ref().unwrap().per_thread();
+            let ours = threads.iter().filter(|t| t.0.starts_with(direction));
+            ours.map(|t| t.1.counted(what)).collect()
+        };
+        let sent = |a: &Site| per_queue(a, "itr", Count::EncapsulatedPackets);
+        for socket in &near {
+            let before = sent(a);
+            for _ in 0..5 {
+                socket.send_to(b"x", far.local_addr().unwrap()).unwrap();
+                far.recv(&mut [0; 10]).unwrap();
+            }
+            let used: Vec<u64> =
+                sent(a).iter().zip(before).map(|(now, then)| now - then).filter(|&n| n > 0).collect();
+            assert_eq!(used, [5], "a flow uses one queue");
+        }
+        assert!(sent(a).len() == 3 && sent(a).iter().all(|&n| n >= 5 * 8), "{:?}", sent(a));
+        let received = per_queue(b, "etr", Count::DecapsulatedPackets);
+        assert!(received.len() == 3 && received.iter().filter(|&&n| n > 0).count() > 1, "{received:?}");
+        assert_eq!(received.iter().sum::<u64>(), 64 * 5);
+        for (ours, theirs) in [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")] {
+            tcp_streams(a, b, ours.parse().unwrap(), theirs.parse().unwrap());
+        }
+        let entry = &a.counters[a.counters.len() - 2];
+        let all: u64 = sent(a).iter().sum();
+        assert!(entry.packets() >= 64 * 5 && entry.packets() < all, "counted once, whatever the queue");
+    });
+}
+
+#[test]
 fn ttl_dscp_and_ecn_pass_through() {
     everywhere(Offload::Off, ttl_dscp_and_ecn);
     everywhere(Offload::On, ttl_dscp_and_ecn);
@@ -273,7 +311,7 @@ fn ttl_dscp_and_ecn(a: &mut Site, b: &mut Site, ours: IpAddr, theirs: IpAddr) {
 
 #[test]
 fn a_miss_is_punted_once_and_traffic_flows_when_it_is_resolved() {
-    let setup = Setup { rloc: Family::Ipv4, offload: Offload::Off };
+    let setup = Setup { rloc: Family::Ipv4, offload: Offload::Off, queues: 1 };
     two_sites(setup, move |a, b| {
         a.fib.apply(FibUpdate::Remove { prefix: prefix("10.2.0.0/16") });
         a.fib.publish();
@@ -304,7 +342,7 @@ fn a_smaller_underlay_mtu_is_learnt_punted_and_told_to_the_source() {
 }
 
 fn smaller_underlay_mtu(offload: Offload) {
-    let setup = Setup { rloc: Family::Ipv4, offload };
+    let setup = Setup { rloc: Family::Ipv4, offload, queues: 1 };
     two_sites(setup, move |a, b| {
         let near = a.within(|| UdpSocket::bind("10.1.0.1:0").unwrap());
         let far = b.within(|| UdpSocket::bind("10.2.0.1:0").unwrap());
@@ -333,7 +371,7 @@ fn smaller_underlay_mtu(offload: Offload) {
 
 #[test]
 fn a_closed_data_port_at_the_other_end_is_punted_as_unreachable() {
-    let setup = Setup { rloc: Family::Ipv6, offload: Offload::Off };
+    let setup = Setup { rloc: Family::Ipv6, offload: Offload::Off, queues: 1 };
     two_sites(setup, move |a, b| {
         b.plane = None;
         let near = a.within(|| UdpSocket::bind("10.1.0.1:0").unwrap());
@@ -348,7 +386,7 @@ fn a_closed_data_port_at_the_other_end_is_punted_as_unreachable() {
 
 #[test]
 fn stopping_takes_the_device_away_and_a_new_start_works() {
-    let setup = Setup { rloc: Family::Ipv4, offload: Offload::Off };
+    let setup = Setup { rloc: Family::Ipv4, offload: Offload::Off, queues: 1 };
     two_sites(setup, move |a, _| {
         assert!(a.within(|| ip_output("link show").contains("lisp0")));
         a.plane = None;

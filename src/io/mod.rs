@@ -8,6 +8,7 @@ pub mod icmp;
 pub mod netlink;
 pub mod netns;
 pub mod poll;
+pub mod steering;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;

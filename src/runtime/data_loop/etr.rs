@@ -50,6 +50,7 @@ impl Etr {
         config: &DataPlaneConfig,
         fib: FibReader,
         tuns: Vec<Arc<Tun>>,
+        shared: bool,
     ) -> Result<Self, DataPlaneError> {
         let counters = Arc::new(Counters::default());
         let offloads = tuns.iter().map(|t| t.offloads()).collect::<Option<Vec<_>>>();
@@ -58,7 +59,7 @@ impl Etr {
             Some(all) if all.iter().all(|o| o.udp) => Coalescing::TcpAndUdp,
             Some(_) => Coalescing::Tcp,
         };
-        let sockets = super::open_receivers(config, false, offloads.is_some())?;
+        let sockets = super::open_receivers(config, shared, offloads.is_some())?;
         Ok(Self {
             sockets: sockets.into_iter().map(|socket| Source { socket, busy: true }).collect(),
             tuns,

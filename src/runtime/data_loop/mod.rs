@@ -19,6 +19,7 @@ use crate::fib::{FibReader, Punt, Worker};
 use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller, StopSignal};
+use crate::io::steering::Steering;
 use crate::io::tun::Tun;
 use crate::io::udp::{ReceiveSocket, SendSocket};
 use crate::types::{DATA_PORT, Family};
@@ -112,27 +113,36 @@ impl DataPlane {
         punts: &mpsc::Sender<Punt>,
     ) -> Result<Self, DataPlaneError> {
         let stop = StopSignal::new().map_err(DataPlaneError::system("make a stop signal"))?;
-        let (tuns, plain_because) = open_tuns(config)?;
+        let (queues, plain_because) = open_tuns(config)?;
+        let count = queues.len() as u16;
         let mut plane = Self {
             stop,
             threads: Vec::new(),
             counters: Vec::new(),
-            tuns: tuns.iter().map(|t| t.name().to_owned()).collect(),
-            mode: Mode { queues: 1, plain_because },
+            tuns: config.instances.iter().map(|i| i.tun.clone()).collect(),
+            mode: Mode { queues: count, plain_because },
         };
-        let etr = match config.etr {
-            true => Some(etr::Etr::new(config, fib.clone(), tuns.clone())?),
-            false => None,
-        };
-        let itr = match config.itr {
-            true => Some(itr::Itr::new(config, Worker::ONLY, clock, fib.clone(), tuns, punts.clone())?),
-            false => None,
-        };
-        let worker = worker::Worker::new(itr, etr, clock, plane.poller()?)
-            .map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
-        plane.spawn(0, worker)?;
+        // All sockets before the first thread: what can't be opened is known before anything moves.
+        let mut workers = Vec::new();
+        for (index, tuns) in queues.into_iter().enumerate() {
+            let etr = match config.etr {
+                true => Some(etr::Etr::new(config, fib.clone(), tuns.clone(), count > 1)?),
+                false => None,
+            };
+            let worker = Worker { index: index as u16, count };
+            let itr = match config.itr {
+                true => Some(itr::Itr::new(config, worker, clock, fib.clone(), tuns, punts.clone())?),
+                false => None,
+            };
+            let worker = worker::Worker::new(itr, etr, clock, plane.poller()?)
+                .map_err(DataPlaneError::system("watch the TUN devices and sockets"))?;
+            workers.push(worker);
+        }
+        for (queue, worker) in workers.into_iter().enumerate() {
+            plane.spawn(queue, worker)?;
+        }
         let (_, checksum) = checksum::fastest();
-        info!(tuns = ?plane.tuns, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
+        info!(tuns = ?plane.tuns, queues = count, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
         Ok(plane)
     }
 
@@ -202,12 +212,14 @@ const STOP: u64 = u64::MAX;
 /// than what arrives while a thread waits for a busy processor.
 const BUFFER: u32 = 4 << 20;
 
-/// The TUN devices, all with offloads or all without, and then why.
-fn open_tuns(config: &DataPlaneConfig) -> Result<(Vec<Arc<Tun>>, Option<String>), DataPlaneError> {
+/// The TUN devices of each queue, all with offloads or all without, and then why.
+type Queues = Vec<Vec<Arc<Tun>>>;
+
+fn open_tuns(config: &DataPlaneConfig) -> Result<(Queues, Option<String>), DataPlaneError> {
     let mut plain_because = "switched off by the configuration".to_owned();
     if config.offload != Offload::Off {
         match offload_tuns(config) {
-            Ok(tuns) => return Ok((tuns, None)),
+            Ok(queues) => return Ok((queues, None)),
             Err(error) if config.offload == Offload::On => return Err(error),
             Err(error) => {
                 plain_because = error.to_string();
@@ -215,33 +227,67 @@ fn open_tuns(config: &DataPlaneConfig) -> Result<(Vec<Arc<Tun>>, Option<String>)
             }
         }
     }
+    if config.queues > 1 {
+        warn!(queues = config.queues, "one queue only: there are several with offloads alone");
+    }
     let open = |instance: &Instance| match Tun::open_plain(&instance.tun) {
         Ok(tun) => Ok(Arc::new(tun)),
         Err(error) => Err(DataPlaneError::tun(&instance.tun, error)),
     };
     let tuns: Result<_, _> = config.instances.iter().map(open).collect();
-    Ok((tuns?, Some(plain_because)))
+    Ok((vec![tuns?], Some(plain_because)))
 }
 
-fn offload_tuns(config: &DataPlaneConfig) -> Result<Vec<Arc<Tun>>, DataPlaneError> {
+fn offload_tuns(config: &DataPlaneConfig) -> Result<Queues, DataPlaneError> {
     let probe =
         SendSocket::open(Family::Ipv4, false, None).map_err(DataPlaneError::system("open a UDP socket"))?;
     if !probe.supports_segmentation() {
         let source = std::io::ErrorKind::Unsupported.into();
-        return Err(DataPlaneError::System {
-            what: "use UDP segmentation offload (Linux has it since 4.18)",
-            source,
-        });
+        let what = "use UDP segmentation offload (Linux has it since 4.18)";
+        return Err(DataPlaneError::System { what, source });
     }
-    let open = |instance: &Instance| match Tun::open_offload(&instance.tun, false) {
+    let (count, steering) = queue_count(config);
+    let open = |instance: &Instance| match Tun::open_offload(&instance.tun, count > 1) {
         Ok(tun) => Ok(Arc::new(tun)),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             Err(DataPlaneError::System { what: "use segmentation offload on TUN devices", source: error })
         }
         Err(error) => Err(DataPlaneError::tun(&instance.tun, error)),
     };
-    config.instances.iter().map(open).collect()
+    let queue = |_| config.instances.iter().map(open).collect::<Result<Vec<_>, _>>();
+    let queues: Queues = (0..count).map(queue).collect::<Result<_, _>>()?;
+    if let Some(steering) = steering {
+        for tun in queues.iter().take(1).flatten() {
+            steering
+                .attach(tun)
+                .map_err(DataPlaneError::system("pin flows to the queues of a TUN device"))?;
+        }
+    }
+    Ok(queues)
 }
+
+/// How many queues there are to be, and what pins flows to them. Without that there is one: TCP would be reordered.
+fn queue_count(config: &DataPlaneConfig) -> (u16, Option<Steering>) {
+    // Each queue's thread shares the processors with those of the kernel and of the applications.
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u16);
+    let wanted = match config.queues {
+        0 => (cpus / 2).clamp(1, MAX_QUEUES),
+        configured => configured.min(MAX_QUEUES),
+    };
+    if wanted == 1 {
+        return (1, None);
+    }
+    match Steering::load() {
+        Ok(steering) => (wanted, Some(steering)),
+        Err(error) => {
+            warn!(%error, "one queue only: flows can't be pinned to several (CAP_BPF)");
+            (1, None)
+        }
+    }
+}
+
+/// Most queues: each has memory and sockets of its own.
+const MAX_QUEUES: u16 = 16;
 
 /// The sockets of one ITR thread: for each family as many as there are source ports. Families that the system lacks have
 /// none.
