@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::router::Routers;
+use crate::router::{Routers, unoptimised};
 use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, ping_every_millisecond, reaches, tcp_transfer};
 use crate::wait::Machine;
@@ -63,12 +63,13 @@ fn a_cold_start_loses_at_most_two_pings() {
     let net = Network::build(&Plan::default());
     let routers = Routers::start(&net, Family::V4);
     let (a, b) = (net.site(1), net.site(2));
+    let limit = if unoptimised() { 6 } else { 2 };
     for (round, eids) in [Family::V4, Family::V6, Family::V4, Family::V6, Family::V4].into_iter().enumerate()
     {
         routers.clear_map_caches();
         let seen = ping_every_millisecond(&a.host, b.host_eid(eids), 200);
         assert_eq!(seen.sent, 200);
-        assert!(seen.lost() <= 2, "round {round}, {eids}: lost {}:\n{}", seen.lost(), seen.output);
-        assert!(seen.first_sequence.is_some_and(|s| s <= 3), "{}", seen.output);
+        assert!(seen.lost() <= limit, "round {round}, {eids}: lost {}:\n{}", seen.lost(), seen.output);
+        assert!(seen.first_sequence.is_some_and(|s| s <= limit + 1), "{}", seen.output);
     }
 }

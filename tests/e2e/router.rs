@@ -21,6 +21,11 @@ pub fn eidolon() -> &'static str {
     PATH.get_or_init(|| std::env::var("EIDOLON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_eidolon").to_owned()))
 }
 
+/// Whether that is an unoptimised build, which is several times slower than what people run.
+pub fn unoptimised() -> bool {
+    cfg!(debug_assertions) && std::env::var_os("EIDOLON").is_none()
+}
+
 /// A running router, killed when dropped.
 pub struct Router<'a> {
     pub ns: &'a Netns,
