@@ -12,6 +12,7 @@
 //! | [`proto`] | sans-IO machines: xTR, mapping system, and `control`, which demultiplexes to them | sockets, threads, clocks, files |
 //! | [`dataplane`] | packets in → packets out: encapsulation, decapsulation, path choice, MTU | proto, auth, sockets |
 //! | `io` | Linux system calls, home of all unsafe code: TUN, UDP, netlink | LISP semantics |
+//! | `store` | what survives a restart: an embedded database by default | protocol decisions |
 //! | `runtime` | threads, event loops, clock, signals, FIB publication, kernel integration | protocol decisions |
 //! | `config` | text → validated plain structs; importers of other formats | I/O beyond the file |
 //! | `mgmt` | control socket, views and tables for `show` | live mutable state |
@@ -41,3 +42,5 @@ pub mod io;
 pub mod mgmt;
 #[cfg(feature = "router")]
 pub mod runtime;
+#[cfg(feature = "router")]
+pub mod store;

@@ -21,7 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["types", "auth", "proto::config"]),
     ("io", &["types"]),
     ("mgmt", &["types"]),
-    ("runtime", &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt"]),
+    ("store", &["types", "proto::persist"]),
+    ("runtime", &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt", "store"]),
     ("cli", &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt", "runtime"]),
 ];
 

@@ -253,6 +253,45 @@ pub struct Statistics {
     pub control: ControlStatistics,
     /// The data plane, per thread.
     pub data: Vec<DataStatistics>,
+    /// What is kept over a restart.
+    #[serde(default)]
+    pub store: Store,
+}
+
+/// What is kept over a restart: nonces, versions, and what else a router must not forget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// The file, or the directory where it should be.
+    pub place: String,
+    /// How it stands.
+    pub state: StoreState,
+    /// What is wrong, where something is.
+    pub problem: Option<String>,
+    /// What was said at start: earlier state was set aside, or is not used.
+    pub notice: Option<String>,
+    /// Records read at start.
+    pub restored: u64,
+    /// Records written, and removed, since.
+    pub written: u64,
+    /// Transactions that took.
+    pub commits: u64,
+    /// Transactions that failed.
+    pub failures: u64,
+    /// Records that wait to be written.
+    pub waiting: u64,
+}
+
+/// How the store stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    /// Nothing is kept.
+    #[default]
+    Off,
+    /// Everything is kept.
+    Working,
+    /// The last write failed; it will be tried again.
+    Failing,
 }
 
 /// Counters of the control plane.

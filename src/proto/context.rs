@@ -15,6 +15,7 @@ use super::config::Timers;
 use super::control::{Output, Transmit};
 use super::event::Event;
 use super::names::Names;
+use super::persist::Change;
 use super::rate::{Rates, ReplyLimiter};
 use super::stats::{DropReason, MessageKind, Statistics};
 
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) timers: Timers,
     pub(crate) names: Names,
     pub(crate) limiter: ReplyLimiter,
+    /// Somebody remembers what is to survive a restart.
+    pub(crate) persistent: bool,
 }
 
 impl Context {
@@ -43,6 +46,7 @@ impl Context {
             names: Names::default(),
             limiter: ReplyLimiter::new(rates(&timers), now),
             timers,
+            persistent: false,
         }
     }
 
@@ -72,6 +76,14 @@ impl Context {
 
     pub(crate) fn native(&mut self, prefix: EidPrefix, present: bool) {
         self.outputs.push_back(Output::Native { prefix, present });
+    }
+
+    /// Has something remembered over a restart, or forgotten; costs nothing where nobody would.
+    pub(crate) fn persist(&mut self, change: impl FnOnce() -> Change) {
+        if self.persistent {
+            let change = change();
+            self.outputs.push_back(Output::Persist(change));
+        }
     }
 
     pub(crate) fn event(&mut self, event: Event) {

@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Eid, EidPrefix, XtrId};
 
 use super::stats::DropReason;
@@ -49,7 +51,8 @@ impl fmt::Display for Subsystem {
 }
 
 /// Who registered: by xTR-ID where the Map-Register has one, else by source address (RFC 9301 §5.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Registrant {
     /// Its source address.
     Address(IpAddr),

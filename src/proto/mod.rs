@@ -23,6 +23,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod mapping_system;
+pub mod persist;
 pub mod stats;
 pub mod xtr;
 

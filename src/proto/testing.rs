@@ -19,6 +19,7 @@ use super::context::CONTROL_PORT;
 use super::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
 use super::eid_table::EidTable;
 use super::event::Event;
+use super::persist::{Change, Key as DiskKey, Record};
 use super::stats::DropReason;
 
 /// What the network does to datagrams.
@@ -58,6 +59,10 @@ pub(crate) struct Node {
     pub(crate) path_mtus: BTreeMap<IpAddr, u16>,
     pub(crate) ligs: Vec<(u64, Result<LigAnswer, LigError>)>,
     pub(crate) events: Vec<Event>,
+    /// What it has written down; `None` where it was not given a disk.
+    pub(crate) disk: Option<BTreeMap<DiskKey, Record>>,
+    /// Whether what it waits for reaches the disk.
+    pub(crate) disk_works: bool,
 }
 
 impl Network {
@@ -90,6 +95,25 @@ impl Network {
         let rng = StdRng::seed_from_u64(self.rng.random());
         let control = ControlPlane::new(config, rng, nonce_base(self.now), self.now);
         self.nodes[id] = Node::new(control, self.nodes[id].addresses.clone());
+        self.announce(id);
+    }
+
+    /// Gives a router that was just started a disk.
+    pub(crate) fn give_disk(&mut self, id: usize) {
+        self.nodes[id].disk = Some(BTreeMap::new());
+        self.handle(id, Input::Restored(&[]));
+    }
+
+    /// Cuts a router's power and starts it again with what was on its disk, and with a wall clock that says `clock` to
+    /// its nonces.
+    pub(crate) fn power_cut(&mut self, id: usize, config: ControlConfig, clock: u64) {
+        let disk = self.nodes[id].disk.clone().expect("a disk");
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let control = ControlPlane::new(config, rng, clock, self.now);
+        self.nodes[id] = Node::new(control, self.nodes[id].addresses.clone());
+        let records: Vec<Record> = disk.values().cloned().collect();
+        self.nodes[id].disk = Some(disk);
+        self.handle(id, Input::Restored(&records));
         self.announce(id);
     }
 
@@ -229,6 +253,18 @@ impl Network {
                     let addresses = self.dns.get(&name).cloned().unwrap_or_default();
                     self.handle(id, Input::Resolved { name: &name, addresses: &addresses });
                 }
+                Output::Persist(change) => {
+                    let disk = node.disk.as_mut().expect("nothing is remembered without being asked for");
+                    if node.disk_works {
+                        match &change {
+                            Change::Put(record) => drop(disk.insert(change.key(), record.clone())),
+                            Change::Remove(key) => drop(disk.remove(key)),
+                        }
+                        if let Some(record) = change.awaited() {
+                            self.handle(id, Input::Persisted(record));
+                        }
+                    }
+                }
                 Output::LigReply { id, result } => node.ligs.push((id, result)),
                 Output::Event(event) => {
                     assert!(!event.to_string().is_empty());
@@ -272,6 +308,8 @@ impl Node {
             path_mtus: BTreeMap::new(),
             ligs: Vec::new(),
             events: Vec::new(),
+            disk: None,
+            disk_works: true,
         }
     }
 

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::control_sockets::ControlSockets;
 use super::event_log::EventLog;
 use super::forwarding::Forwarding;
+use super::keeper::Keeper;
 use super::kernel::KernelPlan;
 use super::{RunError, views};
 use crate::config::{self, Config};
@@ -44,6 +45,7 @@ pub(super) struct ControlLoop {
     pub(super) forwarding: Option<Forwarding>,
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) keeper: Keeper,
     log: EventLog,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     ligs: BTreeMap<u64, (Eid, oneshot::Sender<Reply>)>,
@@ -74,6 +76,7 @@ pub(super) struct Parts {
     pub(super) forwarding: Option<Forwarding>,
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) keeper: Keeper,
 }
 
 impl ControlLoop {
@@ -89,6 +92,7 @@ impl ControlLoop {
             forwarding: parts.forwarding,
             monitor: parts.monitor,
             calls: parts.calls,
+            keeper: parts.keeper,
             log: EventLog::default(),
             resolved: mpsc::channel(16),
             ligs: BTreeMap::new(),
@@ -129,6 +133,9 @@ impl ControlLoop {
                 Some(Resolved { name, addresses }) = self.resolved.1.recv() => {
                     self.plane.handle(self.clock.now(), Input::Resolved { name: &name, addresses: &addresses });
                 }
+                record = self.keeper.written() => {
+                    self.plane.handle(self.clock.now(), Input::Persisted(&record));
+                }
                 Some(call) = self.calls.recv() => self.answer(call).await,
                 () = sleep_until(wake.unwrap_or_else(|| self.clock.to_tokio(Instant::FAR_FUTURE))),
                     if wake.is_some() => self.plane.handle_timeout(self.clock.now()),
@@ -160,6 +167,7 @@ impl ControlLoop {
                 }
                 Output::Native { prefix, present } => self.native(prefix, present).await,
                 Output::Resolve { name } => self.resolve(name),
+                Output::Persist(change) => self.keeper.keep(change),
                 Output::LigReply { id, result } => self.lig_reply(id, result),
                 Output::Event(event) => self.log.write(&event, self.clock.now()),
             }
@@ -231,6 +239,7 @@ impl ControlLoop {
                 uptime: now.saturating_since(self.started).as_secs(),
                 control: views::control_statistics(&self.plane),
                 data: self.forwarding.as_ref().map(Forwarding::statistics).unwrap_or_default(),
+                store: self.keeper.status(),
             }),
             Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
@@ -316,7 +325,13 @@ impl ControlLoop {
     }
 
     async fn stop(self) -> Result<(), RunError> {
-        if let Some(forwarding) = self.forwarding {
+        let undone = Self::undo(self.forwarding).await;
+        self.keeper.close().await;
+        undone
+    }
+
+    async fn undo(forwarding: Option<Forwarding>) -> Result<(), RunError> {
+        if let Some(forwarding) = forwarding {
             match timeout(REMOVE_TIMEOUT, forwarding.kernel.remove()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(RunError(format!("not everything could be undone: {error}"))),

@@ -6,6 +6,7 @@ mod control_sockets;
 pub mod data_loop;
 mod event_log;
 mod forwarding;
+mod keeper;
 pub mod kernel;
 pub mod logging;
 mod reload;

@@ -11,11 +11,12 @@ use super::clock::{Clock, wall_clock};
 use super::control_loop::{ControlLoop, Parts, has_data_plane};
 use super::control_sockets::ControlSockets;
 use super::forwarding::Forwarding;
+use super::keeper::Keeper;
 use super::kernel::{KernelPlan, PROTOCOL, StartupError};
 use crate::config::Config;
 use crate::io::netlink::{InterfaceMonitor, Netlink};
 use crate::mgmt::server::Server;
-use crate::proto::control::ControlPlane;
+use crate::proto::control::{ControlPlane, Input};
 use crate::types::CONTROL_PORT;
 
 /// Requests of the control socket that may wait for the loop.
@@ -52,17 +53,31 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
     tokio::spawn(server.serve(calls_to));
     #[allow(clippy::disallowed_methods)] // the one place that seeds an RNG
     let rng: StdRng = rand::make_rng();
-    let plane = ControlPlane::new(config.control.clone(), rng, nonce_base(), clock.now());
+    let (keeper, records) = Keeper::open(&config.router.state_dir).await;
+    let mut plane = ControlPlane::new(config.control.clone(), rng, nonce_base(), clock.now());
+    if let Some(records) = records {
+        plane.handle(clock.now(), Input::Restored(&records));
+    }
     tracing::info!(
         name = config.router.name.as_deref().unwrap_or("eidolon"),
         version = env!("CARGO_PKG_VERSION"),
         "router runs"
     );
-    ControlLoop::new(Parts { path: path.into(), config, clock, plane, sockets, forwarding, monitor, calls })
+    ControlLoop::new(Parts {
+        path: path.into(),
+        config,
+        clock,
+        plane,
+        sockets,
+        forwarding,
+        monitor,
+        calls,
+        keeper,
+    })
 }
 
 /// Greater than any nonce that an earlier start can have registered with, as long as the wall clock does not go back and
-/// there is less than one Map-Register per microsecond (RFC 9301 §5.6).
+/// there is less than one Map-Register per microsecond (RFC 9301 §5.6). Where it does go back, the store knows better.
 fn nonce_base() -> u64 {
     u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX >> 1)
 }

@@ -253,6 +253,17 @@ fn statistics_table() {
             counters: counts(&[]),
         },
         data: vec![thread("itr-0", 5_000_000), thread("etr-0", 7)],
+        store: Store {
+            place: "/var/lib/eidolon/state.redb".into(),
+            state: StoreState::Failing,
+            problem: Some("/var/lib/eidolon/state.redb: no space left".into()),
+            notice: None,
+            restored: 1,
+            written: 12,
+            commits: 3,
+            failures: 1,
+            waiting: 2,
+        },
     };
     assert_text(
         &statistics(&view),
@@ -268,6 +279,11 @@ Control messages
 Control messages dropped
   Reason               Count
   reply-unknown-nonce      1
+
+State over a restart
+  /var/lib/eidolon/state.redb, failing
+  1 record restored, 12 written by 3 transactions, 2 waiting, 1 failure
+  /var/lib/eidolon/state.redb: no space left
 
 Data plane
   Thread  Packets       Bytes  Dropped

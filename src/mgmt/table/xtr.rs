@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::text::{age, append, count, interval, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
     Database, DatabaseEntry, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry, MapCacheSource, Pending,
-    RegistrationState, Statistics,
+    RegistrationState, Statistics, Store, StoreState,
 };
 use crate::types::Locator;
 
@@ -142,6 +142,7 @@ pub fn statistics(view: &Statistics) -> String {
     append(&mut text, &messages, 2);
     counters(&mut text, "Control messages dropped", "Reason", &control.dropped);
     counters(&mut text, "Control plane", "Counter", &control.counters);
+    store(&mut text, &view.store);
     if view.data.is_empty() {
         return text;
     }
@@ -167,6 +168,32 @@ pub fn statistics(view: &Statistics) -> String {
     counters(&mut text, "Data packets dropped", "Reason", &dropped);
     counters(&mut text, "Data plane, all threads", "Counter", &others);
     text
+}
+
+fn store(text: &mut String, store: &Store) {
+    if store.place.is_empty() {
+        return;
+    }
+    let state = match store.state {
+        StoreState::Off => "nothing is kept",
+        StoreState::Working => "working",
+        StoreState::Failing => "failing",
+    };
+    let _ = writeln!(text, "\nState over a restart\n  {}, {state}", store.place);
+    if store.state != StoreState::Off {
+        let _ = writeln!(
+            text,
+            "  {} restored, {} written by {}, {} waiting, {}",
+            count(usize::try_from(store.restored).unwrap_or(usize::MAX), "record", "records"),
+            store.written,
+            count(usize::try_from(store.commits).unwrap_or(usize::MAX), "transaction", "transactions"),
+            store.waiting,
+            count(usize::try_from(store.failures).unwrap_or(usize::MAX), "failure", "failures"),
+        );
+    }
+    for line in [&store.problem, &store.notice].into_iter().flatten() {
+        let _ = writeln!(text, "  {line}");
+    }
 }
 
 fn counters(text: &mut String, title: &str, what: &str, values: &BTreeMap<String, u64>) {

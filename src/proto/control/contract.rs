@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fib::{FibUpdate, Punt};
 use crate::proto::event::Event;
+use crate::proto::persist::{Change, Record};
 use crate::types::{Eid, EidPrefix};
 use crate::wire::EidRecord;
 
@@ -35,6 +36,12 @@ pub enum Input<'a> {
         /// Its addresses.
         addresses: &'a [IpAddr],
     },
+    /// What an earlier life of this router had remembered, all of it, possibly nothing. Given once, before anything
+    /// else. It promises that every [`Output::Persist`] is obeyed from now on; without it there is none, and the nonce
+    /// base that the control plane was made with has to be enough.
+    Restored(&'a [Record]),
+    /// A record that [is awaited](Record::is_awaited) is on the disk; or can't be, and waiting is of no use.
+    Persisted(&'a Record),
     /// An operator's command.
     Command(Command),
 }
@@ -74,6 +81,8 @@ pub enum Output {
         /// The name.
         name: String,
     },
+    /// Remember something over a restart, or forget it. Only after [`Input::Restored`].
+    Persist(Change),
     /// The answer to [`Command::Lig`]; exactly one per command.
     LigReply {
         /// The command's.

@@ -4,7 +4,7 @@ use crate::proto::config::{ControlConfig, Host};
 use crate::proto::context::Context;
 use crate::proto::mapping_system::MappingSystem;
 use crate::proto::mapping_system::map_resolver::MapResolver;
-
+use crate::proto::persist::Record;
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
@@ -46,6 +46,7 @@ use super::{Command, Input, LigError, Output};
 ///             Output::Fib(update) => { /* to the data plane's table */ }
 ///             Output::Native { prefix, present } => { /* a throw route appears or goes */ }
 ///             Output::Resolve { name } => names.push(name),
+///             Output::Persist(change) => { /* to the disk, to be given back by Input::Restored */ }
 ///             Output::LigReply { id, result } => { /* to the client that asked */ }
 ///             Output::Event(event) => { /* to the log, at a bounded rate */ }
 ///         }
@@ -73,8 +74,9 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts all roles of `config`. `nonce_base` must be greater than any nonce that this router ever registered with
-    /// (RFC 9301 §5.6): Map-Registers count up from it. A wall clock with some room per second will do.
+    /// Starts all roles of `config`. `nonce_base` should be greater than any nonce that this router ever registered with
+    /// (RFC 9301 §5.6): Map-Registers count up from it. A wall clock with some room per second will do, as long as it
+    /// does not go back; with [`Input::Restored`] it may.
     pub fn new(config: ControlConfig, rng: StdRng, nonce_base: u64, now: Instant) -> Self {
         let mut plane = Self {
             cx: Context::new(config.timers.clone(), rng, now),
@@ -113,6 +115,12 @@ impl ControlPlane {
                     if let Some(itr) = &mut self.itr {
                         itr.kick(now);
                     }
+                }
+            }
+            Input::Restored(records) => self.restored(records),
+            Input::Persisted(record) => {
+                if let Record::RegisterNonce { below } = record {
+                    self.registrar.reserved(*below);
                 }
             }
             Input::Command(command) => self.command(now, command),
@@ -190,6 +198,24 @@ impl ControlPlane {
         self.config = config;
         self.update_registrations(now);
         self.handle_timeout(now);
+    }
+
+    /// Takes up where an earlier life ended.
+    fn restored(&mut self, records: &[Record]) {
+        self.cx.persistent = true;
+        let mut below = None;
+        for record in records {
+            match record {
+                Record::RegisterNonce { below: reserved } => below = Some(*reserved),
+                Record::LastNonce { .. } | Record::RecentRegister { .. } => {
+                    if let Some(server) = &mut self.mapping_system.server {
+                        server.restored(&mut self.cx, record);
+                    }
+                }
+                Record::OwnMapping(_) => {}
+            }
+        }
+        self.registrar.restored(below);
     }
 
     fn locators_changed(&mut self, now: Instant) {

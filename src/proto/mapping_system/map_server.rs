@@ -21,8 +21,9 @@ use crate::proto::config::{MapServerConfig, SiteConfig};
 use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
+use crate::proto::persist::{self, Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
-use crate::types::{Eid, EidPrefix, Instant, Ttl};
+use crate::types::{Eid, EidPrefix, Instant, Nonce, Ttl};
 use crate::wire::{EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
 
 use super::auth_reason;
@@ -31,6 +32,8 @@ use super::auth_reason;
 const MAX_SENDERS: usize = 4096;
 /// Map-Registers per site that nobody may send again.
 const MAX_RECENT: usize = 4096;
+/// The last so many of them are remembered over a restart.
+const RECENT_KEPT: u64 = 256;
 /// xTRs that may register one prefix.
 const MAX_REGISTRANTS: usize = 64;
 /// Sites whose keys are tried for one Map-Register: its records may belong to several, but no honest one does.
@@ -94,6 +97,8 @@ type Digest = [u8; 12];
 struct RecentDigests {
     order: VecDeque<Digest>,
     known: BTreeSet<Digest>,
+    /// Counts those that came.
+    serial: u64,
 }
 
 /// An authenticated Map-Register.
@@ -175,6 +180,7 @@ impl RecentDigests {
         if !self.known.insert(digest) {
             return;
         }
+        self.serial = self.serial.wrapping_add(1);
         self.order.push_back(digest);
         if self.order.len() > MAX_RECENT
             && let Some(oldest) = self.order.pop_front()
@@ -182,6 +188,44 @@ impl RecentDigests {
             self.known.remove(&oldest);
         }
     }
+}
+
+impl Site {
+    /// Has the nonce and the digest of a Map-Register that was taken in remembered over a restart.
+    fn remember(
+        &self,
+        cx: &mut Context,
+        registrant: Registrant,
+        key_id: u8,
+        nonce: Nonce,
+        digest: Option<Digest>,
+    ) {
+        let site = || self.config.name.clone();
+        cx.persist(|| Change::Put(Record::LastNonce { site: site(), registrant, key_id, nonce }));
+        if let Some(digest) = digest {
+            let serial = self.recent.serial;
+            cx.persist(|| {
+                Change::Put(Record::RecentRegister { site: site(), slot: slot(serial), serial, digest })
+            });
+        }
+    }
+
+    /// Forgets all that; the site is gone.
+    fn forget(&self, cx: &mut Context) {
+        let site = || self.config.name.clone();
+        for ((registrant, key_id), _) in self.nonces.iter() {
+            let (registrant, key_id) = (*registrant, *key_id);
+            cx.persist(|| Change::Remove(persist::Key::LastNonce { site: site(), registrant, key_id }));
+        }
+        for slot in (0..=self.recent.serial.min(RECENT_KEPT - 1)).map(slot) {
+            cx.persist(|| Change::Remove(persist::Key::RecentRegister { site: site(), slot }));
+        }
+    }
+}
+
+/// Where the digest with this serial number is remembered.
+fn slot(serial: u64) -> u16 {
+    u16::try_from(serial % RECENT_KEPT).unwrap_or_default()
 }
 
 impl MapServer {
@@ -221,8 +265,31 @@ impl MapServer {
             };
             self.sites.insert(name, state);
         }
+        for gone in old.values() {
+            gone.forget(cx);
+        }
         for prefix in prefixes {
             self.recheck(cx, &prefix);
+        }
+    }
+
+    /// Takes in what was remembered over a restart. Of sites that are no longer configured it is forgotten.
+    pub(crate) fn restored(&mut self, cx: &mut Context, record: &Record) {
+        let (Record::LastNonce { site, .. } | Record::RecentRegister { site, .. }) = record else { return };
+        let Some(site) = self.sites.get_mut(site.as_str()) else {
+            return cx.persist(|| Change::Remove(record.key()));
+        };
+        match record {
+            Record::LastNonce { registrant, key_id, nonce, .. } => {
+                // Only more senders than ever fit could make this fail.
+                let _ = site.nonces.accept((*registrant, *key_id), *nonce, NoncePolicy::AllowRepeats);
+            }
+            Record::RecentRegister { serial, digest, .. } => {
+                let last = site.recent.serial.max(*serial);
+                site.recent.insert(*digest);
+                site.recent.serial = last;
+            }
+            Record::RegisterNonce { .. } | Record::OwnMapping(_) => {}
         }
     }
 
@@ -369,6 +436,7 @@ impl MapServer {
         match outcome {
             Ok(()) => {
                 digest.into_iter().for_each(|digest| site.recent.insert(digest));
+                site.remember(cx, *registrant, register.auth.key_id, nonce, digest);
                 true
             }
             Err(error @ ReplayError::Replayed { .. }) => {

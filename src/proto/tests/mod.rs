@@ -6,3 +6,4 @@ mod itr;
 mod map_resolver;
 mod map_server;
 mod path;
+mod persist;

@@ -11,6 +11,7 @@ use crate::proto::config::{EtrConfig, EtrMapServer};
 use crate::proto::context::{CONTROL_PORT, Context};
 use crate::proto::event::Event;
 use crate::proto::mapping_system::auth_reason;
+use crate::proto::persist::{Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::types::{EidPrefix, Family, Instant, Nonce, Ttl};
 use crate::wire::{Address, AuthData, EidRecord, MapNotify, MapRegister, Message, XtrSite};
@@ -31,6 +32,8 @@ const WITHDRAW_ATTEMPTS: u32 = 5;
 const LACKING_DELAY: Duration = Duration::from_secs(3);
 /// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// Nonces that are reserved at once: as many Map-Registers as one write to the disk covers.
+const NONCE_BLOCK: u64 = 4096;
 
 /// How the registration of a prefix with a Map-Server stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,17 @@ pub(crate) struct Registrar {
     lacking: BTreeMap<EidPrefix, Option<Instant>>,
     first_nonce: u64,
     next_nonce: u64,
+    /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers anything.
+    reserved: Option<Reserved>,
+}
+
+/// How far nonces are reserved.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    /// On the disk.
+    durable: u64,
+    /// Asked for.
+    asked: u64,
 }
 
 #[derive(Debug)]
@@ -127,7 +141,38 @@ impl Registrar {
             lacking: BTreeMap::new(),
             first_nonce: nonce_base,
             next_nonce: nonce_base,
+            reserved: None,
         }
+    }
+
+    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are remembered.
+    pub(crate) fn restored(&mut self, below: Option<u64>) {
+        self.next_nonce = self.next_nonce.max(below.unwrap_or(0));
+        self.first_nonce = self.next_nonce;
+        self.reserved = Some(Reserved { durable: self.next_nonce, asked: self.next_nonce });
+    }
+
+    /// The nonces below `below` may be used.
+    pub(crate) fn reserved(&mut self, below: u64) {
+        if let Some(reserved) = &mut self.reserved {
+            reserved.durable = reserved.durable.max(below);
+        }
+    }
+
+    /// Reserves nonces in time.
+    fn reserve(&mut self, cx: &mut Context) {
+        let idle = self.servers.iter().all(|s| s.bundles.is_empty()) && self.withdrawals.is_empty();
+        let Some(reserved) = &mut self.reserved else { return };
+        if !idle && reserved.asked.saturating_sub(self.next_nonce) < NONCE_BLOCK / 2 {
+            let below = self.next_nonce.saturating_add(NONCE_BLOCK);
+            reserved.asked = below;
+            cx.persist(|| Change::Put(Record::RegisterNonce { below }));
+        }
+    }
+
+    /// Whether the next nonce may be used.
+    fn may_send(&self) -> bool {
+        self.reserved.is_none_or(|reserved| self.next_nonce < reserved.durable)
     }
 
     /// Brings the registrations in line with configuration and database: what is new or changed is registered soon,
@@ -180,9 +225,13 @@ impl Registrar {
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant, rlocs: &LocalRlocs) {
+        self.reserve(cx);
         let mut servers = std::mem::take(&mut self.servers);
         for server in &mut servers {
             for bundle in server.bundles.iter_mut().filter(|b| b.wake <= now) {
+                if !self.may_send() {
+                    break;
+                }
                 self.register(cx, now, (&server.config, server.xtr_site), bundle, rlocs);
                 if bundle.unanswered >= UNREACHABLE_AFTER && !server.unreachable {
                     server.unreachable = true;
@@ -205,6 +254,10 @@ impl Registrar {
         let (due, mut later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.withdrawals).into_iter().partition(|w| w.wake <= now);
         for mut withdrawal in due {
+            if !self.may_send() {
+                later.push(withdrawal);
+                continue;
+            }
             let to = (&withdrawal.server, withdrawal.xtr_site);
             let nonce = self.send(cx, to, withdrawal.attempts, withdrawal.records.clone(), rlocs);
             remember(&mut withdrawal.outstanding, nonce);
@@ -216,12 +269,15 @@ impl Registrar {
             }
         }
         self.withdrawals = later;
+        self.reserve(cx);
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
         let bundles = self.servers.iter().flat_map(|s| &s.bundles).map(|b| b.wake);
         let withdrawals = self.withdrawals.iter().map(|w| w.wake);
-        bundles.chain(withdrawals).chain(self.lacking.values().copied().flatten()).min()
+        // Without a nonce there is nothing to do but wait for one.
+        let registers = bundles.chain(withdrawals).filter(|_| self.may_send());
+        registers.chain(self.lacking.values().copied().flatten()).min()
     }
 
     /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7).
