@@ -317,7 +317,16 @@ impl Reader<'_> {
 
 fn eid_prefix(place: Place, prefix: Option<At<ipnet::IpNet>>, ttl: Ttl, register: bool) -> RawEidPrefix {
     let locators = Some(RawLocators::default());
-    RawEidPrefix { place, prefix, iid: InstanceId::DEFAULT, ttl, register, map_servers: None, locators }
+    RawEidPrefix {
+        place,
+        prefix,
+        iid: InstanceId::DEFAULT,
+        ttl,
+        register,
+        map_servers: None,
+        map_version: None,
+        locators,
+    }
 }
 
 fn keyed(place: &Place, key: &str) -> Place {

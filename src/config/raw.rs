@@ -16,8 +16,8 @@ use super::problem::{At, Place, Problems};
 use super::tree::Section;
 use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Variable};
 use crate::auth::Algorithm;
-use crate::proto::config::{Host, Timers};
-use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
+use crate::proto::config::{Host, SourceCheck, Timers};
+use crate::types::{EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId};
 
 /// A whole file.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +26,7 @@ pub struct RawConfig {
     pub roles: Option<At<Vec<At<Role>>>>,
     /// `[router]`
     pub router: RawRouter,
-    /// `[[locator]]`: the locators of every EID-prefix that has none of its own, in the order of their
-    /// locator-status-bits.
+    /// `[[locator]]`: the locators of every EID-prefix that has none of its own.
     pub locators: RawLocators,
     /// `[[eid-prefix]]`: the site's EID-prefixes.
     pub eid_prefixes: Vec<RawEidPrefix>,
@@ -41,6 +40,11 @@ pub struct RawConfig {
     /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked for at once.
     /// Default true.
     pub expect_return: Option<At<bool>>,
+    /// `[map-cache]`, `glean`: whether what packets and Map-Requests say of an unknown EID's locator is used for some
+    /// seconds, until it is verified. Default false.
+    pub glean: Option<At<bool>>,
+    /// `[data-header]`
+    pub header: RawHeader,
     /// `[[site]]`: who may register with our Map-Server.
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
@@ -133,6 +137,8 @@ pub struct RawEidPrefix {
     pub register: bool,
     /// `map-servers`: names of those that it is registered with. Default: all.
     pub map_servers: Option<At<Vec<At<String>>>>,
+    /// `map-version`: 1 to 4095, where the operator counts the versions of its mapping. Default: the router does.
+    pub map_version: Option<At<MapVersion>>,
     /// `[[eid-prefix.locator]]`: its own locators instead of the common ones.
     pub locators: Option<RawLocators>,
 }
@@ -241,6 +247,19 @@ pub struct RawKernel {
     pub tun_mtu: Option<u16>,
 }
 
+/// `[data-header]`
+#[derive(Clone, Debug, Default)]
+pub struct RawHeader {
+    /// `source-check`: `"off"`, `"known"` or `"strict"`. Default `"off"`.
+    pub source_check: Option<At<SourceCheck>>,
+    /// `locator-status-bits`. Default false.
+    pub locator_status: Option<At<bool>>,
+    /// `echo-nonce`. Default false.
+    pub echo_nonce: Option<At<bool>>,
+    /// `map-versioning`. Default false.
+    pub map_version: Option<At<bool>>,
+}
+
 /// `[timers]`
 #[derive(Clone, Debug, Default)]
 pub struct RawTimers {
@@ -281,6 +300,7 @@ impl RawConfig {
         let map_cache = root.section("map-cache");
         let map_cache_limit = map_cache.integer("limit", 1..=1 << 24);
         let expect_return = map_cache.bool("expect-return");
+        let glean = map_cache.bool("glean");
         ok &= map_cache.finish();
         let raw = Self {
             roles: root.texts("roles"),
@@ -291,6 +311,8 @@ impl RawConfig {
             map_resolvers,
             map_cache_limit,
             expect_return,
+            glean,
+            header: RawHeader::read(root.section("data-header")),
             sites,
             forwards,
             instances,
@@ -389,6 +411,7 @@ impl RawEidPrefix {
             ttl: read_ttl(&s, "ttl").unwrap_or(Self::DEFAULT_TTL),
             register: s.bool("register").is_none_or(|r| r.value),
             map_servers: s.texts("map-servers"),
+            map_version: s.integer("map-version", 1..=4095).map(|n| n.map(|n| MapVersion::new(narrow(n)))),
             locators: s.has("locator").then(|| RawLocators::read(&s, "locator")),
         });
         s.finish()
@@ -515,6 +538,19 @@ impl RawKernel {
     }
 }
 
+impl RawHeader {
+    fn read(s: Section<'_>) -> Self {
+        let raw = Self {
+            source_check: s.text("source-check"),
+            locator_status: s.bool("locator-status-bits"),
+            echo_nonce: s.bool("echo-nonce"),
+            map_version: s.bool("map-versioning"),
+        };
+        s.finish();
+        raw
+    }
+}
+
 impl RawTimers {
     fn read(s: Section<'_>) -> Self {
         let mut timers = Timers::default();
@@ -557,7 +593,7 @@ impl RawTimers {
 }
 
 /// The durations among the timers, by key.
-fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 8] {
+fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 11] {
     [
         ("register-interval", &mut timers.register_interval),
         ("quick-register-interval", &mut timers.quick_register_interval),
@@ -567,6 +603,9 @@ fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 8] {
         ("registration-timeout", &mut timers.registration_timeout),
         ("request-retry", &mut timers.request_retry),
         ("request-rest", &mut timers.request_rest),
+        ("echo-nonce-interval", &mut timers.echo_nonce_interval),
+        ("echo-nonce-timeout", &mut timers.echo_nonce_timeout),
+        ("locator-status-damping", &mut timers.locator_status_damping),
     ]
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::model::{DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
-use crate::proto::config::Host;
+use crate::proto::config::{Host, SourceCheck};
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 /// Why a text is not the value that it should be, and what to write instead.
@@ -466,6 +466,11 @@ choices! {
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
     Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
     DscpMode, "a DSCP mode": [("uniform", Self::Uniform), ("pipe", Self::Pipe)];
+    SourceCheck, "a source check": [
+        ("off", Self::Off),
+        ("known", Self::Known),
+        ("strict", Self::Strict),
+    ];
     Level, "a log level": Level::NAMES;
     LogFormat, "a log format": [("text", Self::Text), ("json", Self::Json)];
 }

@@ -77,6 +77,14 @@ names! {
         InnerDestinationNotLocal = "inner-destination-not-local",
         /// From the underlay: the inner source claims to be of this site.
         InnerSourceLocal = "inner-source-local",
+        /// From the underlay: the outer source is not a locator of the inner source's mapping.
+        SourceRloc = "source-rloc-not-listed",
+        /// From the underlay: the inner source has no mapping with locators, and the source check is strict.
+        SourceUnknown = "source-mapping-unknown",
+        /// From the underlay: sent after a version of our mapping that there never was (RFC 9302 §7.1).
+        DestinationVersion = "destination-version-impossible",
+        /// From the underlay: sent by somebody with an older version of his mapping than is known (RFC 9302 §7.2).
+        SourceVersion = "source-version-old",
         /// From the underlay: congestion was marked on a packet whose sender can't be told (RFC 6040 §4.2).
         Congestion = "congestion",
         /// From the underlay: inner or outer TTL is zero.

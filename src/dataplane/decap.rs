@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::batch::{Piece, TunBatch};
 use super::coalesce::Coalescer;
 use super::counters::{Count, Counters, DropReason};
+use super::header::{Checks, Subject};
 use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
-use crate::fib::{FibGuard, InstanceFib};
-use crate::types::InstanceId;
+use crate::fib::{FibGuard, HeaderOptions, InstanceFib, Punt};
+use crate::types::{InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::ip::{self, Inner, SumFn};
 
@@ -43,6 +44,7 @@ pub struct Decapsulator {
     dscp: DscpMode,
     /// Where the TUN takes super-packets.
     coalescer: Option<Coalescer>,
+    checks: Checks,
     counters: Arc<Counters>,
 }
 
@@ -69,7 +71,22 @@ impl Decapsulator {
         instances.sort_unstable();
         let coalescer =
             (coalescing != Coalescing::Off).then(|| Coalescer::new(coalescing == Coalescing::TcpAndUdp, sum));
-        Self { instances, dscp: config.dscp, coalescer, counters }
+        Self { instances, dscp: config.dscp, coalescer, checks: Checks::new(), counters }
+    }
+
+    /// A batch begins, at `now`. Needed only while any of [`FibGuard::options`] is on.
+    pub fn begin(&mut self, now: Instant) {
+        self.checks.begin(now);
+    }
+
+    /// What the control plane is to be told of the packets so far, each handed to `punt`, which says whether it could be
+    /// told. After the FIB's guard is gone.
+    pub fn punts(&mut self, mut punt: impl FnMut(Punt) -> bool) {
+        self.counters.count(Count::PuntsLost, std::mem::take(&mut self.checks.lost));
+        for what in self.checks.punts.drain(..) {
+            let delivered = punt(what);
+            self.counters.count(if delivered { Count::Punts } else { Count::PuntsLost }, 1);
+        }
     }
 
     /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
@@ -87,12 +104,13 @@ impl Decapsulator {
             0 => end.saturating_sub(start).max(1),
             segment => segment,
         };
+        let options = Some(fib.options()).filter(|options| options.any());
         let mut at = start;
         // A datagram without payload is one packet too.
         loop {
             let next = (at + step).min(end);
             let packet = bytes.get_mut(at..next).unwrap_or_default();
-            match self.unwrap(fib, &datagram.outer, packet) {
+            match self.unwrap(fib, options, &datagram.outer, packet) {
                 Ok((instance, inner)) => {
                     self.counters.count(Count::DecapsulatedPackets, 1);
                     self.counters.count(Count::DecapsulatedBytes, inner.len as u64);
@@ -122,12 +140,15 @@ impl Decapsulator {
 
     /// Checks one data packet and makes its inner header what it must be when it leaves the tunnel. Gives the
     /// instance's place, and the inner packet as it leaves.
+    #[inline]
     fn unwrap(
-        &self,
+        &mut self,
         fib: &FibGuard<'_>,
+        options: Option<&HeaderOptions>,
         outer: &Outer,
         packet: &mut [u8],
     ) -> Result<(u16, Inner), DropReason> {
+        let raw = packet.first_chunk().copied();
         let header = DataHeader::parse(packet).ok_or(DropReason::OuterTruncated)?;
         if header.key != 0 {
             return Err(DropReason::Encrypted);
@@ -140,6 +161,11 @@ impl Decapsulator {
             return Err(DropReason::InnerChecksum);
         }
         check_addresses(fib.instance(iid), &inner)?;
+        if let (Some(options), Some(header)) = (options, raw) {
+            let (source, destination) = (inner.source, inner.destination);
+            let subject = Subject { iid, header, source, destination, rloc: outer.remote };
+            self.checks.check(fib, options, subject)?;
+        }
         let ecn = ecn::decapsulate(inner.tos, outer.tos).ok_or(DropReason::Congestion)?;
         let ttl = inner.ttl.min(outer.ttl.unwrap_or(u8::MAX));
         if ttl == 0 {

@@ -11,9 +11,9 @@ use super::cut::{Cut, Uncut};
 use super::fragment::Fragments;
 use super::limiter::Limiter;
 use super::vnet::VnetHeader;
-use super::{DataPlaneConfig, ecn, flow_hash};
+use super::{DataPlaneConfig, ecn, flow_hash, header};
 use crate::fib::{
-    Entry, EntryAction, EntryPath, FibGuard, FibReader, InstanceFib, Miss, Punt, Stats, Worker,
+    Entry, EntryAction, EntryPath, FibGuard, FibReader, HeaderOptions, InstanceFib, Miss, Punt, Stats, Worker,
 };
 use crate::types::{Action, Eid, InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
@@ -34,14 +34,18 @@ pub struct Turn<'a> {
     /// For the punts.
     reader: &'a FibReader,
     now: Instant,
+    /// The LISP header of every packet …
     lisp: [u8; data::HEADER],
+    /// … unless it says more than the instance.
+    options: Option<&'a HeaderOptions>,
 }
 
 impl<'a> Turn<'a> {
     /// For packets of `iid` at `now`.
     pub fn new(iid: InstanceId, fib: &'a FibGuard<'_>, reader: &'a FibReader, now: Instant) -> Self {
         let lisp = DataHeader::of_instance(iid).to_bytes();
-        Self { iid, fib: fib.instance(iid), reader, now, lisp }
+        let options = Some(fib.options()).filter(|options| options.sends());
+        Self { iid, fib: fib.instance(iid), reader, now, lisp, options }
     }
 }
 
@@ -211,7 +215,7 @@ impl Encapsulator {
         seen: &Seen<'_>,
         arena: &mut Arena,
         out: &mut SendBatch,
-        punt: impl FnMut(Punt) -> bool,
+        mut punt: impl FnMut(Punt) -> bool,
     ) -> Result<(u64, u64), Full> {
         let inner = &seen.inner;
         let path = match &seen.route {
@@ -234,10 +238,18 @@ impl Encapsulator {
             return self.answer(turn.now, error, inner, packet.piece, arena, out).map(|()| (0, 0));
         }
         let overhead = if path.way.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
+        let lisp = match (turn.options, turn.fib) {
+            (Some(options), Some(fib)) => {
+                let way = &path.way;
+                let mut counted = |p| self.punt(p, &mut punt);
+                header::outgoing(options, fib, turn.iid, inner, way, turn.now, &mut counted)
+            }
+            _ => turn.lisp,
+        };
         let job = Job {
             inner,
             piece: Piece { len: inner.len as u32, ..packet.piece },
-            lisp: turn.lisp,
+            lisp,
             way: Outgoing {
                 way: &path.way,
                 // The upper half of the product is below the factor: a modulo without division.
@@ -260,14 +272,18 @@ impl Encapsulator {
             Miss::Pending => {}
             Miss::Full => self.counters.count(Count::PuntsLost, 1),
             Miss::Punt => {
-                if punt(Punt::Miss { source: inner.source, destination }) {
-                    self.counters.count(Count::Punts, 1);
-                } else {
+                if !self.punt(Punt::Miss { source: inner.source, destination }, &mut punt) {
                     turn.reader.unpend(&destination);
-                    self.counters.count(Count::PuntsLost, 1);
                 }
             }
         }
+    }
+
+    /// Hands a punt over and counts it; whether that could be.
+    fn punt(&self, what: Punt, punt: &mut impl FnMut(Punt) -> bool) -> bool {
+        let delivered = punt(what);
+        self.counters.count(if delivered { Count::Punts } else { Count::PuntsLost }, 1);
+        delivered
     }
 
     /// Tells the source of a packet why it was dropped.

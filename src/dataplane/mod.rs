@@ -14,6 +14,9 @@ pub mod ecn;
 mod encap;
 mod flow;
 mod fragment;
+mod header;
+#[cfg(test)]
+mod header_tests;
 mod limiter;
 #[cfg(test)]
 mod stream_tests;

@@ -145,10 +145,16 @@ impl Router {
         }
         let mut out = TunBatch::new();
         let guard = self.reader.enter().unwrap();
+        self.decapsulator.begin(self.now);
         for datagram in &datagrams {
             self.decapsulator.decapsulate(&guard, datagram, &mut bytes, &mut out);
         }
         self.decapsulator.finish(&mut bytes, &mut out);
+        let punts = &mut self.punts;
+        self.decapsulator.punts(|p| {
+            punts.push(p);
+            true
+        });
         let get = |p: Piece| bytes[p.offset as usize..(p.offset + p.len) as usize].to_vec();
         out.writes().iter().map(|w| (w.instance, w.vnet, out.pieces(w).flat_map(get).collect())).collect()
     }

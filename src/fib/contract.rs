@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Stats;
+use super::{HeaderOptions, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, Rloc};
 
 /// One way to a site: a remote locator and the local address that packets to it leave from.
@@ -59,6 +59,23 @@ pub enum FibUpdate {
         /// The destination that was punted.
         eid: Eid,
     },
+    /// What LISP headers say, and which checks received packets pass, from now on.
+    Options(HeaderOptions),
+    /// What LISP headers say of the site of `prefix` or are checked against, until it is said anew or the prefix is
+    /// removed. For every entry that is set while [`HeaderOptions::any`] holds.
+    Site {
+        /// Which entry.
+        prefix: EidPrefix,
+        /// What is known.
+        site: Arc<Site>,
+    },
+    /// Packets to `rloc` ask for this nonce (24 bits) to be echoed, or for none any more. Takes effect at once.
+    EchoRequest {
+        /// Remote locator.
+        rloc: Rloc,
+        /// The nonce, which no other locator has at the moment.
+        nonce: Option<u32>,
+    },
 }
 
 /// A packet that needs the control plane's attention. The packet itself is never handed over.
@@ -84,4 +101,61 @@ pub enum Punt {
         /// Remote locator.
         rloc: Rloc,
     },
+    /// A data packet came from an EID that no entry covers, and an option wants to know: the source check, or gleaning.
+    /// Once in some seconds for each EID, and for a bounded number of them.
+    Unverified {
+        /// Inner source, with its instance.
+        source: Eid,
+        /// Inner destination: one of our EIDs.
+        destination: IpAddr,
+        /// Outer source, which the underlay may have let somebody forge.
+        rloc: Rloc,
+    },
+    /// The locator-status-bits of a site changed, says a packet from a locator of its mapping. At most once a second for
+    /// each site.
+    LocatorStatus {
+        /// Inner source, with its instance.
+        source: Eid,
+        /// Outer source.
+        rloc: Rloc,
+        /// One bit for each of the mapping's first 32 locators, or 8 in an instance other than the default one: the
+        /// first one's is the least significant; set = up. Those of locators that it can't speak of are set.
+        status: u32,
+    },
+    /// A packet was sent to one of our EIDs after an old version of its mapping. At most once in three seconds for each
+    /// site that sends.
+    StaleVersion {
+        /// Inner source, with its instance.
+        source: Eid,
+        /// Inner destination: one of our EIDs.
+        destination: IpAddr,
+        /// Outer source.
+        rloc: Rloc,
+    },
+    /// The mapping of `source` has a newer version than the one that we know. At most once a second for each site.
+    NewVersion {
+        /// Inner source, with its instance.
+        source: Eid,
+    },
+    /// Packets go to `rloc` and others come from its site, but for a while none has shown that those arrive. At most
+    /// once in the interval of [`HeaderOptions::echo_nonce`] for each locator.
+    EchoDue {
+        /// Remote locator.
+        rloc: Rloc,
+        /// An EID of the site, with its instance.
+        eid: Eid,
+    },
+    /// The nonce that packets to `rloc` asked for came back. Once for each [`FibUpdate::EchoRequest`].
+    Echoed {
+        /// Remote locator.
+        rloc: Rloc,
+    },
+}
+
+impl Punt {
+    /// Whether it is about the LISP header, or the outer source, of a received packet: what [`HeaderOptions`] has watched
+    /// for.
+    pub const fn is_of_header(&self) -> bool {
+        !matches!(self, Self::Miss { .. } | Self::PathMtu { .. } | Self::Unreachable { .. })
+    }
 }

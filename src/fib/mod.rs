@@ -6,11 +6,13 @@
 mod choice;
 mod contract;
 mod pending;
+mod site;
 mod stats;
 mod table;
 
 pub use choice::{Choice, EntryPath};
 pub use contract::*;
 pub use pending::Miss;
+pub use site::{HeaderOptions, Notice, Site, SiteState, SourceCheck};
 pub use stats::{Stats, Worker};
 pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Way, new};

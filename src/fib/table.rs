@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use ipnet::IpNet;
@@ -13,7 +14,8 @@ use smallvec::SmallVec;
 
 use super::choice::seed;
 use super::pending::Pending;
-use super::{Choice, FibAction, FibUpdate, Miss, Stats};
+use super::site::EchoRequest;
+use super::{Choice, FibAction, FibUpdate, HeaderOptions, Miss, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
 
 /// An entry of the FIB.
@@ -46,12 +48,25 @@ pub struct Way {
     /// What makes the draws of different locators differ for one flow.
     pub(super) seed: u64,
     mtu: AtomicU16,
+    echo: EchoRequest,
 }
 
 impl Way {
     /// Without a known limit.
     pub fn new(rloc: Rloc, source: Rloc) -> Self {
-        Self { rloc, source, seed: seed(&rloc), mtu: AtomicU16::new(0) }
+        Self { rloc, source, seed: seed(&rloc), mtu: AtomicU16::new(0), echo: EchoRequest::default() }
+    }
+
+    /// The nonce whose echo packets ask for at the moment, if any.
+    #[inline]
+    pub fn ask_echo(&self) -> Option<u32> {
+        self.echo.ask()
+    }
+
+    /// Whether it is time to tell the control plane that no echo was asked for in `interval`. It then counts as told.
+    #[inline]
+    pub fn echo_due(&self, now: Instant, interval: Duration) -> bool {
+        self.echo.due(now, interval)
     }
 
     /// The largest datagram in bytes, outer headers included, if a limit is known.
@@ -69,11 +84,20 @@ const MIN_MTU_V6: u16 = 1280;
 /// All ways, by remote locator.
 type Ways = Arc<DashMap<Rloc, Remote>>;
 
+/// The nonces that are to be echoed, each with the locator that it was sent to.
+type Echoes = Arc<DashMap<u32, Rloc>>;
+
+/// Sources that were punted and may be again once they have aged: few, so that forged ones don't keep the control plane
+/// busy.
+const UNVERIFIED: usize = 256;
+
 /// What is known of a remote locator.
 #[derive(Debug, Default)]
 struct Remote {
     /// As in [`Way`], 0 = no limit is known.
     mtu: u16,
+    /// The nonce that it is to echo.
+    nonce: Option<u32>,
     /// One for each of our locators that it is reached from.
     ways: SmallVec<[Arc<Way>; 1]>,
 }
@@ -94,7 +118,9 @@ pub fn new(pending_limit: usize) -> FibWriter {
         reader: FibReader {
             handle: reader,
             pending: Arc::new(Pending::new(pending_limit)),
+            unverified: Arc::new(Pending::new(UNVERIFIED)),
             ways: Ways::default(),
+            echoes: Echoes::default(),
         },
         remotes_kept: 64,
         changed: false,
@@ -123,13 +149,11 @@ impl FibWriter {
                     FibAction::Negative(action) => EntryAction::Negative(action),
                     FibAction::Local => EntryAction::Local,
                 };
-                self.handle.append(Op { prefix, entry: Some(Arc::new(Entry { action, stats })) });
-                self.changed = true;
+                self.append(Op::Entry(prefix, Some(Arc::new(Entry { action, stats }))));
                 self.reader.pending.clear_covered(&prefix);
             }
             FibUpdate::Remove { prefix } => {
-                self.handle.append(Op { prefix, entry: None });
-                self.changed = true;
+                self.append(Op::Entry(prefix, None));
             }
             FibUpdate::PathMtu { rloc, mtu } => {
                 let mtu = mtu.map_or(0, |mtu| mtu.max(min_mtu(&rloc)));
@@ -137,6 +161,27 @@ impl FibWriter {
                 self.reader.ways.entry(rloc).or_default().set_mtu(mtu);
             }
             FibUpdate::Unpend { eid } => self.reader.pending.clear(&eid),
+            FibUpdate::Options(options) => self.append(Op::Options(options)),
+            FibUpdate::Site { prefix, site } => self.append(Op::Site(prefix, site)),
+            FibUpdate::EchoRequest { rloc, nonce } => self.request_echo(rloc, nonce),
+        }
+    }
+
+    fn append(&mut self, op: Op) {
+        self.handle.append(op);
+        self.changed = true;
+    }
+
+    fn request_echo(&self, rloc: Rloc, nonce: Option<u32>) {
+        let Some(mut remote) = self.reader.ways.get_mut(&rloc) else { return };
+        let old = std::mem::replace(&mut remote.nonce, nonce);
+        remote.ways.iter().for_each(|way| way.echo.set(nonce));
+        drop(remote);
+        if let Some(old) = old {
+            self.reader.echoes.remove(&old);
+        }
+        if let Some(nonce) = nonce {
+            self.reader.echoes.insert(nonce, rloc);
         }
     }
 
@@ -162,6 +207,7 @@ impl FibWriter {
         let way = Arc::new(Way::new(rloc, source));
         let mut remote = self.reader.ways.entry(rloc).or_default();
         way.mtu.store(remote.mtu, Ordering::Relaxed);
+        way.echo.set(remote.nonce);
         remote.ways.push(Arc::clone(&way));
         way
     }
@@ -173,7 +219,7 @@ impl FibWriter {
         }
         ways.retain(|_, remote| {
             remote.ways.retain(|way| Arc::strong_count(way) > 1);
-            !remote.ways.is_empty() || remote.mtu != 0
+            !remote.ways.is_empty() || remote.mtu != 0 || remote.nonce.is_some()
         });
         // Twice what is in use, so that forgetting costs each new one a constant only.
         self.remotes_kept = (ways.len() * 2).max(64);
@@ -195,7 +241,9 @@ fn min_mtu(rloc: &Rloc) -> u16 {
 pub struct FibReader {
     handle: ReadHandle<Tables>,
     pending: Arc<Pending>,
+    unverified: Arc<Pending>,
     ways: Ways,
+    echoes: Echoes,
 }
 
 impl FibReader {
@@ -203,7 +251,7 @@ impl FibReader {
     /// writer is gone.
     #[inline]
     pub fn enter(&self) -> Option<FibGuard<'_>> {
-        self.handle.enter().map(FibGuard)
+        self.handle.enter().map(|tables| FibGuard { tables, reader: self })
     }
 
     /// What to do about a packet to `eid`, which has no entry. After [`Miss::Punt`] the destination counts as punted;
@@ -242,13 +290,33 @@ impl FibReader {
 
 /// The tables for the length of a batch.
 #[derive(Debug)]
-pub struct FibGuard<'a>(ReadGuard<'a, Tables>);
+pub struct FibGuard<'a> {
+    tables: ReadGuard<'a, Tables>,
+    reader: &'a FibReader,
+}
 
 impl FibGuard<'_> {
     /// The table of an instance; `None` if it has no entry at all.
     #[inline]
     pub fn instance(&self, iid: InstanceId) -> Option<&InstanceFib> {
-        self.0.instances.iter().find(|(id, _)| *id == iid).map(|(_, fib)| fib)
+        self.tables.instances.iter().find(|(id, _)| *id == iid).map(|(_, fib)| fib)
+    }
+
+    /// What LISP headers say, and which checks received packets pass.
+    #[inline]
+    pub fn options(&self) -> &HeaderOptions {
+        &self.tables.options
+    }
+
+    /// Whether the control plane is to be told of a source that no entry covers. It then counts as told, for some
+    /// seconds.
+    pub fn is_unverified(&self, source: Eid, now: Instant) -> bool {
+        self.reader.unverified.miss(source, now) == Miss::Punt
+    }
+
+    /// The locator that was asked for an echo of `nonce`, if it was and has not answered before.
+    pub fn echoed(&self, nonce: u32) -> Option<Rloc> {
+        self.reader.echoes.remove(&nonce).map(|(_, rloc)| rloc)
     }
 }
 
@@ -258,6 +326,9 @@ pub struct InstanceFib {
     v4: PrefixMap<Key<u32>, Arc<Entry>>,
     v6: PrefixMap<Key<u128>, Arc<Entry>>,
     local: Local,
+    /// Empty unless an option needs them.
+    sites_v4: PrefixMap<Key<u32>, Arc<Site>>,
+    sites_v6: PrefixMap<Key<u128>, Arc<Site>>,
 }
 
 impl InstanceFib {
@@ -267,6 +338,14 @@ impl InstanceFib {
         match address {
             IpAddr::V4(a) => self.v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, e)| &**e),
             IpAddr::V6(a) => self.v6.get_lpm(&Key(a.to_bits(), 128)).map(|(_, e)| &**e),
+        }
+    }
+
+    /// What is known of the site of `address`: of the same prefix as [`Self::lookup`] finds, while options are on.
+    pub fn site(&self, address: &IpAddr) -> Option<&Site> {
+        match address {
+            IpAddr::V4(a) => self.sites_v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, s)| &**s),
+            IpAddr::V6(a) => self.sites_v6.get_lpm(&Key(a.to_bits(), 128)).map(|(_, s)| &**s),
         }
     }
 
@@ -289,6 +368,9 @@ impl InstanceFib {
     fn set(&mut self, net: IpNet, entry: Option<Arc<Entry>>) {
         let is_local = |e: &Arc<Entry>| matches!(e.action, EntryAction::Local);
         let now_local = entry.as_ref().is_some_and(is_local);
+        if entry.is_none() {
+            self.set_site(net, None);
+        }
         let old = match (net, entry) {
             (IpNet::V4(n), Some(e)) => self.v4.insert(Key(n.network().to_bits(), n.prefix_len()), e),
             (IpNet::V6(n), Some(e)) => self.v6.insert(Key(n.network().to_bits(), n.prefix_len()), e),
@@ -297,6 +379,19 @@ impl InstanceFib {
         };
         if now_local != old.as_ref().is_some_and(is_local) {
             self.local.set(net, now_local);
+        }
+    }
+
+    fn set_site(&mut self, net: IpNet, site: Option<Arc<Site>>) {
+        match (net, site) {
+            (IpNet::V4(n), Some(s)) => {
+                drop(self.sites_v4.insert(Key(n.network().to_bits(), n.prefix_len()), s))
+            }
+            (IpNet::V6(n), Some(s)) => {
+                drop(self.sites_v6.insert(Key(n.network().to_bits(), n.prefix_len()), s))
+            }
+            (IpNet::V4(n), None) => drop(self.sites_v4.remove(&Key(n.network().to_bits(), n.prefix_len()))),
+            (IpNet::V6(n), None) => drop(self.sites_v6.remove(&Key(n.network().to_bits(), n.prefix_len()))),
         }
     }
 }
@@ -382,37 +477,58 @@ impl Prefix for Key<u128> {
 /// One of the two copies that readers and writer exchange. The entries themselves are shared by both.
 #[derive(Clone, Debug, Default)]
 struct Tables {
+    options: HeaderOptions,
     instances: Vec<(InstanceId, InstanceFib)>,
 }
 
-/// Set (with an entry) or remove (without) the entry of a prefix. Applied to each copy.
-struct Op {
-    prefix: EidPrefix,
-    entry: Option<Arc<Entry>>,
+/// A change, applied to each copy.
+#[derive(Clone)]
+enum Op {
+    /// Set (with an entry) or remove (without) the entry of a prefix.
+    Entry(EidPrefix, Option<Arc<Entry>>),
+    /// Say what is known of the site of a prefix.
+    Site(EidPrefix, Arc<Site>),
+    Options(HeaderOptions),
 }
 
 impl Tables {
-    fn apply(&mut self, prefix: EidPrefix, entry: Option<Arc<Entry>>) {
-        let at = self.instances.iter().position(|(iid, _)| *iid == prefix.iid);
-        match at.and_then(|i| self.instances.get_mut(i)) {
-            Some((_, fib)) => fib.set(prefix.net, entry),
-            None if entry.is_some() => {
-                let mut fib = InstanceFib::default();
-                fib.set(prefix.net, entry);
-                self.instances.push((prefix.iid, fib));
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Entry(prefix, None) => {
+                if let Some((_, fib)) = self.instances.iter_mut().find(|(iid, _)| *iid == prefix.iid) {
+                    fib.set(prefix.net, None);
+                }
             }
-            None => {}
+            Op::Entry(prefix, entry) => self.instance(prefix.iid).set(prefix.net, entry),
+            Op::Site(prefix, site) => self.instance(prefix.iid).set_site(prefix.net, Some(site)),
+            Op::Options(options) => {
+                self.options = options;
+                if !options.any() {
+                    for (_, fib) in &mut self.instances {
+                        fib.sites_v4 = PrefixMap::new();
+                        fib.sites_v6 = PrefixMap::new();
+                    }
+                }
+            }
         }
+    }
+
+    fn instance(&mut self, iid: InstanceId) -> &mut InstanceFib {
+        let at = self.instances.iter().position(|(id, _)| *id == iid).unwrap_or_else(|| {
+            self.instances.push((iid, InstanceFib::default()));
+            self.instances.len() - 1
+        });
+        &mut self.instances[at].1
     }
 }
 
 impl Absorb<Op> for Tables {
     fn absorb_first(&mut self, op: &mut Op, _: &Self) {
-        self.apply(op.prefix, op.entry.clone());
+        self.apply(op.clone());
     }
 
     fn absorb_second(&mut self, op: Op, _: &Self) {
-        self.apply(op.prefix, op.entry);
+        self.apply(op);
     }
 
     fn sync_with(&mut self, first: &Self) {

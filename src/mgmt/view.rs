@@ -135,7 +135,9 @@ pub struct DatabaseEntry {
     pub ttl: Ttl,
     /// Whether it is to be registered.
     pub register: bool,
-    /// Its locators, in the order of their locator-status-bits.
+    /// Version of its mapping, 1 to 4095, where versions are used.
+    pub map_version: Option<u16>,
+    /// Its locators, in the order of the configuration.
     pub locators: Vec<DatabaseLocator>,
     /// Its registrations, one per Map-Server.
     pub registrations: Vec<Registration>,

@@ -1,11 +1,14 @@
 //! What the machines are told to do: validated by `config`, or built by tests and simulations.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::auth::Key;
-use crate::types::{EidPrefix, Family, SiteId, Ttl, XtrId};
+use crate::fib::HeaderOptions;
+pub use crate::fib::SourceCheck;
+use crate::types::{EidPrefix, Family, MapVersion, SiteId, Ttl, XtrId};
 
 /// Everything that one router's control plane is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +23,42 @@ pub struct ControlConfig {
     pub map_server: Option<MapServerConfig>,
     /// The Map-Resolver role.
     pub map_resolver: Option<MapResolverConfig>,
+    /// What data packets say beside the instance ID, and what is believed of that.
+    pub header: HeaderConfig,
     /// Every period and limit.
     pub timers: Timers,
+}
+
+/// What the LISP header of data packets says beside the instance ID, and how received ones are checked. All of it is off
+/// by default, and but for the source check is for closed networks only (RFC 9300 §16).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderConfig {
+    /// Whether the outer source of received packets has to be a locator of the inner source's mapping.
+    pub source_check: SourceCheck,
+    /// Send and believe locator-status-bits (RFC 9300 §10).
+    pub locator_status: bool,
+    /// Ask for echoes of nonces, and echo them (RFC 9300 §10.1).
+    pub echo_nonce: bool,
+    /// Send and check versions of mappings (RFC 9302).
+    pub map_version: bool,
+    /// Versions of own mappings that the operator counts, as where several xTRs of a site have to say the same; those of
+    /// others are counted by the router.
+    pub versions: BTreeMap<EidPrefix, MapVersion>,
+}
+
+impl ControlConfig {
+    /// The data plane's part of what is said of headers.
+    pub fn header_options(&self) -> HeaderOptions {
+        HeaderOptions {
+            source_check: self.header.source_check,
+            locator_status: self.header.locator_status,
+            map_version: self.header.map_version,
+            // Only who both sends and receives can tell anything by it (RFC 9300 §10.1).
+            echo_nonce: (self.header.echo_nonce && self.itr.is_some() && self.etr.is_some())
+                .then_some(self.timers.echo_nonce_interval),
+            glean: self.itr.as_ref().is_some_and(|itr| itr.glean),
+        }
+    }
 }
 
 /// One of the site's own EID-prefixes.
@@ -35,7 +72,7 @@ pub struct DatabaseEntry {
     pub register: bool,
     /// Which of [`EtrConfig::map_servers`] it is registered with, by name; `None` = all.
     pub map_servers: Option<Vec<String>>,
-    /// Its locators, in the order of their locator-status-bits.
+    /// Its locators.
     pub locators: Vec<LocatorConfig>,
 }
 
@@ -98,6 +135,9 @@ pub struct ItrConfig {
     /// When another ITR asks for one of our EIDs, ask the mapping system at once for the EID that it asks on behalf of
     /// (the Map-Request's source EID): packets to there are about to follow, and would be lost to a miss.
     pub expect_return: bool,
+    /// Use what packets and Map-Requests from an unknown EID say of its locator, for the seconds that it takes to verify
+    /// it (RFC 9300 §9). For closed networks only.
+    pub glean: bool,
 }
 
 /// The ETR role.
@@ -197,6 +237,12 @@ pub struct Timers {
     pub registrations_per_site: usize,
     /// Map-Server: registrations of all sites.
     pub registrations_total: usize,
+    /// How long a locator that carries traffic both ways goes without a nonce's echo being asked of it.
+    pub echo_nonce_interval: Duration,
+    /// How long an echo is waited for: a round trip, and the time until the other side has a packet to send.
+    pub echo_nonce_timeout: Duration,
+    /// How long a locator that locator-status-bits said is down stays so at least.
+    pub locator_status_damping: Duration,
 }
 
 impl Default for Timers {
@@ -219,6 +265,9 @@ impl Default for Timers {
             pending_requests: 4096,
             registrations_per_site: 100_000,
             registrations_total: 2_000_000,
+            echo_nonce_interval: Duration::from_secs(5),
+            echo_nonce_timeout: Duration::from_secs(1),
+            locator_status_damping: Duration::from_secs(300),
         }
     }
 }

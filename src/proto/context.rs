@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::fib::FibUpdate;
+use crate::fib::{FibUpdate, HeaderOptions};
 use crate::types::{EidPrefix, Instant, Nonce};
 use crate::wire::Message;
 
@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) limiter: ReplyLimiter,
     /// Somebody remembers what is to survive a restart.
     pub(crate) persistent: bool,
+    /// What the data plane was told of headers.
+    pub(crate) options: HeaderOptions,
 }
 
 impl Context {
@@ -47,6 +49,7 @@ impl Context {
             limiter: ReplyLimiter::new(rates(&timers), now),
             timers,
             persistent: false,
+            options: HeaderOptions::default(),
         }
     }
 

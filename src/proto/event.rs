@@ -168,6 +168,29 @@ pub enum Event {
         /// When it will be tried again.
         retry_in: Duration,
     },
+    /// A site's locator-status-bits say other things than before of its locators (RFC 9300 §10).
+    LocatorStatus {
+        /// The site's EID-prefix.
+        prefix: EidPrefix,
+        /// From which of its locators the packet came.
+        rloc: IpAddr,
+        /// Those that are not used now because of it.
+        down: Vec<IpAddr>,
+    },
+    /// Nonces sent to a locator did not come back (RFC 9300 §10.1).
+    EchoMissing {
+        /// The locator.
+        rloc: IpAddr,
+        /// Other packets did come from its site, so that it is packets to the locator that are lost.
+        dark: bool,
+    },
+    /// Somebody sends after an old version of one of our mappings, and was told (RFC 9302 §7.1).
+    StaleVersion {
+        /// Our EID-prefix.
+        prefix: EidPrefix,
+        /// Who.
+        rloc: IpAddr,
+    },
     /// The addresses of a DNS name changed.
     NameResolved {
         /// The name.
@@ -192,7 +215,10 @@ impl Event {
     /// How much this matters.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Resolved { .. } => Severity::Debug,
+            Self::Resolved { .. } | Self::StaleVersion { .. } | Self::EchoMissing { dark: false, .. } => {
+                Severity::Debug
+            }
+            Self::LocatorStatus { .. } | Self::EchoMissing { dark: true, .. } => Severity::Info,
             Self::RegistrationConfirmed { .. } | Self::SiteRegistered { .. } | Self::NameResolved { .. } => {
                 Severity::Info
             }
@@ -223,8 +249,12 @@ impl Event {
     /// Which machine this comes from.
     pub fn subsystem(&self) -> Subsystem {
         match self {
-            Self::Resolved { .. } | Self::Unanswered { .. } => Subsystem::Itr,
-            Self::RegistrationConfirmed { .. }
+            Self::Resolved { .. }
+            | Self::Unanswered { .. }
+            | Self::LocatorStatus { .. }
+            | Self::EchoMissing { .. } => Subsystem::Itr,
+            Self::StaleVersion { .. }
+            | Self::RegistrationConfirmed { .. }
             | Self::RegistrationRefused { .. }
             | Self::MapServerUnreachable { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
@@ -298,6 +328,23 @@ impl fmt::Display for Event {
                 "site {site}: Map-Register from {source} repeats an old nonce, refused as a replay; if this router \
                  never changes its nonce, set allow-repeated-nonce for the site"
             ),
+            Self::LocatorStatus { prefix, rloc, down } => {
+                write!(f, "{prefix} says by {rloc} that ")?;
+                if down.is_empty() {
+                    return f.write_str("all its locators are up");
+                }
+                down.iter().try_for_each(|rloc| write!(f, "{rloc} "))?;
+                f.write_str("can't be used")
+            }
+            Self::EchoMissing { rloc, dark: true } => {
+                write!(f, "packets to {rloc} don't arrive: nonces are not echoed, although packets come back")
+            }
+            Self::EchoMissing { rloc, dark: false } => {
+                write!(f, "nonces sent to {rloc} are not echoed, but nothing else came back either")
+            }
+            Self::StaleVersion { prefix, rloc } => {
+                write!(f, "{rloc} sends after an old mapping of {prefix}: told so")
+            }
             Self::NameUnresolved { name, retry_in } => {
                 write!(f, "{name} can't be resolved, next try in {} s", retry_in.as_secs())
             }

@@ -75,6 +75,10 @@ pub(crate) fn reply(
     // The address that was asked answers, where the family allows; else the kernel's choice passes uRPF checks.
     let source = Some(origin.local.ip())
         .filter(|addr| origin.inner.is_none() && is_unicast(addr) && addr.is_ipv4() == rloc.is_ipv4());
-    let reply = MapReply { probe: request.probe, nonce: request.nonce, records, ..MapReply::default() };
+    // E: who answers for its own site echoes nonces (RFC 9301 §5.4); a Map-Server can't say that of others.
+    let ours = records.iter().any(|record| record.authoritative && !record.locators.is_empty());
+    let echo_nonce = ours && cx.options.echo_nonce.is_some();
+    let (probe, nonce) = (request.probe, request.nonce);
+    let reply = MapReply { probe, echo_nonce, nonce, records, ..MapReply::default() };
     cx.send(source, SocketAddr::new(rloc, port), &Message::MapReply(reply));
 }

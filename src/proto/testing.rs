@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::{Algorithm, Key, Secret};
-use crate::fib::{FibAction, FibUpdate, Punt, Stats};
+use crate::fib::{FibAction, FibUpdate, HeaderOptions, Punt, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
@@ -57,6 +57,10 @@ pub(crate) struct Node {
     pub(crate) punted: BTreeSet<Eid>,
     pub(crate) natives: BTreeSet<EidPrefix>,
     pub(crate) path_mtus: BTreeMap<IpAddr, u16>,
+    pub(crate) options: HeaderOptions,
+    pub(crate) sites: EidTable<Arc<Site>>,
+    /// The nonces that packets to each locator ask for.
+    pub(crate) nonces: BTreeMap<IpAddr, u32>,
     pub(crate) ligs: Vec<(u64, Result<LigAnswer, LigError>)>,
     pub(crate) events: Vec<Event>,
     /// What it has written down; `None` where it was not given a disk.
@@ -238,7 +242,28 @@ impl Network {
                     node.punted.retain(|eid| !prefix.contains(eid));
                     node.fib.insert(prefix, (action, stats));
                 }
-                Output::Fib(FibUpdate::Remove { prefix }) => drop(node.fib.remove(&prefix)),
+                Output::Fib(FibUpdate::Remove { prefix }) => {
+                    node.fib.remove(&prefix);
+                    node.sites.remove(&prefix);
+                }
+                Output::Fib(FibUpdate::Options(options)) => {
+                    assert_ne!(node.options, options, "said twice");
+                    node.options = options;
+                    if !options.any() {
+                        node.sites = EidTable::default();
+                    }
+                }
+                Output::Fib(FibUpdate::Site { prefix, site }) => {
+                    assert!(node.options.any() && node.fib.get(&prefix).is_some());
+                    node.sites.insert(prefix, site);
+                }
+                Output::Fib(FibUpdate::EchoRequest { rloc, nonce: Some(nonce) }) => {
+                    assert!(nonce < 1 << 24 && node.nonces.values().all(|other| *other != nonce));
+                    node.nonces.insert(rloc, nonce);
+                }
+                Output::Fib(FibUpdate::EchoRequest { rloc, nonce: None }) => {
+                    assert!(node.nonces.remove(&rloc).is_some());
+                }
                 Output::Fib(FibUpdate::Unpend { eid }) => drop(node.punted.remove(&eid)),
                 Output::Fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu) }) => {
                     node.path_mtus.insert(rloc, mtu);
@@ -306,6 +331,9 @@ impl Node {
             punted: BTreeSet::new(),
             natives: BTreeSet::new(),
             path_mtus: BTreeMap::new(),
+            options: HeaderOptions::default(),
+            sites: EidTable::default(),
+            nonces: BTreeMap::new(),
             ligs: Vec::new(),
             events: Vec::new(),
             disk: None,
@@ -391,6 +419,7 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
             map_resolvers: vec![Host::Address(ip(ms))],
             map_cache_limit: 1000,
             expect_return: false,
+            glean: false,
         }),
         etr: Some(EtrConfig {
             map_servers: vec![EtrMapServer {

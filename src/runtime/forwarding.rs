@@ -79,7 +79,7 @@ impl Forwarding {
 
 /// The data plane's part of a configuration.
 fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
-    use crate::config::{Offload, UdpChecksum};
+    use crate::config::{DscpMode, Offload, UdpChecksum};
     let told = &config.data_plane;
     dataplane::DataPlaneConfig {
         instances: config
@@ -103,6 +103,15 @@ fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
         batch: told.batch,
         receive_buffer: told.receive_buffer,
         send_buffer: told.send_buffer,
-        ..dataplane::DataPlaneConfig::default()
+        dscp: match told.dscp {
+            DscpMode::Uniform => dataplane::DscpMode::Uniform,
+            DscpMode::Pipe => dataplane::DscpMode::Pipe,
+        },
+        path_mtu: told.path_mtu,
+        icmp_rate: told.icmp_rate,
+        icmp_source_v4: told.icmp_source_v4,
+        icmp_source_v6: told.icmp_source_v6,
+        pending_limit: told.pending_limit as usize,
+        punt_queue: told.punt_queue as usize,
     }
 }

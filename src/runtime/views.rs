@@ -49,7 +49,9 @@ fn map_cache_entry(
                 Locator { priority: 255, .. } => view::LocatorState::Unused,
                 Locator { reachable: false, .. } => view::LocatorState::Down,
                 _ if !has_source => view::LocatorState::NoSource,
-                _ if is_down(&locator.rloc) => view::LocatorState::Down,
+                _ if is_down(&locator.rloc) || entry.down_by_status.contains(&locator.rloc) => {
+                    view::LocatorState::Down
+                }
                 _ => view::LocatorState::Up,
             },
             priority: locator.priority,
@@ -86,6 +88,7 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
         eid: database.prefix,
         ttl: config.ttl,
         register: config.register,
+        map_version: Some(database.entry.version.get()).filter(|version| *version != 0),
         locators: database
             .entry
             .config

@@ -89,6 +89,22 @@ impl MapVersion {
     pub const fn get(self) -> u16 {
         self.0
     }
+
+    /// Whether this is the null version, which compares with nothing.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this is a newer version than `other`: at most half a circle ahead of it (RFC 9302 §6). Neither may be the
+    /// null version.
+    pub const fn is_newer_than(self, other: Self) -> bool {
+        self.0 > other.0 && self.0 - other.0 <= 2048 || other.0 > self.0 && other.0 - self.0 > 2048
+    }
+
+    /// The version after this one, which leaves the null version out (RFC 9302 §6.1).
+    pub const fn next(self) -> Self {
+        if self.0 == 0x0fff { Self(1) } else { Self(self.0 + 1) }
+    }
 }
 
 /// One locator of a mapping (RFC 9301 §5.4).
@@ -165,6 +181,23 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_compared_around_a_circle() {
+        // The example of RFC 9302 §6: [70; 69 + 2048] are newer than 69.
+        let v = MapVersion::new;
+        for newer in 70..=69 + 2048 {
+            assert!(v(newer).is_newer_than(v(69)), "{newer}");
+        }
+        for older in (69 + 2049..=4095).chain(1..=69) {
+            assert!(!v(older).is_newer_than(v(69)), "{older}");
+        }
+        for (a, b) in [(4095, 1), (1, 2), (2049, 2050), (3100, 1000)] {
+            assert!(v(b).is_newer_than(v(a)) && !v(a).is_newer_than(v(b)), "{a} {b}");
+        }
+        assert_eq!((v(1).next(), v(4094).next(), v(4095).next()), (v(2), v(4095), v(1)));
+        assert!(v(4095).next().is_newer_than(v(4095)) && v(4096).is_none());
+    }
 
     #[test]
     fn every_action_survives_its_bits() {

@@ -150,7 +150,7 @@ fn a_storm_of_bad_datagrams_disturbs_nothing() {
 }
 
 /// The counter of drops for this reason in `show statistics --json`; 0 when there is none.
-fn dropped(statistics: &Value, reason: &str) -> u64 {
+pub fn dropped(statistics: &Value, reason: &str) -> u64 {
     let mut count = None;
     crate::router::visit(statistics, &mut |object| {
         if let Some(n) = object.get(reason).and_then(Value::as_u64) {

@@ -7,6 +7,7 @@
 mod capture;
 mod connectivity;
 mod dissectors;
+mod headers;
 mod hostile;
 mod idle;
 mod instances;

@@ -64,6 +64,19 @@ key = "top-secret"
         r#"1:24: roles[2]: this role is already in line 1; remove one of the two
 "#,
     ),
+    // Headers
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[data-header]
+map-versioning = false
+[[eid-prefix]]
+prefix = "10.77.0.0/16"
+map-version = 3
+[[map-server]]"#,
+        r#"8:15: warning: eid-prefix[1].map-version: not used without map-versioning; set map-versioning = true in [data-header], or remove it
+"#,
+    ),
     // Sections without their role
     (
         XTR,

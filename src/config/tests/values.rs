@@ -79,8 +79,8 @@ fn unknown_keys_and_sections_are_found_with_the_likely_one() {
     expect_with(
         XTR,
         "[map-cache]\nzzz = 1\n\"a\\u0007b\" = 2\n",
-        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, limit\n\
-         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, limit\n",
+        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, glean, limit\n\
+         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, glean, limit\n",
     );
     expect_with(
         MS,
@@ -364,6 +364,14 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "[data-plane]\ndscp = \"x\"",
         "data-plane.dscp: \"x\" is not possible here; give \"uniform\" or \"pipe\"",
+    ),
+    (
+        "[data-header]\nsource-check = \"on\"",
+        "data-header.source-check: \"on\" is not possible here; give \"off\", \"known\" or \"strict\"",
+    ),
+    (
+        "[[eid-prefix]]\nprefix = \"10.1.0.0/16\"\nmap-version = 0",
+        "eid-prefix[1].map-version: 0 is not in 1–4095; give a whole number from 1 to 4095",
     ),
     (
         "[log]\nlevel = \"verbose\"",

@@ -3,6 +3,7 @@
 //! Every check notes its problem and goes on. A section that could not be read in full makes the checks that would
 //! only repeat its problem in other words keep quiet.
 
+mod header;
 mod host;
 mod mapping_system;
 mod secret;
@@ -103,10 +104,12 @@ pub(super) fn validate(
             map_resolvers,
             map_cache_limit,
             expect_return: raw.expect_return.as_ref().is_none_or(|e| e.value),
+            glean: raw.glean.as_ref().is_some_and(|g| g.value),
         }),
         etr: cx.is(Role::Etr).then_some(EtrConfig { map_servers, xtr_site }),
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
+        header: header::header(&cx),
         timers: raw.timers.timers.clone(),
     };
     let state_dir =
@@ -144,6 +147,7 @@ fn check_roles(cx: &Context<'_>) {
     let cache = [
         cx.raw.map_cache_limit.as_ref().map(|limit| &limit.place),
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
+        cx.raw.glean.as_ref().map(|glean| &glean.place),
     ];
     for place in cache.into_iter().flatten().filter(|_| !cx.is(Role::Itr)) {
         cx.unused(place, "\"itr\"");

@@ -110,6 +110,7 @@ fn database_table() {
                 eid: eid("10.1.0.0/16", 0),
                 ttl: Ttl(1440),
                 register: true,
+                map_version: Some(4095),
                 locators: vec![
                     DatabaseLocator {
                         rloc: Some(ip("192.0.2.1")),
@@ -161,6 +162,7 @@ fn database_table() {
                 eid: eid("2001:db8:1::/48", 7),
                 ttl: Ttl(60),
                 register: false,
+                map_version: None,
                 locators: Vec::new(),
                 registrations: Vec::new(),
             },
@@ -171,7 +173,7 @@ fn database_table() {
         "\
 LISP database: 2 EID-prefixes
 
-10.1.0.0/16, TTL: 1d00h
+10.1.0.0/16, TTL: 1d00h, map-version: 4095
   Locator     Interface  Pri/Wgt  Source  State
   192.0.2.1   -             1/50  own     reachable
   no address  eth1          1/50  own     unreachable

@@ -82,8 +82,11 @@ pub fn database(view: &Database) -> String {
 }
 
 fn database_entry(text: &mut String, entry: &DatabaseEntry) {
-    let registered = if entry.register { "" } else { ", not registered" };
-    let _ = writeln!(text, "\n{}, TTL: {}{registered}", prefix(&entry.eid), ttl(entry.ttl));
+    let _ = write!(text, "\n{}, TTL: {}", prefix(&entry.eid), ttl(entry.ttl));
+    if let Some(version) = entry.map_version {
+        let _ = write!(text, ", map-version: {version}");
+    }
+    text.push_str(if entry.register { "\n" } else { ", not registered\n" });
     let mut locators = table(["Locator", "Interface", "Pri/Wgt", "Source", "State"], &[2]);
     for l in &entry.locators {
         locators.add_row([

@@ -9,6 +9,7 @@ use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::register::Registrar;
+use crate::proto::xtr::signals::Signals;
 use crate::types::Instant;
 
 use super::{Command, Input, LigError, Output};
@@ -70,6 +71,7 @@ pub struct ControlPlane {
     pub(super) database: Database,
     pub(super) itr: Option<Itr>,
     pub(super) registrar: Registrar,
+    pub(super) signals: Signals,
     pub(super) mapping_system: MappingSystem,
 }
 
@@ -84,6 +86,7 @@ impl ControlPlane {
             database: Database::default(),
             itr: None,
             registrar: Registrar::new(nonce_base),
+            signals: Signals::new(nonce_base),
             mapping_system: MappingSystem::default(),
         };
         plane.reload(config, now);
@@ -95,6 +98,9 @@ impl ControlPlane {
         match input {
             Input::Datagram { source, destination, payload } => {
                 self.datagram(now, source, destination, payload);
+            }
+            Input::Punt(punt) if punt.is_of_header() => {
+                self.signals.punt(&mut self.cx, now, punt, self.itr.as_mut(), &self.database);
             }
             Input::Punt(punt) => match &mut self.itr {
                 Some(itr) => itr.punt(&mut self.cx, now, punt, &self.database),
@@ -117,7 +123,7 @@ impl ControlPlane {
                     }
                 }
             }
-            Input::Restored(records) => self.restored(records),
+            Input::Restored(records) => self.restored(now, records),
             Input::Persisted(record) => {
                 if let Record::RegisterNonce { below } = record {
                     self.registrar.reserved(*below);
@@ -136,6 +142,7 @@ impl ControlPlane {
         if let Some(itr) = &mut self.itr {
             itr.handle_timeout(&mut self.cx, now, &self.database);
         }
+        self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
         if let Some(server) = &mut self.mapping_system.server {
             server.handle_timeout(&mut self.cx, now);
@@ -152,7 +159,10 @@ impl ControlPlane {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let itr = self.itr.as_ref().and_then(Itr::next);
         let server = self.mapping_system.server.as_ref().and_then(|s| s.next());
-        [self.cx.names.next(), itr, self.registrar.next(), server].into_iter().flatten().min()
+        [self.cx.names.next(), itr, self.registrar.next(), self.signals.next(), server]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Changes to another configuration. What it doesn't change goes on: the map-cache stays, so do registrations of
@@ -161,6 +171,7 @@ impl ControlPlane {
         let cx = &mut self.cx;
         cx.set_timers(&config.timers, now);
         cx.names.set(hosts(&config), now);
+        self.signals.configure(cx, &config, self.itr.as_mut(), &self.database);
 
         if let Some(itr) = &mut self.itr {
             for entry in config.database.iter().filter(|entry| self.database.get(&entry.eid).is_none()) {
@@ -201,7 +212,7 @@ impl ControlPlane {
     }
 
     /// Takes up where an earlier life ended.
-    fn restored(&mut self, records: &[Record]) {
+    fn restored(&mut self, now: Instant, records: &[Record]) {
         self.cx.persistent = true;
         let mut below = None;
         for record in records {
@@ -212,10 +223,12 @@ impl ControlPlane {
                         server.restored(&mut self.cx, record);
                     }
                 }
-                Record::OwnMapping(_) => {}
+                Record::OwnMapping(mapping) => self.signals.restored(mapping),
             }
         }
         self.registrar.restored(below);
+        self.update_registrations(now);
+        self.signals.remember(&mut self.cx);
     }
 
     fn locators_changed(&mut self, now: Instant) {
@@ -226,6 +239,7 @@ impl ControlPlane {
     }
 
     fn update_registrations(&mut self, now: Instant) {
+        self.signals.database_changed(&mut self.cx, &mut self.database);
         let etr = self.config.etr.clone().unwrap_or_default();
         self.registrar.update(&mut self.cx, now, &etr, &self.database);
     }

@@ -7,3 +7,4 @@ mod map_resolver;
 mod map_server;
 mod path;
 mod persist;
+mod signals;

@@ -29,6 +29,8 @@ pub struct Entry {
     pub locators: Vec<Locator>,
     /// The address that each locator of `config` has now, in its order.
     pub addresses: Vec<Option<IpAddr>>,
+    /// Version of the mapping (RFC 9302); the null version where versions are not used.
+    pub version: MapVersion,
     /// Counters of the FIB entry: decapsulated packets to it.
     pub stats: Arc<Stats>,
 }
@@ -41,7 +43,7 @@ impl Entry {
             ttl: self.config.ttl,
             action: Action::NoAction,
             authoritative: true,
-            version: MapVersion::NONE,
+            version: self.version,
             locators: self.locators.clone(),
         }
     }
@@ -104,7 +106,8 @@ impl Database {
             let stats = Arc::new(Stats::default());
             cx.fib(FibUpdate::Set { prefix, action: FibAction::Local, stats: Arc::clone(&stats) });
             let config = config.clone();
-            self.entries.insert(prefix, Entry { config, locators: Vec::new(), addresses: Vec::new(), stats });
+            let (locators, addresses, version) = (Vec::new(), Vec::new(), MapVersion::NONE);
+            self.entries.insert(prefix, Entry { config, locators, addresses, version, stats });
         }
         self.resolve_locators();
     }
@@ -130,6 +133,11 @@ impl Database {
 
     pub(crate) fn get(&self, prefix: &EidPrefix) -> Option<&Entry> {
         self.entries.get(prefix)
+    }
+
+    /// Every entry, to be given its version.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     pub(crate) fn longest(&self, eid: &Eid) -> Option<(EidPrefix, &Entry)> {

@@ -80,6 +80,10 @@ impl Itr {
         &self.cache
     }
 
+    pub(crate) fn cache_mut(&mut self) -> &mut MapCache {
+        &mut self.cache
+    }
+
     pub(crate) fn path_mtu_of(&self, rloc: &Rloc) -> Option<u16> {
         self.path_mtus.get(rloc).map(|(mtu, _)| *mtu)
     }
@@ -148,6 +152,70 @@ impl Itr {
                     cx.drop(DropReason::UnreachableUnknown, None);
                 }
             }
+            // What headers say comes by `super::signals`.
+            Punt::Unverified { .. }
+            | Punt::LocatorStatus { .. }
+            | Punt::StaleVersion { .. }
+            | Punt::NewVersion { .. }
+            | Punt::EchoDue { .. }
+            | Punt::Echoed { .. } => {}
+        }
+    }
+
+    /// The mapping of `eid` has a newer version than the one in the cache, says a packet (RFC 9302 §7.2).
+    pub(crate) fn newer(&mut self, cx: &mut Context, now: Instant, eid: &Eid, database: &Database) {
+        let Some((prefix, _)) = self.cache.longest(eid) else { return };
+        let Some(entry) = self.cache.get_mut(&prefix) else { return };
+        if entry.asked.is_some_and(|asked| now.saturating_since(asked) < cx.timers.request_retry) {
+            return;
+        }
+        entry.asked = Some(now);
+        self.refresh(cx, now, prefix, false, database.rlocs());
+    }
+
+    /// A packet came from an EID that the cache doesn't cover: asks for it, unless there is much else to ask for. The
+    /// packet may be forged.
+    pub(crate) fn unverified(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        source: Eid,
+        destination: IpAddr,
+        _rloc: Rloc,
+        database: &Database,
+    ) {
+        let known = database.longest(&source).is_some() || self.cache.longest(&source).is_some();
+        if known
+            || self.pending.get(&source).is_some()
+            || self.pending.len() >= MAX_EXPECTING
+            || !is_unicast(&source.addr)
+        {
+            return;
+        }
+        let pending = self.new_pending(cx, now, source.to_prefix(), Some(destination));
+        self.request(cx, now, source, pending, database.rlocs());
+    }
+
+    /// Packets to a locator arrive: one of them was answered.
+    pub(crate) fn arrived(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, database: &Database) {
+        let _ = now;
+        self.cache.reachable(cx, rloc, database.rlocs());
+    }
+
+    /// Packets to a locator of the site of `eid` were not answered, although they should have been; `dark` where packets
+    /// do come from the site, so that it is those to it that are lost (RFC 9300 §10.1).
+    pub(crate) fn silent(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        rloc: Rloc,
+        eid: &Eid,
+        dark: bool,
+        database: &Database,
+    ) {
+        let _ = eid;
+        if dark {
+            self.cache.unreachable(cx, now, rloc, database.rlocs());
         }
     }
 
@@ -311,7 +379,9 @@ impl Itr {
         // Outermost last, so that its lifetime can respect theirs.
         mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
         for mapping in mappings {
+            let prefix_of = mapping.eid;
             self.learn(cx, now, mapping, &prefix, source, database);
+            self.cache.set_echoes(cx, &prefix_of, reply.echo_nonce);
         }
 
         // Without an entry that ends the misses, the next packet would ask again at once.
@@ -569,7 +639,7 @@ impl Itr {
 }
 
 /// Where a Map-Reply may go: each of our locators, best first.
-fn itr_rlocs(local: &LocalRlocs) -> Vec<Address> {
+pub(crate) fn itr_rlocs(local: &LocalRlocs) -> Vec<Address> {
     local
         .all()
         .iter()

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fib::{FibAction, FibUpdate, Path, Stats};
+use crate::fib::{FibAction, FibUpdate, Path, Site, SiteState, Stats};
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
@@ -50,6 +50,12 @@ pub struct Entry {
     pub locator_stats: Vec<Arc<Stats>>,
     /// When a Map-Request for it was sent last because of an SMR or a send-map-request action.
     pub(crate) asked: Option<Instant>,
+    /// Locators that the site's locator-status-bits say are down (RFC 9300 §10).
+    pub down_by_status: BTreeSet<Rloc>,
+    /// The site echoes nonces (RFC 9300 §10.1), said a Map-Reply of its own.
+    pub echoes: bool,
+    /// What its packets said, the same over all refreshes.
+    site_state: Arc<SiteState>,
     wake: Instant,
     native: bool,
 }
@@ -58,6 +64,23 @@ impl Entry {
     /// Whether a packet matched it within the last minute.
     pub fn in_use(&self, now: Instant) -> bool {
         self.stats.last_used().is_some_and(|used| now.saturating_since(used) < IN_USE)
+    }
+
+    /// What is known of the packets from the site, and of those to one of its locators.
+    pub(crate) fn locator(&self, rloc: &Rloc) -> Option<(&Arc<SiteState>, &Arc<Stats>)> {
+        let at = self.mapping.locators.iter().position(|locator| locator.rloc == *rloc)?;
+        Some((&self.site_state, self.locator_stats.get(at)?))
+    }
+
+    /// What the data plane is to know of it while any option of the header is on.
+    fn site(&self) -> Site {
+        Site {
+            rlocs: self.mapping.locators.iter().map(|locator| locator.rloc).collect(),
+            version: self.mapping.version,
+            echoes: self.echoes,
+            state: Arc::clone(&self.site_state),
+            ..Site::default()
+        }
     }
 
     fn wants_native(&self) -> bool {
@@ -181,6 +204,9 @@ impl MapCache {
             stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
             locator_stats,
             asked: old.as_ref().and_then(|old| old.asked),
+            down_by_status: old.as_ref().map(|old| old.down_by_status.clone()).unwrap_or_default(),
+            echoes: old.as_ref().is_some_and(|old| old.echoes),
+            site_state: old.as_ref().map(|old| Arc::clone(&old.site_state)).unwrap_or_default(),
             wake,
             native: old.as_ref().is_some_and(|old| old.native),
         };
@@ -230,12 +256,45 @@ impl MapCache {
         }
     }
 
-    /// Publishes every entry with locators again, as our own locators have changed.
+    /// Publishes every entry again, as our own locators have changed, or what the data plane wants to know.
     pub(crate) fn republish(&self, cx: &mut Context, local: &LocalRlocs) {
         for (prefix, entry) in self.entries.iter() {
-            if !entry.mapping.is_negative() {
+            if !entry.mapping.is_negative() || cx.options.any() {
                 self.publish(cx, prefix, entry, local);
             }
+        }
+    }
+
+    /// The site of an entry said which of its locators are down.
+    pub(crate) fn set_down_by_status(
+        &mut self,
+        cx: &mut Context,
+        prefix: &EidPrefix,
+        down: BTreeSet<Rloc>,
+        local: &LocalRlocs,
+    ) {
+        let Some(entry) = self.entries.get_mut(prefix) else { return };
+        entry.down_by_status = down;
+        if let Some(entry) = self.entries.get(prefix) {
+            self.publish(cx, *prefix, entry, local);
+        }
+    }
+
+    /// Nothing that sites said of their locators counts any more.
+    pub(crate) fn all_up(&mut self, cx: &mut Context, local: &LocalRlocs) {
+        let held: Vec<EidPrefix> =
+            self.entries.iter().filter(|(_, e)| !e.down_by_status.is_empty()).map(|(p, _)| p).collect();
+        for prefix in held {
+            self.set_down_by_status(cx, &prefix, BTreeSet::new(), local);
+        }
+    }
+
+    /// The site of an entry says whether it echoes nonces.
+    pub(crate) fn set_echoes(&mut self, cx: &mut Context, prefix: &EidPrefix, echoes: bool) {
+        let Some(entry) = self.entries.get_mut(prefix).filter(|entry| entry.echoes != echoes) else { return };
+        entry.echoes = echoes;
+        if cx.options.any() {
+            cx.fib(FibUpdate::Site { prefix: *prefix, site: Arc::new(entry.site()) });
         }
     }
 
@@ -258,6 +317,13 @@ impl MapCache {
             self.republish_users(cx, &rloc, local);
         }
         true
+    }
+
+    /// The other side has shown that packets to `rloc` arrive.
+    pub(crate) fn reachable(&mut self, cx: &mut Context, rloc: Rloc, local: &LocalRlocs) {
+        if self.down.remove(&rloc).is_some() {
+            self.republish_users(cx, &rloc, local);
+        }
     }
 
     pub(crate) fn is_down(&self, rloc: &Rloc) -> bool {
@@ -285,6 +351,9 @@ impl MapCache {
     fn publish(&self, cx: &mut Context, prefix: EidPrefix, entry: &Entry, local: &LocalRlocs) {
         let action = action(entry, local, &self.down);
         cx.fib(FibUpdate::Set { prefix, action, stats: Arc::clone(&entry.stats) });
+        if cx.options.any() {
+            cx.fib(FibUpdate::Site { prefix, site: Arc::new(entry.site()) });
+        }
     }
 
     /// Handles one timer that is due, if there is one.
@@ -394,8 +463,9 @@ fn action(entry: &Entry, local: &LocalRlocs, down: &BTreeMap<Rloc, Instant>) -> 
             })
         })
         .collect();
-    if paths.iter().any(|path| !down.contains_key(&path.rloc)) {
-        paths.retain(|path| !down.contains_key(&path.rloc));
+    let is_up = |path: &Path| !down.contains_key(&path.rloc) && !entry.down_by_status.contains(&path.rloc);
+    if paths.iter().any(is_up) {
+        paths.retain(is_up);
     }
     if paths.is_empty() { FibAction::Negative(Action::Drop) } else { FibAction::Forward(paths) }
 }

@@ -4,11 +4,15 @@
 //! but for the arithmetic of prefixes.
 
 pub(crate) mod database;
+mod echo_nonce;
 pub(crate) mod etr;
 pub(crate) mod itr;
+mod locator_status;
 pub(crate) mod map_cache;
 pub(crate) mod pending;
 pub(crate) mod register;
+pub(crate) mod signals;
+mod versions;
 
 pub use database::Entry as DatabaseEntry;
 pub use map_cache::Entry as MapCacheEntry;

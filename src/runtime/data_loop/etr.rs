@@ -4,14 +4,16 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::super::clock::Clock;
 use super::DataPlaneError;
 use super::worker::ETR;
 use crate::dataplane::{
     Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
 };
-use crate::fib::FibReader;
+use crate::fib::{FibReader, Punt};
 use crate::io::checksum;
 use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
@@ -29,7 +31,9 @@ pub(super) struct Etr {
     decapsulator: Decapsulator,
     slots: usize,
     out: TunBatch,
+    clock: Clock,
     fib: FibReader,
+    punts: mpsc::Sender<Punt>,
     counters: Arc<Counters>,
 }
 
@@ -48,8 +52,10 @@ pub(super) struct Buffers {
 impl Etr {
     pub(super) fn new(
         config: &DataPlaneConfig,
+        clock: Clock,
         fib: FibReader,
         tuns: Vec<Arc<Tun>>,
+        punts: mpsc::Sender<Punt>,
         shared: bool,
     ) -> Result<Self, DataPlaneError> {
         let counters = Arc::new(Counters::default());
@@ -66,7 +72,9 @@ impl Etr {
             decapsulator: Decapsulator::new(config, coalescing, checksum::fastest().0, Arc::clone(&counters)),
             slots: usize::from(config.batch).clamp(1, if offloads.is_some() { JOINED_SLOTS } else { 64 }),
             out: TunBatch::new(),
+            clock,
             fib,
+            punts,
             counters,
         })
     }
@@ -125,6 +133,9 @@ impl Etr {
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return false };
+            if guard.options().any() {
+                self.decapsulator.begin(self.clock.now());
+            }
             for received in batch.received() {
                 let datagram = Datagram {
                     piece: Piece { offset: received.offset as u32, len: received.len as u32 },
@@ -135,6 +146,7 @@ impl Etr {
             }
             self.decapsulator.finish(bytes, &mut self.out);
         }
+        self.decapsulator.punts(|punt| self.punts.try_send(punt).is_ok());
         self.write(bytes);
         true
     }

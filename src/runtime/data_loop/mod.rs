@@ -126,7 +126,9 @@ impl DataPlane {
         let mut workers = Vec::new();
         for (index, tuns) in queues.into_iter().enumerate() {
             let etr = match config.etr {
-                true => Some(etr::Etr::new(config, fib.clone(), tuns.clone(), count > 1)?),
+                true => {
+                    Some(etr::Etr::new(config, clock, fib.clone(), tuns.clone(), punts.clone(), count > 1)?)
+                }
                 false => None,
             };
             let worker = Worker { index: index as u16, count };

@@ -1,0 +1,246 @@
+//! What the LISP headers of data packets say of sites, and what those of received ones are checked against.
+//!
+//! Apart from the entries that say where packets go, since nothing of it is needed unless an option is on
+//! ([`HeaderOptions`]): then the tables hold a [`Site`] beside each entry, and the data plane looks it up too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::types::{Instant, MapVersion, Rloc};
+
+/// Which fields of the LISP header are used beyond the instance ID, and which checks received packets have to pass.
+/// All are off by default: none of them is safe where strangers can forge outer headers (RFC 9300 §16), but for the
+/// source check, which needs the mapping of everybody who sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeaderOptions {
+    /// Whether the outer source of received packets is checked.
+    pub source_check: SourceCheck,
+    /// Locator-status-bits (RFC 9300 §10) are sent, and believed.
+    pub locator_status: bool,
+    /// Map-versions (RFC 9302) are sent, and checked.
+    pub map_version: bool,
+    /// Nonces are echoed, and echoes asked for (RFC 9300 §10.1): once in this time of each locator that carries traffic
+    /// of both directions.
+    pub echo_nonce: Option<Duration>,
+    /// The control plane wants to hear of sources that no entry covers (RFC 9300 §9).
+    pub glean: bool,
+}
+
+impl HeaderOptions {
+    /// Whether anything is on, so that tables have to hold a [`Site`] for every entry.
+    #[inline]
+    pub const fn any(&self) -> bool {
+        self.sends() || self.glean || !matches!(self.source_check, SourceCheck::Off)
+    }
+
+    /// Whether packets are sent with more than an instance ID in their header.
+    #[inline]
+    pub const fn sends(&self) -> bool {
+        self.locator_status || self.map_version || self.echo_nonce.is_some()
+    }
+}
+
+/// What the outer source of a decapsulated packet has to be (RFC 9300 §16: the LISP-specific reverse path check).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceCheck {
+    /// Anything.
+    #[default]
+    Off,
+    /// A locator of the inner source's mapping, if that is known and has any.
+    Known,
+    /// The same, and a packet whose inner source has no known mapping is dropped until it has.
+    Strict,
+}
+
+/// What is known of the site that an EID-prefix belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    /// One of our own sites.
+    pub local: bool,
+    /// Remote: every locator of the mapping, in its order, whether packets are sent there or not. None: a negative
+    /// mapping.
+    pub rlocs: Box<[Rloc]>,
+    /// Version of the mapping.
+    pub version: MapVersion,
+    /// Local: the locator-status-bits to send, the first locator in the least significant one; `None` = none.
+    pub status: Option<u32>,
+    /// Remote: it echoes nonces.
+    pub echoes: bool,
+    /// What packets said of it: the same over all updates of one prefix.
+    pub state: Arc<SiteState>,
+}
+
+impl Site {
+    /// Whether `rloc` is a locator of it.
+    #[inline]
+    pub fn lists(&self, rloc: &Rloc) -> bool {
+        self.rlocs.contains(rloc)
+    }
+}
+
+/// What received packets said of a remote site, and what the control plane was told of that. Written by all data
+/// threads: each field stands for itself, and a lost race costs one more punt.
+#[derive(Debug, Default)]
+pub struct SiteState {
+    /// When the last packet came, in nanoseconds.
+    heard: AtomicU64,
+    /// A nonce to send back in the low 24 bits, above it milliseconds: when it came. 0: none.
+    echo: AtomicU64,
+    /// The last locator-status-bits that the control plane was told of, plus 2^32; 0 before the first.
+    status: AtomicU64,
+    /// When it was told of a change of those, of a newer version, and of a stale one: nanoseconds.
+    told: [AtomicU64; Notice::COUNT],
+}
+
+/// What the control plane is told of a site at most once in a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Other locator-status-bits.
+    Status,
+    /// Its mapping has a newer version.
+    Newer,
+    /// It has an old version of ours.
+    Stale,
+}
+
+impl Notice {
+    const COUNT: usize = 3;
+}
+
+/// How long a received nonce is sent back: each packet may be the one that is lost.
+const ECHO_TIME: Duration = Duration::from_secs(1);
+
+impl SiteState {
+    /// A packet came from the site.
+    #[inline]
+    pub fn hear(&self, now: Instant) {
+        self.heard.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When the last packet came, if any did.
+    pub fn heard(&self) -> Option<Instant> {
+        Some(self.heard.load(Ordering::Relaxed)).filter(|&n| n != 0).map(Instant::from_nanos)
+    }
+
+    /// The site wants `nonce` (24 bits) back.
+    #[inline]
+    pub fn owe(&self, nonce: u32, now: Instant) {
+        self.echo.store(millis(now) << 24 | u64::from(nonce & 0xff_ffff), Ordering::Relaxed);
+    }
+
+    /// The nonce to send back, if the site asked for one lately.
+    #[inline]
+    pub fn owed(&self, now: Instant) -> Option<u32> {
+        let echo = self.echo.load(Ordering::Relaxed);
+        let fresh = millis(now).saturating_sub(echo >> 24) <= ECHO_TIME.as_millis() as u64;
+        (echo != 0 && fresh).then_some((echo & 0xff_ffff) as u32)
+    }
+
+    /// Whether the control plane is to be told of these locator-status-bits: they are others than those that it was told
+    /// of, `usual` at first, and it was not told of any for `interval`.
+    pub fn status_changed(&self, status: u32, usual: u32, now: Instant, interval: Duration) -> bool {
+        let known = self.status.load(Ordering::Relaxed);
+        let known = if known == 0 { u64::from(usual) | 1 << 32 } else { known };
+        let new = u64::from(status) | 1 << 32;
+        if known == new || !self.due(Notice::Status, now, interval) {
+            return false;
+        }
+        self.status.store(new, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether the control plane is to be told: it was not for `interval`. It then counts as told.
+    pub fn due(&self, what: Notice, now: Instant, interval: Duration) -> bool {
+        let Some(told) = self.told.get(what as usize) else { return false };
+        let last = told.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_since(Instant::from_nanos(last)) >= interval;
+        if due {
+            told.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+        due
+    }
+}
+
+fn millis(now: Instant) -> u64 {
+    // 40 bits: 34 years of uptime.
+    (now.as_nanos() / 1_000_000).max(1)
+}
+
+/// The nonce that packets to a locator ask to be echoed.
+#[derive(Debug, Default)]
+pub(super) struct EchoRequest {
+    /// 24 bits, plus 2^24; 0: none.
+    nonce: AtomicU32,
+    /// When the control plane was last told that it is time to ask: nanoseconds.
+    told: AtomicU64,
+}
+
+impl EchoRequest {
+    pub(super) fn set(&self, nonce: Option<u32>) {
+        self.nonce.store(nonce.map_or(0, |n| n & 0xff_ffff | 1 << 24), Ordering::Relaxed);
+    }
+
+    /// The nonce for a packet of now.
+    #[inline]
+    pub(super) fn ask(&self) -> Option<u32> {
+        let nonce = self.nonce.load(Ordering::Relaxed);
+        (nonce != 0).then_some(nonce & 0xff_ffff)
+    }
+
+    #[inline]
+    pub(super) fn due(&self, now: Instant, interval: Duration) -> bool {
+        let last = self.told.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_since(Instant::from_nanos(last)) >= interval;
+        if due {
+            self.told.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_nonce_is_sent_back_for_a_while() {
+        let (state, t) = (SiteState::default(), Instant::from_secs(100));
+        assert_eq!(state.owed(t), None);
+        state.owe(0xab_cdef, t);
+        assert_eq!(state.owed(t), Some(0xab_cdef));
+        assert_eq!(state.owed(t + SECOND), Some(0xab_cdef));
+        assert_eq!(state.owed(t + SECOND * 2), None);
+        state.owe(0, t + SECOND * 3);
+        assert_eq!(state.owed(t + SECOND * 3), Some(0), "zero is a nonce like any other");
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_not_too_often() {
+        let (state, t) = (SiteState::default(), Instant::from_secs(100));
+        assert!(!state.status_changed(0b11, 0b11, t, SECOND), "as assumed");
+        assert!(state.status_changed(0b01, 0b11, t, SECOND));
+        assert!(!state.status_changed(0b01, 0b11, t + SECOND * 5, SECOND));
+        assert!(state.status_changed(0b11, 0b11, t + SECOND * 5, SECOND));
+        assert!(!state.status_changed(0b01, 0b11, t + SECOND * 5, SECOND), "too soon");
+        assert!(state.status_changed(0b01, 0b11, t + SECOND * 6, SECOND), "but not forgotten");
+        assert!(state.due(Notice::Newer, t, SECOND) && state.due(Notice::Stale, t, SECOND));
+        assert!(!state.due(Notice::Newer, t, SECOND));
+    }
+
+    #[test]
+    fn zero_is_a_nonce_to_ask_for_too() {
+        let request = EchoRequest::default();
+        assert_eq!(request.ask(), None);
+        request.set(Some(7));
+        assert_eq!(request.ask(), Some(7));
+        request.set(Some(0));
+        assert_eq!(request.ask(), Some(0));
+        request.set(None);
+        assert_eq!(request.ask(), None);
+        let t = Instant::from_secs(1);
+        assert!(request.due(t, SECOND) && !request.due(t, SECOND) && request.due(t + SECOND, SECOND));
+    }
+}
