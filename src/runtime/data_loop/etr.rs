@@ -107,18 +107,14 @@ impl Etr {
         self.sockets.iter().any(|s| s.busy)
     }
 
-    /// Takes a batch from each socket that may have something; whether any had.
-    pub(super) fn turn(&mut self, buffers: &mut Buffers) -> bool {
-        let mut any = false;
-        for i in 0..self.sockets.len() {
-            any |= self.receive(i, buffers);
-        }
-        any
+    /// Takes a batch from each socket that may have something; how many bytes they had.
+    pub(super) fn turn(&mut self, buffers: &mut Buffers) -> usize {
+        (0..self.sockets.len()).map(|i| self.receive(i, buffers)).sum()
     }
 
-    /// Receives a batch from one socket, and writes what becomes of it.
-    fn receive(&mut self, socket: usize, Buffers { batch, bytes }: &mut Buffers) -> bool {
-        let Some(source) = self.sockets.get_mut(socket).filter(|s| s.busy) else { return false };
+    /// Receives a batch from one socket, and writes what becomes of it; how many bytes were received.
+    fn receive(&mut self, socket: usize, Buffers { batch, bytes }: &mut Buffers) -> usize {
+        let Some(source) = self.sockets.get_mut(socket).filter(|s| s.busy) else { return 0 };
         match source.socket.receive(batch, bytes) {
             Ok(()) => source.busy = batch.is_full(),
             Err(error) => {
@@ -126,17 +122,19 @@ impl Etr {
                 if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                     warn!(%error, "receiving data packets failed");
                 }
-                return false;
+                return 0;
             }
         }
         self.counters.count(Count::Receives, 1);
+        let mut len = 0;
         self.out.clear();
         {
-            let Some(guard) = self.fib.enter() else { return false };
+            let Some(guard) = self.fib.enter() else { return 0 };
             if guard.options().any() {
                 self.decapsulator.begin(self.clock.now());
             }
             for received in batch.received() {
+                len += received.len;
                 let datagram = Datagram {
                     piece: Piece { offset: received.offset as u32, len: received.len as u32 },
                     segment: received.segment.unwrap_or(0),
@@ -148,7 +146,7 @@ impl Etr {
         }
         self.decapsulator.punts(|punt| self.punts.try_send(punt).is_ok());
         self.write(bytes);
-        true
+        len
     }
 
     fn write(&self, bytes: &[u8]) {

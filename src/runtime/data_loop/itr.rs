@@ -124,18 +124,15 @@ impl Itr {
         self.tuns.iter().any(|t| t.busy && !t.gone)
     }
 
-    /// Takes a batch from each TUN that may have something; whether any had.
-    pub(super) fn turn(&mut self, poller: &Poller) -> bool {
-        let mut any = false;
-        for i in 0..self.tuns.len() {
-            any |= self.forward(i, poller);
-        }
-        any
+    /// Takes a batch from each TUN that may have something; how many bytes they had.
+    pub(super) fn turn(&mut self, poller: &Poller) -> usize {
+        (0..self.tuns.len()).map(|i| self.forward(i, poller)).sum()
     }
 
-    /// Reads a batch from one TUN, and sends what becomes of it.
-    fn forward(&mut self, tun: usize, poller: &Poller) -> bool {
-        let Some(source) = self.tuns.get_mut(tun).filter(|s| s.busy && !s.gone) else { return false };
+    /// Reads a batch from one TUN, and sends what becomes of it; how many bytes were read.
+    fn forward(&mut self, tun: usize, poller: &Poller) -> usize {
+        let Some(source) = self.tuns.get_mut(tun).filter(|s| s.busy && !s.gone) else { return 0 };
+        let mut bytes = 0;
         self.arena.clear();
         self.packets.clear();
         self.out.clear();
@@ -154,6 +151,7 @@ impl Itr {
                         self.counters.dropped(DropReason::Malformed, 1);
                         continue;
                     };
+                    bytes += len;
                     let piece = self.arena.commit(len);
                     self.packets.push(TunPacket { piece, vnet });
                 }
@@ -178,7 +176,7 @@ impl Itr {
             self.out.clear();
             self.arena.clear_scratch();
         }
-        !self.packets.is_empty()
+        bytes
     }
 
     /// Encapsulates packets from the `next` one on, as many as the batch holds; gives the one after them.

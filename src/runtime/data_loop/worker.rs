@@ -60,15 +60,19 @@ impl Worker {
             if !self.wake(&ready) {
                 return Ok(());
             }
-            if let Some(itr) = &mut self.itr
-                && itr.turn(&self.poller)
-            {
-                last = Direction::Out;
+            if let Some(itr) = &mut self.itr {
+                let bytes = itr.turn(&self.poller);
+                linger.moved(bytes);
+                if bytes > 0 {
+                    last = Direction::Out;
+                }
             }
-            if let Some((etr, buffers)) = self.etr.as_mut().zip(buffers.as_mut())
-                && etr.turn(buffers)
-            {
-                last = Direction::In;
+            if let Some((etr, buffers)) = self.etr.as_mut().zip(buffers.as_mut()) {
+                let bytes = etr.turn(buffers);
+                linger.moved(bytes);
+                if bytes > 0 {
+                    last = Direction::In;
+                }
             }
         }
     }
@@ -114,7 +118,7 @@ enum Direction {
 
 /// Whether to look again instead of going to sleep: an answer that comes within microseconds finds the thread awake, and
 /// the processor too, whose waking takes longer than the answer. What that may cost is bounded, and it is given up where
-/// answers don't come.
+/// answers don't come, and while bulk traffic passes: that waits for the processor, not for us.
 #[derive(Debug, Default)]
 struct Linger {
     /// By the direction of the last packet: how often it paid lately.
@@ -124,6 +128,10 @@ struct Linger {
     /// Time that may be spent.
     credit: Duration,
     since: Instant,
+    /// Bulk traffic passed since the last time that looking again was considered.
+    bulk: bool,
+    /// Not before, because of such traffic.
+    not_before: Instant,
 }
 
 impl Linger {
@@ -135,10 +143,25 @@ impl Linger {
     const MOST: Duration = Duration::from_millis(2);
     /// Where it has not paid it is tried so rarely.
     const RETRY: u8 = 64;
+    /// More bytes in one turn than a packet has are bulk traffic.
+    const BULK: usize = 2048;
+    /// How long that is remembered.
+    const AFTER_BULK: Duration = Duration::from_millis(2);
+
+    /// A turn moved so many bytes.
+    fn moved(&mut self, bytes: usize) {
+        self.bulk |= bytes > Self::BULK;
+    }
 
     fn pays(&mut self, last: Direction, now: Instant) -> bool {
         self.credit = (self.credit + now.saturating_since(self.since) / Self::SHARE).min(Self::MOST);
         self.since = now;
+        if std::mem::take(&mut self.bulk) {
+            self.not_before = now + Self::AFTER_BULK;
+        }
+        if now < self.not_before {
+            return false;
+        }
         let i = last as usize;
         let (Some(score), Some(passed)) = (self.score.get(i), self.passed.get_mut(i)) else { return false };
         if self.credit < Self::LONGEST {
@@ -183,6 +206,21 @@ mod tests {
         assert!(tries(&mut linger, true, 640) > 570);
         assert!(tries(&mut linger, false, 640) < 20);
         assert!(!linger.pays(Direction::In, now));
+    }
+
+    #[test]
+    fn nobody_looks_again_amid_bulk_traffic() {
+        let mut linger = Linger { score: [8, 8], ..Linger::default() };
+        let mut now = Instant::from_secs(1);
+        linger.moved(1500);
+        assert!(linger.pays(Direction::Out, now));
+        linger.moved(60_000);
+        linger.moved(60);
+        assert!(!linger.pays(Direction::Out, now));
+        now += Duration::from_millis(1);
+        assert!(!linger.pays(Direction::In, now));
+        now += Duration::from_millis(1);
+        assert!(linger.pays(Direction::In, now));
     }
 
     #[test]
