@@ -3,9 +3,12 @@
 //! Destinations are drawn at random from all prefixes, so that the caches see what a busy router's see.
 #![allow(missing_docs)]
 
+use std::cell::LazyCell;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eidolon::dataplane::{
@@ -45,18 +48,7 @@ fn fill(size: usize) -> (FibWriter, FibReader, Vec<Ipv4Net>) {
     let mut prefixes: Vec<_> = prefixes.into_iter().collect();
     prefixes.sort_unstable();
     for (i, prefix) in prefixes.iter().enumerate() {
-        let path = Path {
-            rloc: Ipv4Addr::from_bits(0xc612_0000 + i as u32 % 1000).into(),
-            source: Ipv4Addr::new(192, 0, 2, 1).into(),
-            priority: 1,
-            weight: 100,
-            stats: Arc::default(),
-        };
-        fib.apply(FibUpdate::Set {
-            prefix: IpNet::V4(*prefix).into(),
-            action: FibAction::Forward(vec![path]),
-            stats: Arc::default(),
-        });
+        set(&mut fib, *prefix, i as u32);
         if i % 4096 == 0 {
             fib.publish();
         }
@@ -64,6 +56,47 @@ fn fill(size: usize) -> (FibWriter, FibReader, Vec<Ipv4Net>) {
     fib.publish();
     let reader = fib.reader();
     (fib, reader, prefixes)
+}
+
+/// Maps `prefix` to one of 1,000 locators.
+fn set(fib: &mut FibWriter, prefix: Ipv4Net, locator: u32) {
+    let path = Path {
+        rloc: Ipv4Addr::from_bits(0xc612_0000 + locator % 1000).into(),
+        source: Ipv4Addr::new(192, 0, 2, 1).into(),
+        priority: 1,
+        weight: 100,
+        stats: Arc::default(),
+    };
+    fib.apply(FibUpdate::Set {
+        prefix: IpNet::V4(prefix).into(),
+        action: FibAction::Forward(vec![path]),
+        stats: Arc::default(),
+    });
+}
+
+/// Loading a FIB from nothing.
+fn load(c: &mut Criterion) {
+    let mut group = c.benchmark_group("load");
+    group.sample_size(10);
+    for size in [100_000, 1_000_000] {
+        let prefixes = LazyCell::new(|| fill(size).2);
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            let prefixes = &*prefixes;
+            b.iter(|| {
+                let mut fib = fib::new(1024);
+                for (i, prefix) in prefixes.iter().enumerate() {
+                    set(&mut fib, *prefix, i as u32);
+                    if i % 4096 == 0 {
+                        fib.publish();
+                    }
+                }
+                fib.publish();
+                fib
+            });
+        });
+    }
+    group.finish();
 }
 
 fn destinations(prefixes: &[Ipv4Net]) -> Vec<Ipv4Addr> {
@@ -95,10 +128,15 @@ fn config() -> DataPlaneConfig {
 fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("lpm");
     for size in SIZES {
-        let (_fib, reader, prefixes) = fill(size);
-        let addresses: Vec<IpAddr> = destinations(&prefixes).into_iter().map(IpAddr::V4).collect();
+        // Only when it is measured: a filter may leave it out.
+        let filled = LazyCell::new(|| {
+            let (fib, reader, prefixes) = fill(size);
+            let addresses: Vec<IpAddr> = destinations(&prefixes).into_iter().map(IpAddr::V4).collect();
+            (fib, reader, addresses)
+        });
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            let (_fib, reader, addresses) = &*filled;
             let guard = reader.enter().unwrap();
             let table = guard.instance(InstanceId::DEFAULT).unwrap();
             let mut next = (0..PACKETS).cycle();
@@ -111,12 +149,15 @@ fn lookup(c: &mut Criterion) {
 fn encapsulation(c: &mut Criterion) {
     let mut group = c.benchmark_group("encapsulation");
     for size in SIZES {
-        let (_fib, reader, prefixes) = fill(size);
-        let packets: Vec<_> = destinations(&prefixes)
-            .into_iter()
-            .enumerate()
-            .map(|(i, destination)| packet(Ipv4Addr::new(10, 0, 0, 1), destination, i as u16))
-            .collect();
+        let filled = LazyCell::new(|| {
+            let (fib, reader, prefixes) = fill(size);
+            let packets: Vec<_> = destinations(&prefixes)
+                .into_iter()
+                .enumerate()
+                .map(|(i, destination)| packet(Ipv4Addr::new(10, 0, 0, 1), destination, i as u16))
+                .collect();
+            (fib, reader, packets)
+        });
         let counters = Arc::new(Counters::default());
         let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, ip::sum, counters);
         let mut arena = Arena::new(1 << 20);
@@ -125,8 +166,9 @@ fn encapsulation(c: &mut Criterion) {
         let mut at = 0;
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(BenchmarkId::new("batch-of-64", size), |b| {
+            let (_fib, reader, packets) = &*filled;
             b.iter_custom(|iterations| {
-                let mut spent = std::time::Duration::ZERO;
+                let mut spent = Duration::ZERO;
                 for i in 0..iterations {
                     arena.clear();
                     out.clear();
@@ -140,7 +182,7 @@ fn encapsulation(c: &mut Criterion) {
                     let start = now();
                     let guard = reader.enter().unwrap();
                     let now = Instant::from_nanos(i + 1);
-                    let turn = Turn::new(InstanceId::DEFAULT, &guard, &reader, now);
+                    let turn = Turn::new(InstanceId::DEFAULT, &guard, reader, now);
                     let taken = encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true);
                     assert_eq!(taken, BATCH);
                     spent += start.elapsed();
@@ -153,22 +195,84 @@ fn encapsulation(c: &mut Criterion) {
     group.finish();
 }
 
+/// Encapsulation among 100,000 prefixes, alone and while another thread changes 100,000 of them a second: what readers
+/// pay for updates, beside the processor time that the updates themselves take.
+#[allow(clippy::print_stderr)] // the rate that was really reached
+fn encapsulation_under_updates(c: &mut Criterion) {
+    const SIZE: usize = 100_000;
+    let mut group = c.benchmark_group("encapsulation-under-updates");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for updating in [false, true] {
+        let (mut fib, reader, prefixes) = fill(SIZE);
+        let mut arena = Arena::new(1 << 20);
+        let packets: Vec<Vec<TunPacket>> = destinations(&prefixes)[..2048]
+            .chunks(BATCH)
+            .map(|batch| {
+                let one = |(i, &destination): (usize, &Ipv4Addr)| {
+                    let bytes = packet(Ipv4Addr::new(10, 0, 0, 1), destination, i as u16);
+                    arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(&bytes);
+                    TunPacket { piece: arena.commit(bytes.len()), vnet: VnetHeader::default() }
+                };
+                batch.iter().enumerate().map(one).collect()
+            })
+            .collect();
+        let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, ip::sum, Arc::default());
+        let mut out = SendBatch::new(16, 64);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            if updating {
+                scope.spawn(|| {
+                    let mut next = prefixes.iter().cycle();
+                    let start = now();
+                    let mut updates = 0_u32;
+                    while !done.load(Ordering::Relaxed) {
+                        for prefix in next.by_ref().take(200) {
+                            set(&mut fib, *prefix, updates);
+                        }
+                        fib.publish();
+                        updates += 200;
+                        let due = Duration::from_secs(1) / 100_000 * updates;
+                        std::thread::sleep(due.saturating_sub(start.elapsed()));
+                    }
+                    let rate = f64::from(updates) / start.elapsed().as_secs_f64();
+                    eprintln!("{rate:.0} updates/s");
+                });
+            }
+            let mut at = 0;
+            group.bench_function(if updating { "100k-per-second" } else { "none" }, |b| {
+                b.iter(|| {
+                    arena.clear_scratch();
+                    out.clear();
+                    at = (at + 1) % packets.len();
+                    let guard = reader.enter().unwrap();
+                    let turn = Turn::new(InstanceId::DEFAULT, &guard, &reader, Instant::from_secs(1));
+                    let taken = encapsulator.encapsulate(&turn, &packets[at], &mut arena, &mut out, |_| true);
+                    assert_eq!(taken, BATCH);
+                });
+            });
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+    group.finish();
+}
+
 fn decapsulation(c: &mut Criterion) {
     let mut group = c.benchmark_group("decapsulation");
     for size in SIZES {
-        let (_fib, reader, prefixes) = fill(size);
-        let sources = destinations(&prefixes);
+        let filled = LazyCell::new(|| fill(size));
         let mut decapsulator = Decapsulator::new(&config(), Coalescing::Off, ip::sum, Arc::default());
         let mut out = TunBatch::new();
         let mut bytes = Vec::new();
-        for (i, &source) in sources.iter().take(BATCH).enumerate() {
-            bytes.extend([0; 8]);
-            bytes.extend(packet(source, Ipv4Addr::new(10, 0, 0, 1), i as u16));
-        }
-        let len = bytes.len() / BATCH;
         let outer = Outer { remote: Ipv4Addr::new(198, 18, 0, 1).into(), ttl: Some(60), tos: 0 };
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(BenchmarkId::new("batch-of-64", size), |b| {
+            let (_fib, reader, prefixes) = &*filled;
+            bytes.clear();
+            for (i, &source) in destinations(prefixes).iter().take(BATCH).enumerate() {
+                bytes.extend([0; 8]);
+                bytes.extend(packet(source, Ipv4Addr::new(10, 0, 0, 1), i as u16));
+            }
+            let len = bytes.len() / BATCH;
             b.iter(|| {
                 out.clear();
                 let guard = reader.enter().unwrap();
@@ -292,5 +396,14 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-criterion_group!(benches, lookup, encapsulation, decapsulation, super_packets, checksums);
+criterion_group!(
+    benches,
+    lookup,
+    encapsulation,
+    encapsulation_under_updates,
+    load,
+    decapsulation,
+    super_packets,
+    checksums
+);
 criterion_main!(benches);

@@ -7,6 +7,7 @@ use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use eidolon::io::netns;
 use eidolon::io::udp::{ReceiveBatch, ReceiveSocket, SendSocket, SendTo};
 use eidolon::runtime::clock::Clock;
 use eidolon::runtime::data_loop::DataPlane;
-use eidolon::types::{Eid, EidPrefix, Family, InstanceId};
+use eidolon::types::{Action, Eid, EidPrefix, Family, InstanceId};
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::mpsc;
 
@@ -284,6 +285,77 @@ fn several_queues_share_the_flows_and_keep_each_to_one() {
         let entry = &a.counters[a.counters.len() - 2];
         let all: u64 = sent(a).iter().sum();
         assert!(entry.packets() >= 64 * 5 && entry.packets() < all, "counted once, whatever the queue");
+    });
+}
+
+/// The FIB takes some 100,000 updates a second, of entries old and new and of the very ones that the traffic uses: none of
+/// 20,000 packets is lost, and the last update holds.
+#[test]
+fn fib_updates_at_full_speed_lose_no_packet() {
+    two_sites(Setup { rloc: Family::Ipv4, offload: Offload::On, queues: 1 }, |a, b| {
+        const PACKETS: u32 = 20_000;
+        let near = a.within(|| UdpSocket::bind("10.1.0.1:0").unwrap());
+        let far = b.within(|| UdpSocket::bind("10.2.0.1:0").unwrap());
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        let target = far.local_addr().unwrap();
+        let path = |stats: &Arc<Stats>| Path {
+            rloc: "192.0.2.2".parse().unwrap(),
+            source: "192.0.2.1".parse().unwrap(),
+            priority: 1,
+            weight: 100,
+            stats: Arc::clone(stats),
+        };
+        let stats = Arc::<Stats>::default();
+        let sending = AtomicBool::new(true);
+        let updates = thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                let mut buffer = [0; 64];
+                (0..PACKETS).for_each(|i| {
+                    assert_eq!(far.recv(&mut buffer).unwrap(), 4);
+                    assert_eq!(buffer[..4], i.to_be_bytes(), "in order and complete");
+                });
+            });
+            scope.spawn(|| {
+                for i in 0..PACKETS {
+                    near.send_to(&i.to_be_bytes(), target).unwrap();
+                    // 10,000 a second, in crowds of ten: two seconds.
+                    if i % 10 == 9 {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                receiver.join().unwrap();
+                sending.store(false, Ordering::Release);
+            });
+            // 200 every two milliseconds.
+            let mut updates = 0_u32;
+            while sending.load(Ordering::Acquire) {
+                for i in 0..200 {
+                    let n = updates + i;
+                    let other = prefix(&format!("11.{}.{}.0/24", n / 256 % 256, n % 256));
+                    let (prefix, remove) = match n % 50 {
+                        0 => (prefix("10.2.0.0/16"), false),
+                        1 => (prefix("10.2.0.1/32"), n % 100 == 1),
+                        _ => (other, n / 65_536 % 2 == 1),
+                    };
+                    let (action, stats) = (FibAction::Forward(vec![path(&stats)]), Arc::clone(&stats));
+                    a.fib.apply(match remove {
+                        true => FibUpdate::Remove { prefix },
+                        false => FibUpdate::Set { prefix, action, stats },
+                    });
+                }
+                updates += 200;
+                a.fib.publish();
+                thread::sleep(Duration::from_millis(2));
+            }
+            updates
+        });
+        println!("{updates} updates");
+        assert!(updates >= 10_000, "{updates} updates");
+        assert_eq!([a.dropped(), b.dropped()], [[], []]);
+        assert!(a.punts.try_recv().is_err(), "nothing was missed");
+        a.set("10.2.0.1/32", FibAction::Negative(Action::Drop));
+        near.send_to(b"last", target).unwrap();
+        wait_for(|| a.dropped() == [(DropReason::NegativeDrop, 1)]);
     });
 }
 

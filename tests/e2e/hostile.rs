@@ -13,7 +13,7 @@ use crate::netns::Netns;
 use crate::router::{Router, Routers, XtrOptions, xtr_config};
 use crate::topology::{Family, Network, Plan, mapping_system};
 use crate::traffic::{Noise, ping, reaches};
-use crate::wait::{Machine, until};
+use crate::wait::{Machine, full_measure, until};
 
 /// UDP payloads in a capture that tshark's `filter` lets through, in order.
 pub fn payloads(file: &Path, filter: &str) -> Vec<Vec<u8>> {
@@ -60,7 +60,7 @@ fn mutate(noise: &mut Noise, seeds: &[Vec<u8>]) -> Vec<u8> {
 
 /// For how long the storm lasts; the full length where it is asked for.
 fn storm_length() -> Duration {
-    Duration::from_secs(if std::env::var_os("EIDOLON_E2E_FULL").is_some() { 60 } else { 20 })
+    Duration::from_secs(if full_measure() { 60 } else { 20 })
 }
 
 /// Random and near-valid datagrams to every port of every router, while hosts talk.

@@ -23,6 +23,11 @@ pub fn until(what: &str, limit: Duration, condition: impl FnMut() -> bool) {
     assert!(within(limit, condition), "waited {limit:?} in vain for {what}");
 }
 
+/// Whether tests are to take their full time and size, which CI spares.
+pub fn full_measure() -> bool {
+    std::env::var_os("EIDOLON_E2E_FULL").is_some()
+}
+
 /// Held for the length of a test: tests that measure have the machine for themselves, others share it.
 pub struct Machine(#[expect(dead_code, reason = "held for its lock")] File);
 
