@@ -85,6 +85,10 @@ pub enum RoutingMode {
 /// `[data-plane]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataPlaneConfig {
+    /// Whose the data plane is.
+    pub mode: DataPlaneMode,
+    /// Where another program's data plane is served, in [`DataPlaneMode::External`].
+    pub external: ExternalConfig,
     /// Outer UDP checksum.
     pub udp_checksum: UdpChecksum,
     /// TUN and UDP segmentation offloads.
@@ -113,6 +117,26 @@ pub struct DataPlaneConfig {
     pub pending_limit: u32,
     /// Events that may wait for the control plane at once.
     pub punt_queue: u32,
+}
+
+/// Who moves the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataPlaneMode {
+    /// The router itself.
+    Internal,
+    /// Another program, told what to do over a socket; the router is the control plane alone.
+    External,
+}
+
+/// `[data-plane.external]`: the socket of a data plane that is another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalConfig {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+    /// A user that may connect beside root and the router's own.
+    pub user: Option<u32>,
 }
 
 /// What becomes of the DSCP on decapsulation (RFC 2983).
@@ -260,6 +284,8 @@ impl Subsystem {
 
 /// Where the control socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/eidolon/control.sock";
+/// Where the data plane's socket is when nothing else is said.
+pub const DEFAULT_DATA_PLANE_SOCKET: &str = "/run/eidolon/data-plane.sock";
 /// Where state is kept when nothing else is said.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/eidolon";
 /// Most map-cache entries when nothing else is said: bounds memory to some 100 MB.
@@ -284,9 +310,17 @@ impl Default for KernelConfig {
     }
 }
 
+impl Default for ExternalConfig {
+    fn default() -> Self {
+        Self { socket: DEFAULT_DATA_PLANE_SOCKET.into(), mode: 0o600, user: None }
+    }
+}
+
 impl Default for DataPlaneConfig {
     fn default() -> Self {
         Self {
+            mode: DataPlaneMode::Internal,
+            external: ExternalConfig::default(),
             udp_checksum: UdpChecksum::Computed,
             offload: Offload::Auto,
             dscp: DscpMode::Uniform,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::model::{DataPlaneConfig, LogConfig, ManagementConfig, RoutingMode, Subsystem};
+use super::model::{DataPlaneConfig, ExternalConfig, LogConfig, ManagementConfig, RoutingMode, Subsystem};
 use super::problem::{At, Place, Problems};
 use super::tree::Section;
 use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Variable};
@@ -22,7 +22,8 @@ use crate::types::{EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId
 /// A whole file.
 #[derive(Clone, Debug, Default)]
 pub struct RawConfig {
-    /// `roles`, required: `"itr"`, `"etr"`, `"map-server"`, `"map-resolver"`, in any combination.
+    /// `roles`, required: `"itr"`, `"etr"`, `"proxy-itr"`, `"proxy-etr"`, `"map-server"`, `"map-resolver"`, in any
+    /// combination.
     pub roles: Option<At<Vec<At<Role>>>>,
     /// `[router]`
     pub router: RawRouter,
@@ -45,6 +46,12 @@ pub struct RawConfig {
     pub glean: Option<At<bool>>,
     /// `[data-header]`
     pub header: RawHeader,
+    /// `[[use-petr]]`: proxy-ETRs that an ITR sends to what would be forwarded natively otherwise.
+    pub proxy_etrs: Vec<RawProxyEtr>,
+    /// `[proxy-itr]`
+    pub proxy_itr: RawProxy,
+    /// `[proxy-etr]`
+    pub proxy_etr: RawProxy,
     /// `[[site]]`: who may register with our Map-Server.
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
@@ -53,12 +60,15 @@ pub struct RawConfig {
     pub instances: Vec<RawInstance>,
     /// `[kernel]`
     pub kernel: RawKernel,
-    /// `[data-plane]`: `udp-checksum` (`"computed"`, `"zero"`), `offload` (`"auto"`, `"on"`, `"off"`), `queues`
+    /// `[data-plane]`: `mode` (`"internal"`, `"external"`), `udp-checksum` (`"computed"`, `"zero"`), `offload` (`"auto"`, `"on"`, `"off"`), `queues`
     /// (1 to 256 or `"auto"`), `source-ports` (1 to 64), `batch` (1 to 1024), `receive-buffer` and `send-buffer`
     /// (bytes, a string as `"4MiB"`, or `"auto"`), `dscp` (`"uniform"`, `"pipe"`), `path-mtu` (576 to 65535 bytes),
     /// `icmp-rate` (per second, 0 to 1000000), `icmp-source-ipv4` and `icmp-source-ipv6` (addresses), `pending-limit`
-    /// and `punt-queue` (16 to 1048576).
+    /// and `punt-queue` (16 to 1048576); in `[data-plane.external]`, `socket` (path), `mode` (permissions, an octal
+    /// string) and `user-id` (0 to 4294967294).
     pub data_plane: DataPlaneConfig,
+    /// The section `[data-plane.external]`.
+    pub external: Place,
     /// `[management]`: `socket` (path of the control socket) and `mode` (its permissions, an octal string).
     pub management: At<ManagementConfig>,
     /// `[log]`: `level`, `format` and, in `[log.levels]`, the level of each of [`Subsystem::NAMES`].
@@ -186,6 +196,31 @@ pub struct RawMapServer {
     pub want_notify: bool,
 }
 
+/// `[[use-petr]]`
+#[derive(Clone, Debug)]
+pub struct RawProxyEtr {
+    /// The section.
+    pub place: Place,
+    /// `address`, required: an address or DNS name.
+    pub host: Option<At<Host>>,
+    /// `priority`: 0 to 255, lowest wins, 255 = never use. Default 1.
+    pub priority: u8,
+    /// `weight`: 0 to 100, share among those of equal priority. Default 100.
+    pub weight: u8,
+    /// `eid-family`: `"ipv4"` or `"ipv6"`, the EIDs that it is used for. Default: both.
+    pub eid_family: Option<Family>,
+}
+
+/// `[proxy-itr]` and `[proxy-etr]`
+#[derive(Clone, Debug, Default)]
+pub struct RawProxy {
+    /// The section.
+    pub place: Place,
+    /// `eid-prefixes`, required with the role: a list as `["10.2.0.0/16", "[7]10.2.0.0/16"]`, in brackets the instance
+    /// ID.
+    pub prefixes: Option<At<Vec<At<EidPrefix>>>>,
+}
+
 /// `[[site]]`
 #[derive(Clone, Debug)]
 pub struct RawSite {
@@ -290,6 +325,8 @@ impl RawConfig {
             map_resolvers.extend(s.text("address"));
             s.finish()
         });
+        let mut proxy_etrs = Vec::new();
+        each("use-petr", &mut |s| RawProxyEtr::read(s, &mut proxy_etrs));
         let mut sites = Vec::new();
         each("site", &mut |s| RawSite::read(s, &mut sites));
         let mut forwards = Vec::new();
@@ -302,6 +339,7 @@ impl RawConfig {
         let expect_return = map_cache.bool("expect-return");
         let glean = map_cache.bool("glean");
         ok &= map_cache.finish();
+        let (data_plane, external) = read_data_plane(root.section("data-plane"));
         let raw = Self {
             roles: root.texts("roles"),
             router: RawRouter::read(root.section("router")),
@@ -313,11 +351,15 @@ impl RawConfig {
             expect_return,
             glean,
             header: RawHeader::read(root.section("data-header")),
+            proxy_etrs,
+            proxy_itr: RawProxy::read(root.section("proxy-itr")),
+            proxy_etr: RawProxy::read(root.section("proxy-etr")),
             sites,
             forwards,
             instances,
             kernel: RawKernel::read(root.section("kernel")),
-            data_plane: read_data_plane(root.section("data-plane")),
+            data_plane,
+            external,
             management: read_management(root.section("management")),
             log: read_log(root.section("log")),
             timers: RawTimers::read(root.section("timers")),
@@ -452,6 +494,29 @@ impl RawMapServer {
             want_notify: s.bool("want-notify").is_none_or(|w| w.value),
         });
         s.finish()
+    }
+}
+
+impl RawProxyEtr {
+    fn read(s: Section<'_>, list: &mut Vec<Self>) -> bool {
+        s.require("address", "give the proxy-ETR's address or DNS name");
+        let number = |key, most, default| s.integer(key, 0..=most).map_or(default, |n| narrow(n.value));
+        list.push(Self {
+            place: s.place().clone(),
+            host: s.text("address"),
+            priority: number("priority", 255, 1),
+            weight: number("weight", 100, 100),
+            eid_family: s.text("eid-family").map(|f| f.value),
+        });
+        s.finish()
+    }
+}
+
+impl RawProxy {
+    fn read(s: Section<'_>) -> Self {
+        let raw = Self { place: s.place().clone(), prefixes: s.texts("eid-prefixes") };
+        s.finish();
+        raw
     }
 }
 
@@ -609,13 +674,23 @@ fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 11] {
     ]
 }
 
-fn read_data_plane(s: Section<'_>) -> DataPlaneConfig {
+fn read_data_plane(s: Section<'_>) -> (DataPlaneConfig, Place) {
     let default = DataPlaneConfig::default();
+    let section = s.section("external");
+    let place = section.place().clone();
+    let external = ExternalConfig {
+        socket: section.text("socket").map_or(default.external.socket, |socket| socket.value),
+        mode: section.text::<Mode>("mode").map_or(default.external.mode, |mode| mode.value.0),
+        user: section.integer("user-id", 0..=u64::from(u32::MAX - 1)).map(|n| narrow(n.value)),
+    };
+    section.finish();
     let buffer = |key| {
         let bytes = s.integer_or_text(key, Bytes::RANGE, |n| Bytes(Some(n)));
         bytes.and_then(|b| b.value.0).map(narrow)
     };
     let config = DataPlaneConfig {
+        mode: s.text("mode").map_or(default.mode, |v| v.value),
+        external,
         udp_checksum: s.text("udp-checksum").map_or(default.udp_checksum, |v| v.value),
         offload: s.text("offload").map_or(default.offload, |v| v.value),
         dscp: s.text("dscp").map_or(default.dscp, |v| v.value),
@@ -634,7 +709,7 @@ fn read_data_plane(s: Section<'_>) -> DataPlaneConfig {
         punt_queue: s.integer("punt-queue", 16..=1 << 20).map_or(default.punt_queue, |n| narrow(n.value)),
     };
     s.finish();
-    config
+    (config, place)
 }
 
 fn read_management(s: Section<'_>) -> At<ManagementConfig> {

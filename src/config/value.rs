@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::model::{DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
+use super::model::{DataPlaneMode, DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
 use crate::proto::config::{Host, SourceCheck};
@@ -410,6 +410,10 @@ pub enum Role {
     Itr,
     /// Decapsulates packets to the site, registers it and answers for it.
     Etr,
+    /// Encapsulates anybody's packets to the EID-prefixes that it is for.
+    ProxyItr,
+    /// Decapsulates packets of the EID-prefixes that it is for, to anybody.
+    ProxyEtr,
     /// Takes registrations.
     MapServer,
     /// Answers ITRs.
@@ -449,6 +453,8 @@ choices! {
     Role, "a role": [
         ("itr", Self::Itr),
         ("etr", Self::Etr),
+        ("proxy-itr", Self::ProxyItr),
+        ("proxy-etr", Self::ProxyEtr),
         ("map-server", Self::MapServer),
         ("map-resolver", Self::MapResolver),
     ];
@@ -465,6 +471,7 @@ choices! {
     ];
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
     Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+    DataPlaneMode, "a data plane": [("internal", Self::Internal), ("external", Self::External)];
     DscpMode, "a DSCP mode": [("uniform", Self::Uniform), ("pipe", Self::Pipe)];
     SourceCheck, "a source check": [
         ("off", Self::Off),

@@ -31,7 +31,8 @@ names! {
     DropReason {
         /// From the site: not an IP packet, or its lengths are impossible.
         Malformed = "malformed",
-        /// From the site: the source is not in an EID-prefix of this site.
+        /// From the site: the source is not in an EID-prefix of this site, nor the destination in one that a proxy-ITR
+        /// is for.
         SourceNotLocal = "source-not-local",
         /// From the site: the destination is an EID of this site, to which the kernel has no route.
         DestinationLocal = "destination-local",
@@ -85,6 +86,9 @@ names! {
         DestinationVersion = "destination-version-impossible",
         /// From the underlay: sent by somebody with an older version of his mapping than is known (RFC 9302 §7.2).
         SourceVersion = "source-version-old",
+        /// From the underlay, at a proxy-ETR: neither is the inner source in an EID-prefix that it is for, nor does its
+        /// mapping list the outer source.
+        InnerSourceNotProxied = "inner-source-not-proxied",
         /// From the underlay: congestion was marked on a packet whose sender can't be told (RFC 6040 §4.2).
         Congestion = "congestion",
         /// From the underlay: inner or outer TTL is zero.

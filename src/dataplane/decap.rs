@@ -8,7 +8,7 @@ use super::coalesce::Coalescer;
 use super::counters::{Count, Counters, DropReason};
 use super::header::{Checks, Subject};
 use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
-use crate::fib::{FibGuard, HeaderOptions, InstanceFib, Punt};
+use crate::fib::{EntryAction, FibGuard, HeaderOptions, InstanceFib, Punt};
 use crate::types::{InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::ip::{self, Inner, SumFn};
@@ -160,7 +160,7 @@ impl Decapsulator {
         if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(packet) {
             return Err(DropReason::InnerChecksum);
         }
-        check_addresses(fib.instance(iid), &inner)?;
+        check_addresses(fib.instance(iid), &inner, &outer.remote)?;
         if let (Some(options), Some(header)) = (options, raw) {
             let (source, destination) = (inner.source, inner.destination);
             let subject = Subject { iid, header, source, destination, rloc: outer.remote };
@@ -186,21 +186,46 @@ impl Decapsulator {
     }
 }
 
-/// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16).
-fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner) -> Result<(), DropReason> {
+/// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16); those to anywhere else are a
+/// proxy-ETR's.
+fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
     if !ip::is_forwardable(&inner.source) || !ip::is_forwardable(&inner.destination) {
         return Err(DropReason::InnerNotUnicast);
     }
-    let fib = fib.filter(|f| f.is_local(&inner.destination)).ok_or(DropReason::InnerDestinationNotLocal)?;
+    let fib = fib.ok_or(DropReason::InnerDestinationNotLocal)?;
+    if !fib.is_local(&inner.destination) {
+        check_proxied(fib, inner, remote)?;
+    }
     if fib.is_local(&inner.source) { Err(DropReason::InnerSourceLocal) } else { Ok(()) }
+}
+
+/// A proxy-ETR forwards for the sites that it is for alone (RFC 6832 §6): anything else would let everybody send packets
+/// of any source to the Internet. They are known by configuration, or by a mapping that lists who encapsulated.
+#[cold]
+fn check_proxied(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
+    if !fib.is_proxy_etr() {
+        return Err(DropReason::InnerDestinationNotLocal);
+    }
+    let maps_to_remote = || {
+        fib.lookup(&inner.source).is_some_and(|entry| match &entry.action {
+            EntryAction::Forward(choice) => choice.paths().iter().any(|path| path.way.rloc == *remote),
+            EntryAction::Negative(_) | EntryAction::Local => false,
+        })
+    };
+    match fib.proxies_from(&inner.source) || maps_to_remote() {
+        true => Ok(()),
+        false => Err(DropReason::InnerSourceNotProxied),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{Router, udp, with_tos};
+    use super::super::testing::{Router, forward, prefix, udp, with_tos};
     use super::*;
+    use crate::fib::{FibAction, FibUpdate, Proxy};
+    use crate::types::Action;
 
     fn data(header: [u8; 8], packet: &[u8]) -> Vec<u8> {
         [&header, packet].concat()
@@ -278,6 +303,50 @@ mod tests {
             assert_eq!(router.decap(64, 0, &payload), [], "{reason}");
             assert_eq!(router.dropped(), Some((reason, 1)));
         }
+    }
+
+    #[test]
+    fn a_proxy_etr_takes_packets_anywhere_but_for_its_sites_only() {
+        let mut router = Router::new();
+        let to = |source: &str| data([0; 8], &udp(source, "192.0.2.9", 9, b"4"));
+        assert_eq!(router.decap(64, 0, &to("10.2.0.1")), []);
+        assert_eq!(router.dropped(), Some((DropReason::InnerDestinationNotLocal, 1)));
+
+        let mut router = Router::new();
+        for p in ["10.2.0.0/16", "2001:db8:2::/48"] {
+            let proxy = Proxy::Egress;
+            router.fib.apply(FibUpdate::Proxy { prefix: prefix(0, p), proxy, present: true });
+        }
+        // The outer source of these packets, and another.
+        router.set(0, "10.3.0.0/16", forward("203.0.113.1"));
+        router.set(0, "10.4.0.0/16", forward("203.0.113.2"));
+        router.set(0, "10.5.0.0/16", FibAction::Negative(Action::NativelyForward));
+        for (source, passes) in [
+            ("10.2.0.1", true),
+            ("10.3.0.1", true),
+            ("10.4.0.1", false),
+            ("10.5.0.1", false),
+            ("10.6.0.1", false),
+        ] {
+            assert_eq!(router.decap(64, 0, &to(source)).len(), usize::from(passes), "{source}");
+        }
+        let six = udp("2001:db8:2::1", "2001:db8:9::1", 9, b"6");
+        assert_eq!(router.decap(64, 0, &data([0; 8], &six)), [(0, six.clone())]);
+        assert_eq!(router.dropped(), Some((DropReason::InnerSourceNotProxied, 3)));
+        // What goes to the site itself needs no proxy.
+        let inside = udp("10.6.0.1", "10.1.0.1", 9, b"4");
+        assert_eq!(router.decap(64, 0, &data([0; 8], &inside)).len(), 1);
+        assert_eq!(router.decap(64, 0, &data(INSTANCE_7, &six)), [], "in this instance alone");
+        assert_eq!(router.counters.totals().dropped(DropReason::InnerDestinationNotLocal), 1);
+        // Its own EIDs don't come from outside, wherever they go.
+        router.fib.apply(FibUpdate::Proxy {
+            prefix: prefix(0, "10.1.0.0/16"),
+            proxy: Proxy::Egress,
+            present: true,
+        });
+        router.fib.publish();
+        assert_eq!(router.decap(64, 0, &to("10.1.0.1")), []);
+        assert_eq!(router.counters.totals().dropped(DropReason::InnerSourceLocal), 1);
     }
 
     #[test]

@@ -84,7 +84,10 @@ impl<'a> Seen<'a> {
             Ok(inner) => {
                 let route = if !ip::is_forwardable(&inner.destination) {
                     Route::Drop(DropReason::NotUnicast)
-                } else if !turn.fib.is_some_and(|fib| fib.is_local(&inner.source)) {
+                } else if !turn
+                    .fib
+                    .is_some_and(|fib| fib.is_local(&inner.source) || fib.proxies_to(&inner.destination))
+                {
                     Route::Drop(DropReason::SourceNotLocal)
                 } else {
                     Route::Unknown
@@ -473,7 +476,7 @@ mod tests {
 
     use super::super::testing::{Router, forward, prefix, udp, with_tos};
     use super::*;
-    use crate::fib::{FibAction, FibUpdate};
+    use crate::fib::{FibAction, FibUpdate, Proxy};
 
     fn router() -> Router {
         let mut router = Router::new();
@@ -546,6 +549,27 @@ mod tests {
             assert_eq!(router.dropped(), Some((reason, 1)));
             assert_eq!(router.punts.len(), usize::from(action == Action::SendMapRequest));
         }
+    }
+
+    #[test]
+    fn a_proxy_itr_takes_packets_of_any_source_to_its_prefixes_alone() {
+        let mut router = router();
+        for p in ["10.2.0.0/16", "10.5.0.0/16", "2001:db8:2::/48"] {
+            let proxy = Proxy::Ingress;
+            router.fib.apply(FibUpdate::Proxy { prefix: prefix(0, p), proxy, present: true });
+        }
+        router.fib.publish();
+        for packet in [udp("192.0.2.9", "10.2.0.1", 9, b"4"), udp("2001:db8:9::1", "2001:db8:2::1", 9, b"6")]
+        {
+            let (sent, _) = router.encap(0, &packet);
+            assert_eq!((sent[0].remote.as_str(), &sent[0].payload[8..]), ("203.0.113.1", &packet[..]));
+            assert_eq!(router.encap(7, &packet).0, [], "in this instance alone");
+        }
+        assert_eq!(router.encap(0, &udp("192.0.2.9", "10.3.0.1", 9, b"")).0, [], "not one of its prefixes");
+        assert_eq!(router.dropped(), Some((DropReason::SourceNotLocal, 3)));
+        router.encap(0, &udp("192.0.2.9", "10.5.0.1", 9, b""));
+        let destination = prefix(0, "10.5.0.1/32").first();
+        assert_eq!(router.punts, [Punt::Miss { source: "192.0.2.9".parse().unwrap(), destination }]);
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub enum FibAction {
     Local,
 }
 
+/// What a proxy tunnel router does for an EID-prefix (RFC 6832).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Proxy-ITR (§5): packets to the prefix are encapsulated, whoever sent them.
+    Ingress,
+    /// Proxy-ETR (§6): decapsulated packets from the prefix are forwarded, wherever they go.
+    Egress,
+}
+
 /// A change of the FIB, from control plane to data plane. Idempotent; later ones win.
 #[derive(Clone, Debug)]
 pub enum FibUpdate {
@@ -46,6 +55,15 @@ pub enum FibUpdate {
     Remove {
         /// Which entry.
         prefix: EidPrefix,
+    },
+    /// Be, or no longer be, a proxy for `prefix`. Independent of the prefix's entry.
+    Proxy {
+        /// Which EIDs.
+        prefix: EidPrefix,
+        /// In which direction.
+        proxy: Proxy,
+        /// Whether from now on, or no longer.
+        present: bool,
     },
     /// Packets to `rloc` may be at most `mtu` bytes on the underlay, outer headers included. `None`: no known limit.
     PathMtu {

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::choice::seed;
 use super::pending::Pending;
 use super::site::EchoRequest;
-use super::{Choice, FibAction, FibUpdate, HeaderOptions, Miss, Site, Stats};
+use super::{Choice, FibAction, FibUpdate, HeaderOptions, Miss, Proxy, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
 
 /// An entry of the FIB.
@@ -154,6 +154,9 @@ impl FibWriter {
             }
             FibUpdate::Remove { prefix } => {
                 self.append(Op::Entry(prefix, None));
+            }
+            FibUpdate::Proxy { prefix, proxy, present } => {
+                self.append(Op::Proxy(prefix, proxy, present));
             }
             FibUpdate::PathMtu { rloc, mtu } => {
                 let mtu = mtu.map_or(0, |mtu| mtu.max(min_mtu(&rloc)));
@@ -325,7 +328,11 @@ impl FibGuard<'_> {
 pub struct InstanceFib {
     v4: PrefixMap<Key<u32>, Arc<Entry>>,
     v6: PrefixMap<Key<u128>, Arc<Entry>>,
-    local: Local,
+    local: Prefixes,
+    /// Destinations that packets of any source are taken to (proxy-ITR).
+    ingress: Prefixes,
+    /// Sources whose packets are taken to any destination (proxy-ETR).
+    egress: Prefixes,
     /// Empty unless an option needs them.
     sites_v4: PrefixMap<Key<u32>, Arc<Site>>,
     sites_v6: PrefixMap<Key<u128>, Arc<Site>>,
@@ -355,6 +362,24 @@ impl InstanceFib {
         self.local.contains(address)
     }
 
+    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5).
+    #[inline]
+    pub fn proxies_to(&self, address: &IpAddr) -> bool {
+        self.ingress.contains(address)
+    }
+
+    /// Whether decapsulated packets from `address` are taken to destinations that are not the site's (proxy-ETR,
+    /// RFC 6832 §6).
+    #[inline]
+    pub fn proxies_from(&self, address: &IpAddr) -> bool {
+        self.egress.contains(address)
+    }
+
+    /// Whether there is any source that [`Self::proxies_from`] holds for.
+    pub fn is_proxy_etr(&self) -> bool {
+        !self.egress.prefixes.is_empty()
+    }
+
     /// How many entries there are, of both families.
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
@@ -363,6 +388,13 @@ impl InstanceFib {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn set_proxy(&mut self, net: IpNet, proxy: Proxy, present: bool) {
+        match proxy {
+            Proxy::Ingress => self.ingress.set(net, present),
+            Proxy::Egress => self.egress.set(net, present),
+        }
     }
 
     fn set(&mut self, net: IpNet, entry: Option<Arc<Entry>>) {
@@ -396,15 +428,15 @@ impl InstanceFib {
     }
 }
 
-/// The site's own prefixes as disjoint ranges: there are few, and every packet is checked against them.
+/// A few prefixes as disjoint ranges: every packet is checked against the site's own.
 #[derive(Clone, Debug, Default)]
-struct Local {
+struct Prefixes {
     prefixes: BTreeSet<IpNet>,
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
 }
 
-impl Local {
+impl Prefixes {
     fn contains(&self, address: &IpAddr) -> bool {
         fn within<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
             let after = ranges.partition_point(|&(first, _)| first <= address);
@@ -486,6 +518,8 @@ struct Tables {
 enum Op {
     /// Set (with an entry) or remove (without) the entry of a prefix.
     Entry(EidPrefix, Option<Arc<Entry>>),
+    /// Be a proxy for a prefix, or no longer.
+    Proxy(EidPrefix, Proxy, bool),
     /// Say what is known of the site of a prefix.
     Site(EidPrefix, Arc<Site>),
     Options(HeaderOptions),
@@ -500,6 +534,9 @@ impl Tables {
                 }
             }
             Op::Entry(prefix, entry) => self.instance(prefix.iid).set(prefix.net, entry),
+            Op::Proxy(prefix, proxy, present) => {
+                self.instance(prefix.iid).set_proxy(prefix.net, proxy, present);
+            }
             Op::Site(prefix, site) => self.instance(prefix.iid).set_site(prefix.net, Some(site)),
             Op::Options(options) => {
                 self.options = options;
@@ -621,6 +658,32 @@ mod tests {
         fib.apply(set("2001:db8::/32", forward("2001:db8:f::1")));
         fib.publish();
         assert!(is_local("10.1.2.3") && !is_local("10.2.0.1") && !is_local("2001:db8::1"));
+    }
+
+    #[test]
+    fn proxies_are_told_apart_by_direction_and_from_the_entries() {
+        let mut fib = new(16);
+        let reader = fib.reader();
+        let with = |f: &dyn Fn(&InstanceFib) -> bool| {
+            reader.enter().unwrap().instance(InstanceId::DEFAULT).is_some_and(f)
+        };
+        let proxy = |p: &str, proxy, present| FibUpdate::Proxy { prefix: prefix(p), proxy, present };
+        let address: IpAddr = "10.1.2.3".parse().unwrap();
+        fib.apply(proxy("10.0.0.0/8", Proxy::Egress, false));
+        fib.publish();
+        assert!(!with(&|f| f.proxies_from(&address)) && !with(&InstanceFib::is_proxy_etr));
+        fib.apply(proxy("10.0.0.0/8", Proxy::Ingress, true));
+        fib.publish();
+        assert!(with(&|f| f.proxies_to(&address) && !f.proxies_from(&address) && !f.is_proxy_etr()));
+        fib.apply(proxy("10.0.0.0/8", Proxy::Egress, true));
+        fib.apply(set("10.0.0.0/8", FibAction::Local));
+        fib.apply(FibUpdate::Remove { prefix: prefix("10.0.0.0/8") });
+        fib.publish();
+        assert!(with(&|f| f.proxies_to(&address) && f.proxies_from(&address) && !f.is_local(&address)));
+        fib.apply(proxy("10.0.0.0/8", Proxy::Ingress, false));
+        fib.publish();
+        assert!(with(&|f| !f.proxies_to(&address) && f.proxies_from(&address)));
+        assert!(!with(&|f| f.proxies_from(&"11.0.0.1".parse().unwrap())));
     }
 
     #[test]

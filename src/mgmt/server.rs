@@ -1,21 +1,18 @@
 //! The answering end of the control socket: takes requests to whoever knows the answers, and protects them from
 //! clients that are many, slow or wrong.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::protocol::{LONGEST_REQUEST, Reply, Request, VERSION, Versioned};
+pub use super::socket::BindError;
+use super::socket::Socket;
 
 /// Clients that are served at once; further ones are told to come back.
 const MOST_CLIENTS: usize = 16;
@@ -35,63 +32,19 @@ pub struct Call {
     pub answer: oneshot::Sender<Reply>,
 }
 
-/// Why there is no control socket.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// Another router has it.
-    #[error("another router is running at {0}: stop it, or give this one its own [management] socket")]
-    InUse(PathBuf),
-    /// Something that is not a socket is there.
-    #[error("{0} is in the way of the control socket: remove it, or give another [management] socket")]
-    NotASocket(PathBuf),
-    /// The system refused.
-    #[error(
-        "can't make the control socket {0}: {1}; give another [management] socket or its directory's rights"
-    )]
-    Io(PathBuf, io::Error),
-}
-
 /// The control socket. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of the socket that we made: another's is not removed.
-    identity: (u64, u64),
+    socket: Socket,
 }
 
 impl Server {
-    /// Makes the socket at `path`, readable and writable as `mode` says from its first moment on. A socket that
-    /// nobody listens at is replaced; missing directories are made. Must be called within a tokio runtime.
+    /// Makes the socket at `path`, as [`Socket::bind`] does.
     ///
     /// # Errors
     /// If there is no making it; nothing is changed then.
     pub fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
-        let failed = |error| BindError::Io(path.into(), error);
-        if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-            fs::create_dir_all(directory).map_err(failed)?;
-        }
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.into())),
-            Ok(_) if StdStream::connect(path).is_ok() => return Err(BindError::InUse(path.into())),
-            _ => {}
-        }
-        // Made under another name, and renamed when its mode is right.
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let remove = |error| {
-            let _ = fs::remove_file(&temporary);
-            BindError::Io(path.into(), error)
-        };
-        let _ = fs::remove_file(&temporary);
-        let listener = StdListener::bind(&temporary).map_err(failed)?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).map_err(remove)?;
-        listener.set_nonblocking(true).map_err(remove)?;
-        let listener = UnixListener::from_std(listener).map_err(remove)?;
-        let made = fs::symlink_metadata(&temporary).map_err(remove)?;
-        fs::rename(&temporary, path).map_err(remove)?;
-        Ok(Self { listener, path: path.into(), identity: (made.dev(), made.ino()) })
+        Socket::bind(path, mode, "[management] socket").map(|socket| Self { socket })
     }
 
     /// Serves clients until `calls` is closed. Dropping the future drops the clients.
@@ -99,15 +52,15 @@ impl Server {
         let mut clients = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
                 Some(_) = clients.join_next(), if !clients.is_empty() => continue,
                 () = calls.closed() => return,
             };
             match accepted {
-                Ok((stream, _)) if clients.len() < MOST_CLIENTS => {
+                Ok(stream) if clients.len() < MOST_CLIENTS => {
                     clients.spawn(client(stream, calls.clone()));
                 }
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     tracing::warn!("control socket: more than {MOST_CLIENTS} clients, one was sent away");
                     refuse(&stream, "the router has too many clients: try again");
                 }
@@ -117,15 +70,6 @@ impl Server {
                     sleep(Duration::from_millis(200)).await;
                 }
             }
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
-        if ours {
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -331,6 +331,43 @@ pub struct Interfaces {
     pub tuns: Vec<Tun>,
     /// The interfaces that carry the locators.
     pub locators: Vec<LocatorInterface>,
+    /// The data plane, where it is another program.
+    #[serde(default)]
+    pub external: Option<ExternalDataPlane>,
+}
+
+/// A data plane that is another program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalDataPlane {
+    /// Path of its socket.
+    pub socket: String,
+    /// Entries that it is told of.
+    pub entries: u64,
+    /// The programs that are connected.
+    pub clients: Vec<ExternalClient>,
+}
+
+/// A program that is connected as the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalClient {
+    /// Whose process it is.
+    pub uid: u32,
+    /// Its process id.
+    pub pid: Option<i32>,
+    /// Since it connected.
+    pub connected: u64,
+    /// Whether it was told everything once.
+    pub synced: bool,
+    /// Changes that it has not been told yet.
+    pub waiting: u64,
+    /// Lines that it was told.
+    pub sent: u64,
+    /// Lines that it said.
+    pub received: u64,
+    /// Lines among them that were not understood.
+    pub errors: u64,
+    /// Misses and other events that found no room.
+    pub punts_lost: u64,
 }
 
 /// A TUN interface.

@@ -15,9 +15,11 @@ use crate::types::{EidPrefix, Family, MapVersion, SiteId, Ttl, XtrId};
 pub struct ControlConfig {
     /// The site's own EID-prefixes (ETR: registered and answered for; ITR: never asked for).
     pub database: Vec<DatabaseEntry>,
-    /// The ITR role.
+    /// Locators of a proxy tunnel router: sources of what it sends, beside the database's. Never registered.
+    pub locators: Vec<LocatorConfig>,
+    /// The ITR role, that of a proxy-ITR, or both.
     pub itr: Option<ItrConfig>,
-    /// The ETR role.
+    /// The ETR role, that of a proxy-ETR, or both.
     pub etr: Option<EtrConfig>,
     /// The Map-Server role.
     pub map_server: Option<MapServerConfig>,
@@ -138,6 +140,23 @@ pub struct ItrConfig {
     /// Use what packets and Map-Requests from an unknown EID say of its locator, for the seconds that it takes to verify
     /// it (RFC 9300 §9). For closed networks only.
     pub glean: bool,
+    /// Proxy-ETRs to which packets go that would be forwarded natively otherwise (RFC 6832 §6).
+    pub proxy_etrs: Vec<ProxyEtr>,
+    /// Proxy-ITR: the EID-prefixes to which packets of any source are taken (RFC 6832 §5).
+    pub proxy_for: Vec<EidPrefix>,
+}
+
+/// A proxy-ETR as an ITR sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyEtr {
+    /// Where it is.
+    pub host: Host,
+    /// 0 to 255, lowest wins, 255 = never.
+    pub priority: u8,
+    /// Share among those of equal priority.
+    pub weight: u8,
+    /// The family of EIDs that it is used for; `None` = both.
+    pub eid_family: Option<Family>,
 }
 
 /// The ETR role.
@@ -147,6 +166,8 @@ pub struct EtrConfig {
     pub map_servers: Vec<EtrMapServer>,
     /// Sent with the I bit in registrations, when set.
     pub xtr_site: Option<(XtrId, SiteId)>,
+    /// Proxy-ETR: the EID-prefixes from which packets are taken to any destination (RFC 6832 §6).
+    pub proxy_for: Vec<EidPrefix>,
 }
 
 /// A Map-Server as an ETR sees it.

@@ -89,6 +89,10 @@ impl Context {
         }
     }
 
+    pub(crate) fn native_exception(&mut self, prefix: EidPrefix, present: bool) {
+        self.outputs.push_back(Output::NativeException { prefix, present });
+    }
+
     pub(crate) fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::{Algorithm, Key, Secret};
-use crate::fib::{FibAction, FibUpdate, HeaderOptions, Punt, Site, Stats};
+use crate::fib::{FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
@@ -56,6 +56,9 @@ pub(crate) struct Node {
     pub(crate) fib: EidTable<(FibAction, Arc<Stats>)>,
     pub(crate) punted: BTreeSet<Eid>,
     pub(crate) natives: BTreeSet<EidPrefix>,
+    /// Inside those, what is not.
+    pub(crate) exceptions: BTreeSet<EidPrefix>,
+    pub(crate) proxied: BTreeSet<(EidPrefix, bool)>,
     pub(crate) path_mtus: BTreeMap<IpAddr, u16>,
     pub(crate) options: HeaderOptions,
     pub(crate) sites: EidTable<Arc<Site>>,
@@ -264,6 +267,11 @@ impl Network {
                 Output::Fib(FibUpdate::EchoRequest { rloc, nonce: None }) => {
                     assert!(node.nonces.remove(&rloc).is_some());
                 }
+                Output::Fib(FibUpdate::Proxy { prefix, proxy, present }) => {
+                    let key = (prefix, proxy == Proxy::Egress);
+                    let changed = if present { node.proxied.insert(key) } else { node.proxied.remove(&key) };
+                    assert!(changed, "proxy for {prefix} said twice to be {present}");
+                }
                 Output::Fib(FibUpdate::Unpend { eid }) => drop(node.punted.remove(&eid)),
                 Output::Fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu) }) => {
                     node.path_mtus.insert(rloc, mtu);
@@ -273,6 +281,12 @@ impl Network {
                     let changed =
                         if present { node.natives.insert(prefix) } else { node.natives.remove(&prefix) };
                     assert!(changed, "native {prefix} said twice to be {present}");
+                }
+                Output::NativeException { prefix, present } => {
+                    let exceptions = &mut node.exceptions;
+                    let changed =
+                        if present { exceptions.insert(prefix) } else { exceptions.remove(&prefix) };
+                    assert!(changed, "exception {prefix} said twice to be {present}");
                 }
                 Output::Resolve { name } => {
                     let addresses = self.dns.get(&name).cloned().unwrap_or_default();
@@ -330,6 +344,8 @@ impl Node {
             fib: EidTable::default(),
             punted: BTreeSet::new(),
             natives: BTreeSet::new(),
+            exceptions: BTreeSet::new(),
+            proxied: BTreeSet::new(),
             path_mtus: BTreeMap::new(),
             options: HeaderOptions::default(),
             sites: EidTable::default(),
@@ -420,6 +436,7 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
             map_cache_limit: 1000,
             expect_return: false,
             glean: false,
+            ..ItrConfig::default()
         }),
         etr: Some(EtrConfig {
             map_servers: vec![EtrMapServer {
@@ -430,6 +447,7 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
                 want_notify: true,
             }],
             xtr_site: None,
+            ..EtrConfig::default()
         }),
         ..ControlConfig::default()
     }

@@ -12,11 +12,12 @@ use tokio::time::{sleep_until, timeout};
 use super::clock::Clock;
 use super::control_sockets::ControlSockets;
 use super::event_log::EventLog;
+use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::KernelPlan;
 use super::{RunError, views};
-use crate::config::{self, Config};
+use crate::config::{self, Config, DataPlaneMode};
 use crate::fib::Punt;
 use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
 use crate::mgmt::protocol::{Reply, Request};
@@ -41,8 +42,10 @@ pub(super) struct ControlLoop {
     pub(super) clock: Clock,
     pub(super) plane: ControlPlane,
     pub(super) sockets: ControlSockets,
-    /// Missing where there is neither ITR nor ETR role.
+    /// Missing where there is neither ITR nor ETR role, or where another program forwards.
     pub(super) forwarding: Option<Forwarding>,
+    /// The other program.
+    pub(super) external: Option<External>,
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
@@ -74,6 +77,7 @@ pub(super) struct Parts {
     pub(super) plane: ControlPlane,
     pub(super) sockets: ControlSockets,
     pub(super) forwarding: Option<Forwarding>,
+    pub(super) external: Option<External>,
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
@@ -90,6 +94,7 @@ impl ControlLoop {
             plane: parts.plane,
             sockets: parts.sockets,
             forwarding: parts.forwarding,
+            external: parts.external,
             monitor: parts.monitor,
             calls: parts.calls,
             keeper: parts.keeper,
@@ -122,10 +127,11 @@ impl ControlLoop {
                         self.plane.handle(self.clock.now(), Input::Datagram { source, destination, payload });
                     }
                 }
-                Some(punt) = next_punt(&mut self.forwarding) => {
+                Some(punt) = next_punt(&mut self.forwarding, &mut self.external) => {
                     self.plane.handle(self.clock.now(), Input::Punt(punt));
                     for _ in 1..TURN {
-                        let Some(punt) = self.forwarding.as_mut().and_then(|f| f.punts.try_recv().ok()) else { break };
+                        let punts = punts(&mut self.forwarding, &mut self.external);
+                        let Some(punt) = punts.and_then(|punts| punts.try_recv().ok()) else { break };
                         self.plane.handle(self.clock.now(), Input::Punt(punt));
                     }
                 }
@@ -163,9 +169,12 @@ impl ControlLoop {
                 Output::Fib(update) => {
                     if let Some(forwarding) = &mut self.forwarding {
                         forwarding.fib.apply(update);
+                    } else if let Some(external) = &self.external {
+                        external.apply(update);
                     }
                 }
                 Output::Native { prefix, present } => self.native(prefix, present).await,
+                Output::NativeException { prefix, present } => self.native_exception(prefix, present).await,
                 Output::Resolve { name } => self.resolve(name),
                 Output::Persist(change) => self.keeper.keep(change),
                 Output::LigReply { id, result } => self.lig_reply(id, result),
@@ -189,6 +198,15 @@ impl ControlLoop {
         let Some(forwarding) = &mut self.forwarding else { return };
         if let Err(error) = forwarding.kernel.apply_native(prefix, present).await {
             tracing::warn!("{prefix} is to be forwarded natively, but stays with the TUN: {error}");
+        }
+    }
+
+    async fn native_exception(&mut self, prefix: EidPrefix, present: bool) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        if let Err(error) = forwarding.kernel.except_native(prefix, present).await {
+            tracing::warn!(
+                "{prefix} is an exception to what is forwarded natively, but not routed so: {error}"
+            );
         }
     }
 
@@ -230,7 +248,10 @@ impl ControlLoop {
         let reply = match call.request {
             Request::ShowMapCache { filter } => {
                 let limit = self.config.control.itr.as_ref().map_or(0, |itr| itr.map_cache_limit);
-                let path_mtu = |rloc: &IpAddr| self.forwarding.as_ref().and_then(|f| f.path_mtu(rloc));
+                let path_mtu = |rloc: &IpAddr| match (&self.forwarding, &self.external) {
+                    (Some(forwarding), _) => forwarding.path_mtu(rloc),
+                    (None, external) => external.as_ref()?.path_mtu(rloc),
+                };
                 Reply::MapCache(views::map_cache(&self.plane, &filter, limit, path_mtu, now))
             }
             Request::ShowDatabase { filter } => Reply::Database(views::database(&self.plane, &filter, now)),
@@ -280,6 +301,7 @@ impl ControlLoop {
         view::Interfaces {
             tuns: tuns.unwrap_or_default(),
             locators: views::locator_interfaces(&self.config, interfaces),
+            external: self.external.as_ref().map(External::view),
         }
     }
 
@@ -293,7 +315,7 @@ impl ControlLoop {
             ("[router] state-dir", new.router.state_dir != old.router.state_dir),
             ("[log] format", new.log.format != old.log.format),
             ("[[instance]]", tuns(&new) != tuns(old)),
-            ("roles", has_data_plane(&new) != has_data_plane(old)),
+            ("roles", forwards(&new) != forwards(old) || self.lacks_direction(&new)),
         ];
         if let Some((what, _)) = fixed.iter().find(|(_, changed)| *changed) {
             return Err(format!(
@@ -324,6 +346,14 @@ impl ControlLoop {
         Ok(reloaded)
     }
 
+    /// Whether packets are to pass in a direction for which there are no threads.
+    fn lacks_direction(&self, new: &Config) -> bool {
+        self.forwarding.as_ref().is_some_and(|forwarding| {
+            let (itr, etr) = forwarding.directions;
+            (new.control.itr.is_some() && !itr) || (new.control.etr.is_some() && !etr)
+        })
+    }
+
     async fn stop(self) -> Result<(), RunError> {
         let undone = Self::undo(self.forwarding).await;
         self.keeper.close().await;
@@ -344,9 +374,18 @@ impl ControlLoop {
     }
 }
 
-async fn next_punt(forwarding: &mut Option<Forwarding>) -> Option<Punt> {
-    match forwarding {
-        Some(forwarding) => forwarding.punts.recv().await,
+/// Where misses and other events of the data plane come from.
+fn punts<'a>(
+    forwarding: &'a mut Option<Forwarding>,
+    external: &'a mut Option<External>,
+) -> Option<&'a mut mpsc::Receiver<Punt>> {
+    let own = forwarding.as_mut().map(|forwarding| &mut forwarding.punts);
+    own.or_else(|| external.as_mut().map(|external| &mut external.punts))
+}
+
+async fn next_punt(forwarding: &mut Option<Forwarding>, external: &mut Option<External>) -> Option<Punt> {
+    match punts(forwarding, external) {
+        Some(punts) => punts.recv().await,
         None => std::future::pending().await,
     }
 }
@@ -355,9 +394,14 @@ fn tuns(config: &Config) -> Vec<(InstanceId, &str)> {
     config.instances.iter().map(|instance| (instance.iid, instance.tun.as_str())).collect()
 }
 
-/// Whether the router forwards packets at all.
-pub(super) fn has_data_plane(config: &Config) -> bool {
+/// Whether packets are forwarded at all, be it by another program.
+pub(super) fn forwards(config: &Config) -> bool {
     config.control.itr.is_some() || config.control.etr.is_some()
+}
+
+/// Whether the router forwards packets itself.
+pub(super) fn has_data_plane(config: &Config) -> bool {
+    forwards(config) && config.data_plane.mode == DataPlaneMode::Internal
 }
 
 /// Every control message at debug level, readable and with its bytes.

@@ -23,6 +23,8 @@ pub(super) struct Forwarding {
     pub(super) punts: mpsc::Receiver<Punt>,
     /// Rules and routes.
     pub(super) kernel: KernelIntegration,
+    /// Whether there are threads from the site to the underlay, and the other way.
+    pub(super) directions: (bool, bool),
     plane: DataPlane,
     reader: FibReader,
 }
@@ -40,7 +42,7 @@ impl Forwarding {
         for warning in kernel.warnings() {
             tracing::warn!("{warning}");
         }
-        Ok(Self { fib, punts, kernel, plane, reader })
+        Ok(Self { fib, punts, kernel, directions: (told.itr, told.etr), plane, reader })
     }
 
     /// The path MTU to a locator, if a limit is known.

@@ -5,6 +5,7 @@ mod control_loop;
 mod control_sockets;
 pub mod data_loop;
 mod event_log;
+pub mod external;
 mod forwarding;
 mod keeper;
 pub mod kernel;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::config::ControlConfig;
+use crate::proto::config::{ControlConfig, ItrConfig, ProxyEtr};
+use crate::types::EidPrefix;
 
 /// A line for every part of the control plane's configuration that differs. Keys are compared, but never shown.
 pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<String> {
@@ -29,14 +30,38 @@ pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<Strin
         sites(old).into_iter().map(|site| (site.name.clone(), site)),
         sites(new).into_iter().map(|site| (site.name.clone(), site)),
     );
+    compare(
+        &mut lines,
+        "proxy-ETR",
+        proxy_etrs(old).map(|proxy| (proxy.host.to_string(), proxy)),
+        proxy_etrs(new).map(|proxy| (proxy.host.to_string(), proxy)),
+    );
     let rest = [
-        ("Map-Resolvers or map-cache limit", old.itr != new.itr),
+        ("Map-Resolvers or map-cache limit", asking(old) != asking(new)),
+        ("EID-prefixes of the proxy-ITR", proxied(old).0 != proxied(new).0),
+        ("EID-prefixes of the proxy-ETR", proxied(old).1 != proxied(new).1),
+        ("locators of the proxy", old.locators != new.locators),
         ("xTR-ID or Site-ID", old.etr.as_ref().map(|e| e.xtr_site) != new.etr.as_ref().map(|e| e.xtr_site)),
         ("forwarding to other Map-Servers", old.map_resolver != new.map_resolver),
         ("timers", old.timers != new.timers),
     ];
     lines.extend(rest.iter().filter(|(_, differs)| *differs).map(|(what, _)| format!("{what} changed")));
     lines
+}
+
+fn proxy_etrs(config: &ControlConfig) -> impl Iterator<Item = &ProxyEtr> {
+    config.itr.iter().flat_map(|itr| &itr.proxy_etrs)
+}
+
+/// The ITR's configuration without what is compared by itself.
+fn asking(config: &ControlConfig) -> Option<ItrConfig> {
+    let itr = config.itr.clone()?;
+    Some(ItrConfig { proxy_etrs: Vec::new(), proxy_for: Vec::new(), ..itr })
+}
+
+fn proxied(config: &ControlConfig) -> (Option<&[EidPrefix]>, Option<&[EidPrefix]>) {
+    let ingress = config.itr.as_ref().map(|itr| &itr.proxy_for[..]);
+    (ingress, config.etr.as_ref().map(|etr| &etr.proxy_for[..]))
 }
 
 fn compare<T: PartialEq>(
@@ -59,7 +84,7 @@ fn compare<T: PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::config::{DatabaseEntry, ItrConfig};
+    use crate::proto::config::DatabaseEntry;
     use crate::types::Ttl;
 
     #[test]

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::clock::{Clock, wall_clock};
-use super::control_loop::{ControlLoop, Parts, has_data_plane};
+use super::control_loop::{ControlLoop, Parts, forwards, has_data_plane};
 use super::control_sockets::ControlSockets;
+use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::{KernelPlan, PROTOCOL, StartupError};
@@ -47,6 +48,11 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         None
     };
 
+    let external = match forwards(&config) && !has_data_plane(&config) {
+        true => Some(External::start(&config, clock)?),
+        false => None,
+    };
+
     let monitor = InterfaceMonitor::open(netlink, PROTOCOL)
         .map_err(|error| RunError(format!("can't follow the interfaces: {error}")))?;
     let (calls_to, calls) = mpsc::channel(CALLS);
@@ -70,6 +76,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         plane,
         sockets,
         forwarding,
+        external,
         monitor,
         calls,
         keeper,

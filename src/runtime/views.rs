@@ -227,8 +227,8 @@ pub(super) fn locator_interfaces(config: &Config, interfaces: &[Interface]) -> V
             s.addresses.push(address);
         }
     };
-    let locators = config.control.database.iter().flat_map(|entry| &entry.locators).filter(|l| l.local);
-    for locator in locators {
+    let database = config.control.database.iter().flat_map(|entry| &entry.locators);
+    for locator in database.chain(&config.control.locators).filter(|l| l.local) {
         match &locator.source {
             LocatorSource::Address(address) => {
                 let on =

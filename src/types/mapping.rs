@@ -176,6 +176,12 @@ impl Mapping {
     pub const fn is_negative(&self) -> bool {
         self.locators.is_empty()
     }
+
+    /// Whether the locators are those of proxy-ETRs, by which an ITR reaches what is to be forwarded natively
+    /// (RFC 6832 §6). Mappings as messages carry them are never so.
+    pub fn is_by_proxy(&self) -> bool {
+        self.action == Action::NativelyForward && !self.locators.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ fn overlapping_instances_are_routed_by_interface_and_each_to_its_own_table() {
             tun: "lisp7".into(),
             eid_prefixes: nets(&["10.1.0.0/16"]),
             destinations: vec![],
+            proxied: vec![],
+            egress: vec![],
             interfaces: vec!["vlan7".into()],
             table: 4342,
             site_table: 1007,

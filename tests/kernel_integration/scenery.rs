@@ -82,6 +82,8 @@ impl Site {
                 tun: "lisp0".into(),
                 eid_prefixes: nets(&["10.1.0.0/16", "2001:db8:1::/48"]),
                 destinations: vec![],
+                proxied: vec![],
+                egress: vec![],
                 interfaces: vec![],
                 table: 4341,
                 site_table: TABLE_MAIN,

@@ -1,6 +1,7 @@
 //! Every message of the reader and of the checks, and what must hold for any input.
 
 mod openlisp_format;
+mod proxies;
 mod robustness;
 mod sections;
 mod values;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::{Algorithm, Secret};
-use crate::proto::config::{Host, LocatorSource, Timers};
+use crate::proto::config::{Host, LocatorSource, ProxyEtr, Timers};
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 fn examples() -> PathBuf {
@@ -74,7 +74,13 @@ fn the_reference_means_what_its_comments_say() {
     assert_eq!(servers[0], ("london", &london, Algorithm::HmacSha256));
     assert_eq!(servers[1], ("ms.example.net", &other, Algorithm::HmacSha1));
     assert_eq!(etr.map_servers[0].key.secret, Secret::new("change-me"));
+    let proxied = [eid("10.2.0.0/16", 0), eid("2001:db8:2::/48", 0)];
+    assert_eq!((&etr.proxy_for[..], control.locators.len()), (&proxied[..], 3));
     let itr = control.itr.unwrap();
+    assert_eq!(itr.proxy_for, proxied);
+    let proxy = Host::Address("203.0.113.30".parse().unwrap());
+    let used = ProxyEtr { host: proxy, priority: 1, weight: 100, eid_family: Some(Family::Ipv6) };
+    assert_eq!(itr.proxy_etrs, [used]);
     assert_eq!((itr.map_resolvers, itr.map_cache_limit), (vec![london], 100_000));
 
     let sites = control.map_server.unwrap().sites;
@@ -126,8 +132,15 @@ fn no_key_is_read_and_forgotten() {
         ("registrations-total = 2000000", "registrations-total = 1"),
         ("level = \"info\"", "level = \"debug\""),
         ("format = \"text\"", "format = \"json\""),
-        ("mode = \"0600\"", "mode = \"0660\""),
-        ("socket = \"/run", "socket = \"/tmp"),
+        (
+            "mode = \"0600\"               # its permissions, octal; default \"0600\"\n\n",
+            "mode = \"0660\"\n\n",
+        ),
+        ("socket = \"/run/eidolon/control", "socket = \"/tmp/control"),
+        ("mode = \"internal\"", "mode = \"external\""),
+        ("socket = \"/run/eidolon/data", "socket = \"/tmp/data"),
+        ("mode = \"0600\"", "mode = \"0666\""),
+        ("# user-id = 999", "user-id = 999"),
         ("udp-checksum = \"computed\"", "udp-checksum = \"zero\""),
         ("offload = \"auto\"", "offload = \"off\""),
         ("queues = \"auto\"", "queues = 2"),
@@ -160,6 +173,7 @@ fn no_key_is_read_and_forgotten() {
         ("echo-nonce-interval = \"5s\"", "echo-nonce-interval = \"6s\""),
         ("echo-nonce-timeout = \"1s\"", "echo-nonce-timeout = \"2s\""),
         ("locator-status-damping = \"5min\"", "locator-status-damping = \"1s\""),
+        ("eid-family = \"ipv6\"", "eid-family = \"ipv4\""),
         ("accept-more-specifics = true", "accept-more-specifics = false"),
         ("allow-repeated-nonce = false", "allow-repeated-nonce = true"),
         ("truncate = false", "truncate = true"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::proxy::Proxies;
 use super::{Context, first_with};
 use crate::config::model::{InstanceConfig, KernelConfig, RoutingMode};
 use crate::config::problem::{At, Place};
@@ -16,6 +17,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 pub(super) fn instances_and_kernel(
     cx: &Context<'_>,
     database: &[DatabaseEntry],
+    proxies: &Proxies,
 ) -> (Vec<InstanceConfig>, KernelConfig) {
     let raw = &cx.raw.kernel;
     let default = KernelConfig::default();
@@ -28,16 +30,17 @@ pub(super) fn instances_and_kernel(
         tun_mtu: raw.tun_mtu,
     };
     let configured = || cx.raw.instances.iter().filter_map(|i| Some((i, i.iid.as_ref()?)));
-    if !cx.is_xtr() {
+    if !cx.is_tunnel_router() {
         if let Some(first) = cx.raw.instances.first() {
             cx.unused(&first.place, "\"itr\" or \"etr\"");
         }
         return (Vec::new(), kernel);
     }
-    check_sections(cx, database);
+    let proxied = proxies.ingress.iter().chain(&proxies.egress).map(|prefix| prefix.iid);
+    let used: BTreeSet<InstanceId> = database.iter().map(|e| e.eid.iid).chain(proxied).collect();
+    check_sections(cx, &used);
 
-    let iids: BTreeSet<InstanceId> =
-        database.iter().map(|e| e.eid.iid).chain(configured().map(|(_, iid)| iid.value)).collect();
+    let iids: BTreeSet<InstanceId> = used.into_iter().chain(configured().map(|(_, iid)| iid.value)).collect();
     let instances = iids.iter().zip(0..).map(|(iid, index)| {
         let section = configured().find(|(_, other)| other.value == *iid).map(|(section, _)| section);
         InstanceConfig {
@@ -62,8 +65,8 @@ fn default_tun(iid: InstanceId) -> String {
     format!("lisp{iid}")
 }
 
-/// Checks each `[[instance]]` section against the others and the database.
-fn check_sections(cx: &Context<'_>, database: &[DatabaseEntry]) {
+/// Checks each `[[instance]]` section against the others and the instances that have EID-prefixes.
+fn check_sections(cx: &Context<'_>, used: &BTreeSet<InstanceId>) {
     let sections: Vec<&RawInstance> = cx.raw.instances.iter().collect();
     for (i, section) in sections.iter().enumerate() {
         let earlier = || sections.iter().take(i);
@@ -75,7 +78,7 @@ fn check_sections(cx: &Context<'_>, database: &[DatabaseEntry]) {
                 &first.place,
                 "put everything into one section",
             );
-        } else if !database.iter().any(|e| e.eid.iid == iid.value) && !cx.raw.incomplete {
+        } else if !used.contains(&iid.value) && !cx.raw.incomplete {
             let message = format!("no EID-prefix is in instance {}", iid.value);
             cx.problems.warning(&iid.place, message, "add an [[eid-prefix]] or remove the section");
         }
@@ -177,6 +180,21 @@ pub(super) fn check_management(cx: &Context<'_>) {
             message,
             "use \"0600\", or \"0660\" and a group",
         );
+    }
+}
+
+/// Checks `[data-plane.external]`.
+pub(super) fn check_external(cx: &Context<'_>) {
+    let (external, place) = (&cx.raw.data_plane.external, &cx.raw.external);
+    let length = external.socket.as_os_str().len();
+    if length > LONGEST_SOCKET_PATH {
+        let message =
+            format!("the path is {length} bytes long, a socket's has at most {LONGEST_SOCKET_PATH}");
+        cx.problems.error(&place.child("socket"), message, "give a shorter one");
+    }
+    if external.socket == cx.raw.management.value.socket {
+        let message = "is the control socket, too";
+        cx.problems.error(&place.child("socket"), message, "give each its own path");
     }
 }
 

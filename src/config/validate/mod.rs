@@ -6,6 +6,7 @@
 mod header;
 mod host;
 mod mapping_system;
+mod proxy;
 mod secret;
 mod site;
 
@@ -37,6 +38,16 @@ impl Context<'_> {
 
     fn is_xtr(&self) -> bool {
         self.is(Role::Itr) || self.is(Role::Etr)
+    }
+
+    /// Whether the router has a data plane.
+    fn is_tunnel_router(&self) -> bool {
+        self.is_xtr() || self.is(Role::ProxyItr) || self.is(Role::ProxyEtr)
+    }
+
+    /// Whether it asks for mappings.
+    fn asks(&self) -> bool {
+        self.is(Role::Itr) || self.is(Role::ProxyItr)
     }
 
     /// Whether the roles are known, so that what they need may be demanded.
@@ -83,8 +94,10 @@ pub(super) fn validate(
     let map_resolvers = map_resolvers(&cx);
     let sites = mapping_system::sites(&cx);
     let forward = mapping_system::forwards(&cx);
-    let (instances, kernel) = host::instances_and_kernel(&cx, &database);
+    let proxies = proxy::check(&cx);
+    let (instances, kernel) = host::instances_and_kernel(&cx, &database, &proxies);
     host::check_management(&cx);
+    host::check_external(&cx);
     host::check_timers(&cx);
 
     let map_cache_limit = raw
@@ -100,13 +113,20 @@ pub(super) fn validate(
     };
     let control = ControlConfig {
         database,
-        itr: cx.is(Role::Itr).then_some(ItrConfig {
+        locators: proxies.locators,
+        itr: cx.asks().then_some(ItrConfig {
             map_resolvers,
             map_cache_limit,
             expect_return: raw.expect_return.as_ref().is_none_or(|e| e.value),
             glean: raw.glean.as_ref().is_some_and(|g| g.value),
+            proxy_etrs: proxies.proxy_etrs,
+            proxy_for: proxies.ingress,
         }),
-        etr: cx.is(Role::Etr).then_some(EtrConfig { map_servers, xtr_site }),
+        etr: (cx.is(Role::Etr) || cx.is(Role::ProxyEtr)).then_some(EtrConfig {
+            map_servers,
+            xtr_site,
+            proxy_for: proxies.egress,
+        }),
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
         header: header::header(&cx),
@@ -149,16 +169,17 @@ fn check_roles(cx: &Context<'_>) {
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
         cx.raw.glean.as_ref().map(|glean| &glean.place),
     ];
-    for place in cache.into_iter().flatten().filter(|_| !cx.is(Role::Itr)) {
+    for place in cache.into_iter().flatten().filter(|_| !cx.asks()) {
         cx.unused(place, "\"itr\"");
     }
 }
 
 fn map_resolvers(cx: &Context<'_>) -> Vec<Host> {
     let resolvers = &cx.raw.map_resolvers;
-    if cx.is(Role::Itr) {
+    if cx.asks() {
         if resolvers.is_empty() {
-            cx.lacks("itr", "a Map-Resolver", "add a [[map-resolver]] section with its address");
+            let role = if cx.is(Role::Itr) { "itr" } else { "proxy-itr" };
+            cx.lacks(role, "a Map-Resolver", "add a [[map-resolver]] section with its address");
         }
     } else if let Some(first) = resolvers.first() {
         cx.unused(&first.place, "\"itr\"");

@@ -28,7 +28,8 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
         }
     }
     let first = raw.eid_prefixes.first().map(|p| &p.place);
-    if let Some(place) = first.or(raw.locators.list.first().map(|l| &l.place))
+    let unused = raw.locators.list.first().map(|l| &l.place).filter(|_| !cx.is_tunnel_router());
+    if let Some(place) = first.or(unused)
         && !cx.is_xtr()
     {
         cx.unused(place, "\"itr\" or \"etr\"");
@@ -74,7 +75,7 @@ fn locators_of<'c>(cx: &Context<'c>, entry: &'c RawEidPrefix) -> &'c RawLocators
     entry.locators.as_ref().unwrap_or(&cx.raw.locators)
 }
 
-fn locator(raw: &RawLocator) -> LocatorConfig {
+pub(super) fn locator(raw: &RawLocator) -> LocatorConfig {
     let source = match &raw.source.value {
         RawLocatorSource::Address(addr) => LocatorSource::Address(addr.0),
         RawLocatorSource::Interface(name, family) => {
@@ -113,7 +114,7 @@ fn check_locators(cx: &Context<'_>, locators: &RawLocators) {
     }
     check_weights(cx, list, "weight", |l| (l.priority, l.weight));
     check_weights(cx, list, "mweight", |l| (l.mpriority, l.mweight));
-    if cx.is_xtr() && list.iter().all(|l| !l.local) {
+    if cx.is_tunnel_router() && list.iter().all(|l| !l.local) {
         let remedy = "add a locator of this router's own, or mark one as local";
         cx.problems.error(&first.place, "no locator of this set is this router's own", remedy);
     }

@@ -21,6 +21,8 @@ pub struct Rule {
     pub priority: u32,
     /// Source prefix to match.
     pub source: Option<IpNet>,
+    /// Destination prefix to match.
+    pub destination: Option<IpNet>,
     /// Name of the interface that packets came in by, to match. It need not exist. `lo`: packets made on this
     /// machine.
     pub input_interface: Option<String>,
@@ -50,6 +52,9 @@ impl fmt::Display for Rule {
             Some(net) => write!(f, "{net}")?,
             None => f.write_str("all")?,
         }
+        if let Some(net) = &self.destination {
+            write!(f, " to {net}")?;
+        }
         if let Some(name) = &self.input_interface {
             write!(f, " iif {name}")?;
         }
@@ -74,6 +79,10 @@ impl Rule {
             message.header.src_len = net.prefix_len();
             message.attributes.push(RuleAttribute::Source(net.network()));
         }
+        if let Some(net) = self.destination {
+            message.header.dst_len = net.prefix_len();
+            message.attributes.push(RuleAttribute::Destination(net.network()));
+        }
         if let Some(name) = &self.input_interface {
             message.attributes.push(RuleAttribute::Iifname(name.clone()));
         }
@@ -91,13 +100,13 @@ impl ListedRule {
             family,
             priority: 0,
             source: None,
+            destination: None,
             input_interface: None,
             table: u32::from(header.table),
             suppress_prefix_length: None,
             protocol: 0,
         };
         let mut complete = header.action == RuleAction::ToTable
-            && header.dst_len == 0
             && header.tos == 0
             && !header.flags.contains(RuleFlags::Invert);
         for attribute in &message.attributes {
@@ -106,6 +115,9 @@ impl ListedRule {
                 RuleAttribute::Priority(priority) => rule.priority = *priority,
                 RuleAttribute::Protocol(protocol) => rule.protocol = u8::from(*protocol),
                 RuleAttribute::Source(address) => rule.source = IpNet::new(*address, header.src_len).ok(),
+                RuleAttribute::Destination(address) => {
+                    rule.destination = IpNet::new(*address, header.dst_len).ok();
+                }
                 RuleAttribute::Iifname(name) => rule.input_interface = Some(name.clone()),
                 // The kernel says "none" by −1.
                 RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
@@ -169,6 +181,7 @@ mod tests {
             family: Family::Ipv4,
             priority: 4341,
             source: Some("10.1.0.0/16".parse().unwrap()),
+            destination: None,
             input_interface: Some("eth0".into()),
             table: 254,
             suppress_prefix_length: Some(0),
@@ -187,6 +200,7 @@ mod tests {
                 input_interface: None,
                 ..rule()
             },
+            Rule { source: None, destination: Some("10.2.0.0/16".parse().unwrap()), ..rule() },
         ] {
             let listed = ListedRule::from_message(rule.family, rule.to_message());
             assert_eq!((listed.rule, listed.complete), (rule, true));
@@ -208,6 +222,11 @@ mod tests {
         assert_eq!(
             rule().to_string(),
             "IPv4 rule 4341: from 10.1.0.0/16 iif eth0 lookup 254 suppress_prefixlength 0"
+        );
+        let to = Rule { source: None, destination: Some("10.2.0.0/16".parse().unwrap()), ..rule() };
+        assert_eq!(
+            to.to_string(),
+            "IPv4 rule 4341: from all to 10.2.0.0/16 iif eth0 lookup 254 suppress_prefixlength 0"
         );
     }
 }

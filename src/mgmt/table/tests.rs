@@ -337,6 +337,7 @@ fn interfaces_table() {
             },
             LocatorInterface { name: Some("eth1".into()), up: false, mtu: None, addresses: vec![] },
         ],
+        external: None,
     };
     assert_text(
         &interfaces(&view),
@@ -348,6 +349,46 @@ lisp7         7  down   1444       1  off: the kernel refuses it  eth2, eth3
 Underlay interface  State   MTU  Locators
 eth0                up     1500  192.0.2.1, 2001:db8::1
 eth1                down      -  none
+",
+    );
+}
+
+#[test]
+fn an_external_data_plane_takes_the_place_of_the_tuns() {
+    let client = ExternalClient {
+        uid: 0,
+        pid: Some(4711),
+        connected: 61,
+        synced: true,
+        waiting: 2,
+        sent: 1234,
+        received: 56,
+        errors: 1,
+        punts_lost: 0,
+    };
+    let with = |clients| Interfaces {
+        external: Some(ExternalDataPlane {
+            socket: "/run/eidolon/data-plane.sock".into(),
+            entries: 12,
+            clients,
+        }),
+        ..Interfaces::default()
+    };
+    assert_text(
+        &interfaces(&with(vec![client])),
+        "\
+External data plane at /run/eidolon/data-plane.sock, 12 entries
+  PID   User  Connected  State   Waiting  Sent  Received  Errors  Lost
+  4711  0     00:01:01   synced        2  1234        56       1     0
+
+",
+    );
+    assert_text(
+        &interfaces(&with(vec![])),
+        "\
+External data plane at /run/eidolon/data-plane.sock, 12 entries
+  no program is connected: no packets pass
+
 ",
     );
 }

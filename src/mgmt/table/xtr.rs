@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use super::text::{age, append, count, interval, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
-    Database, DatabaseEntry, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry, MapCacheSource, Pending,
-    RegistrationState, Statistics, Store, StoreState,
+    Database, DatabaseEntry, ExternalDataPlane, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry,
+    MapCacheSource, Pending, RegistrationState, Statistics, Store, StoreState,
 };
-use crate::types::Locator;
+use crate::types::{Action, Locator};
 
 /// `show map-cache`
 pub fn map_cache(view: &MapCache) -> String {
@@ -44,6 +44,8 @@ fn map_cache_entry(text: &mut String, entry: &MapCacheEntry) {
     text.push_str(if entry.authoritative { ", authoritative\n" } else { "\n" });
     if entry.locators.is_empty() {
         let _ = writeln!(text, "  Negative cache entry, action: {}", entry.action);
+    } else if entry.action == Action::NativelyForward {
+        text.push_str("  Negative cache entry, forwarded by proxy-ETR\n");
     }
     let idle = entry.idle.map_or_else(|| "never used".into(), |idle| format!("idle {}", interval(idle)));
     let _ = writeln!(text, "  {} packets, {} bytes, {idle}", entry.packets, entry.bytes);
@@ -236,7 +238,10 @@ pub fn interfaces(view: &Interfaces) -> String {
             site,
         ]);
     }
-    append(&mut text, &tuns, 0);
+    match &view.external {
+        None => append(&mut text, &tuns, 0),
+        Some(external) => append_external(&mut text, external),
+    }
     text.push('\n');
     let mut locators = table(["Underlay interface", "State", "MTU", "Locators"], &[2]);
     for interface in &view.locators {
@@ -250,6 +255,32 @@ pub fn interfaces(view: &Interfaces) -> String {
     }
     append(&mut text, &locators, 0);
     text
+}
+
+fn append_external(text: &mut String, view: &ExternalDataPlane) {
+    let _ = writeln!(text, "External data plane at {}, {} entries", view.socket, view.entries);
+    if view.clients.is_empty() {
+        text.push_str("  no program is connected: no packets pass\n");
+        return;
+    }
+    let mut clients = table(
+        ["PID", "User", "Connected", "State", "Waiting", "Sent", "Received", "Errors", "Lost"],
+        &[4, 5, 6, 7, 8],
+    );
+    for client in &view.clients {
+        clients.add_row([
+            or_dash(client.pid),
+            client.uid.to_string(),
+            interval(client.connected),
+            if client.synced { "synced".into() } else { "being told".into() },
+            client.waiting.to_string(),
+            client.sent.to_string(),
+            client.received.to_string(),
+            client.errors.to_string(),
+            client.punts_lost.to_string(),
+        ]);
+    }
+    append(text, &clients, 2);
 }
 
 fn up(up: bool) -> String {

@@ -76,6 +76,13 @@ pub enum Output {
         /// Whether it is to be forwarded natively from now on.
         present: bool,
     },
+    /// Packets to this prefix are, or are no longer, the router's, although they lie in one that is forwarded natively.
+    NativeException {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Whether they are from now on.
+        present: bool,
+    },
     /// Resolve a DNS name and answer by [`Input::Resolved`].
     Resolve {
         /// The name.

@@ -125,6 +125,10 @@ impl ControlPlane {
                 itr.expect(&mut self.cx, now, source, ours, &self.database);
             }
         }
+        let is_proxy_etr = self.config.etr.as_ref().is_some_and(|etr| !etr.proxy_for.is_empty());
+        if request.probe && is_proxy_etr && !others.is_empty() {
+            return etr::answer_as_proxy(&mut self.cx, now, &origin, &request, &others);
+        }
         for prefix in others {
             if !self.mapping_system.is_active() {
                 let detail = prefix.to_string();

@@ -8,6 +8,7 @@ use crate::proto::persist::Record;
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::proxy;
 use crate::proto::xtr::register::Registrar;
 use crate::proto::xtr::signals::Signals;
 use crate::types::Instant;
@@ -46,6 +47,7 @@ use super::{Command, Input, LigError, Output};
 ///             Output::Send(transmit) => { /* to the socket on port 4342 */ }
 ///             Output::Fib(update) => { /* to the data plane's table */ }
 ///             Output::Native { prefix, present } => { /* a throw route appears or goes */ }
+///             Output::NativeException { prefix, present } => { /* a route to the TUN inside it, too */ }
 ///             Output::Resolve { name } => names.push(name),
 ///             Output::Persist(change) => { /* to the disk, to be given back by Input::Restored */ }
 ///             Output::LigReply { id, result } => { /* to the client that asked */ }
@@ -119,6 +121,7 @@ impl ControlPlane {
                 if changed {
                     self.registrar.kick(now);
                     if let Some(itr) = &mut self.itr {
+                        itr.update_proxy_etrs(&mut self.cx, self.database.rlocs());
                         itr.kick(now);
                     }
                 }
@@ -179,7 +182,8 @@ impl ControlPlane {
             }
         }
         let rlocs = self.database.rlocs().clone();
-        self.database.configure(cx, &config.database);
+        self.database.configure(cx, &config.database, &config.locators);
+        proxy::announce(cx, &self.config, &config);
         match (&mut self.itr, &config.itr) {
             (Some(itr), Some(config)) => itr.reconfigure(cx, config.clone()),
             (itr @ None, Some(config)) => *itr = Some(Itr::new(config.clone())),
@@ -189,10 +193,11 @@ impl ControlPlane {
                 }
             }
         }
-        if rlocs != *self.database.rlocs()
-            && let Some(itr) = &mut self.itr
-        {
-            itr.locators_changed(cx, now, &self.database);
+        if let Some(itr) = &mut self.itr {
+            itr.update_proxy_etrs(cx, self.database.rlocs());
+            if rlocs != *self.database.rlocs() {
+                itr.locators_changed(cx, now, &self.database);
+            }
         }
 
         let system = &mut self.mapping_system;
@@ -262,6 +267,7 @@ impl ControlPlane {
 fn hosts(config: &ControlConfig) -> impl Iterator<Item = &Host> {
     let resolvers = config.itr.iter().flat_map(|itr| &itr.map_resolvers);
     let servers = config.etr.iter().flat_map(|etr| &etr.map_servers).map(|server| &server.host);
+    let proxies = config.itr.iter().flat_map(|itr| &itr.proxy_etrs).map(|proxy| &proxy.host);
     let forward = config.map_resolver.iter().flat_map(|r| &r.forward).flat_map(|(_, hosts)| hosts);
-    resolvers.chain(servers).chain(forward)
+    resolvers.chain(servers).chain(proxies).chain(forward)
 }

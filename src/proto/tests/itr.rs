@@ -338,18 +338,34 @@ fn every_negative_action_reaches_the_fib() {
 }
 
 #[test]
-fn nothing_is_native_around_what_is_encapsulated() {
+fn what_is_encapsulated_inside_a_native_prefix_is_an_exception_to_it() {
     let (mut net, id) = itr();
+    let natives = |net: &Network| net.nodes[id].natives.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let exceptions =
+        |net: &Network| net.nodes[id].exceptions.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let clear =
+        |net: &mut Network, p| net.handle(id, Input::Command(Command::ClearMapCache(Some(prefix(p)))));
+    // Native, and a drop inside it is an exception as well.
+    net.learn(id, "10.2.5.9", vec![negative("10.2.5.0/24", 15, Action::Drop)]);
+    assert!(exceptions(&net).is_empty(), "to nothing");
+    net.learn(id, "10.2.4.9", vec![negative("10.2.4.0/22", 15, Action::NativelyForward)]);
+    net.learn(id, "10.2.1.9", vec![record("10.2.1.0/24", &["203.0.113.1"])]);
     net.learn(id, "10.2.0.9", vec![record("10.2.0.0/16", &["203.0.113.1"])]);
+    assert_eq!((natives(&net), exceptions(&net)), (vec!["10.2.4.0/22".into()], vec!["10.2.5.0/24".into()]));
+    // All of that inside an exception to what is native around it.
     net.learn(id, "10.3.0.9", vec![negative("10.0.0.0/8", 15, Action::NativelyForward)]);
-    assert!(net.nodes[id].natives.is_empty(), "the kernel would take 10.2.0.0/16 for native, too");
+    assert_eq!(natives(&net), ["10.0.0.0/8", "10.2.4.0/22"]);
+    assert_eq!(exceptions(&net), ["10.2.0.0/16", "10.2.5.0/24"]);
     assert_eq!(net.nodes[id].paths(eid("10.2.0.9")).len(), 1);
-    net.handle(id, Input::Command(Command::ClearMapCache(Some(prefix("10.2.0.0/16")))));
-    assert_eq!(net.nodes[id].natives.len(), 1);
+    // What is removed leaves its inside to what is around it.
+    clear(&mut net, "10.2.0.0/16");
+    assert_eq!(exceptions(&net), ["10.2.1.0/24", "10.2.5.0/24"]);
+    clear(&mut net, "10.2.4.0/22");
+    assert_eq!((natives(&net), exceptions(&net).len()), (vec!["10.0.0.0/8".into()], 2));
     net.learn(id, "11.0.0.1", vec![record("10.0.0.0/7", &["203.0.113.1"])]);
-    assert_eq!(net.nodes[id].natives.len(), 1, "a less specific entry is no exception");
-    net.handle(id, Input::Command(Command::ClearMapCache(Some(prefix("10.0.0.0/8")))));
-    assert!(net.nodes[id].natives.is_empty());
+    assert_eq!(exceptions(&net), ["10.2.1.0/24", "10.2.5.0/24"], "a less specific entry is no exception");
+    clear(&mut net, "10.0.0.0/8");
+    assert_eq!((natives(&net).len(), exceptions(&net).len()), (0, 0));
 }
 
 #[test]

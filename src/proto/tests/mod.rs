@@ -7,4 +7,5 @@ mod map_resolver;
 mod map_server;
 mod path;
 mod persist;
+mod proxy;
 mod signals;

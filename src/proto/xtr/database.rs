@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::fib::{FibAction, FibUpdate, Stats};
-use crate::proto::config::{DatabaseEntry, LocatorSource};
+use crate::proto::config::{DatabaseEntry, LocatorConfig, LocatorSource};
 use crate::proto::context::Context;
 use crate::proto::eid_table::EidTable;
 use crate::types::{Action, Eid, EidPrefix, Family, Locator, MapVersion, Mapping};
@@ -83,13 +83,22 @@ impl LocalRlocs {
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     entries: EidTable<Entry>,
+    /// Locators that no entry has: a proxy tunnel router's.
+    more_locators: Vec<LocatorConfig>,
     interfaces: Interfaces,
     rlocs: LocalRlocs,
 }
 
 impl Database {
-    /// Replaces the entries by those of the configuration, the FIB's local entries following.
-    pub(crate) fn configure(&mut self, cx: &mut Context, entries: &[DatabaseEntry]) {
+    /// Replaces the entries by those of the configuration, the FIB's local entries following, and the locators of a
+    /// proxy tunnel router.
+    pub(crate) fn configure(
+        &mut self,
+        cx: &mut Context,
+        entries: &[DatabaseEntry],
+        more_locators: &[LocatorConfig],
+    ) {
+        self.more_locators = more_locators.to_vec();
         let kept: BTreeSet<EidPrefix> = entries.iter().map(|entry| entry.eid).collect();
         let gone: Vec<EidPrefix> =
             self.entries.iter().map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
@@ -190,6 +199,9 @@ impl Database {
                 entry.locators = locators;
                 changed = true;
             }
+        }
+        for config in self.more_locators.iter().filter(|config| config.local) {
+            local.extend(address(&config.source, &self.interfaces).map(|rloc| (config.priority, rloc)));
         }
         // Equal priorities keep the order of the configuration.
         local.sort_by_key(|(priority, _)| *priority);

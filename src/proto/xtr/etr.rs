@@ -5,7 +5,7 @@
 use crate::proto::context::Context;
 use crate::proto::mapping_system::free_prefix::free_prefix;
 use crate::proto::request::{Origin, reply};
-use crate::types::{EidPrefix, Instant};
+use crate::types::{Action, EidPrefix, Instant, Mapping};
 use crate::wire::{Address, EidRecord, MapRequest};
 
 use super::database::{Database, Entry};
@@ -42,6 +42,24 @@ pub(crate) fn answer(
     }
     let rlocs = database.rlocs();
     reply(cx, now, origin, request, records, |addr| rlocs.reaches(addr));
+}
+
+/// Answers an RLOC-probe at a proxy-ETR. Whoever sends it wants to know whether the proxy-ETR lives, and asks for what it
+/// reaches by it: something to be forwarded natively, without locators (RFC 6832 §6).
+pub(crate) fn answer_as_proxy(
+    cx: &mut Context,
+    now: Instant,
+    origin: &Origin,
+    request: &MapRequest,
+    asked: &[EidPrefix],
+) {
+    let ttl = cx.timers.negative_ttl_unconfigured;
+    let record = |prefix: &EidPrefix| {
+        let mapping = Mapping::negative(*prefix, ttl, Action::NativelyForward);
+        EidRecord::from(&Mapping { authoritative: true, ..mapping })
+    };
+    let records = asked.iter().map(record).collect();
+    reply(cx, now, origin, request, records, |_| true);
 }
 
 /// The longest entry that covers `asked`, and the more specific ones inside it: what is asked for may be about to be

@@ -18,6 +18,7 @@ use crate::wire::{Address, Ecm, MapReply, MapRequest, Message};
 use super::database::{Database, LocalRlocs};
 use super::map_cache::{MapCache, Wake};
 use super::pending::{Pending, PendingTable};
+use super::proxy::ProxyEtrs;
 
 /// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
@@ -50,6 +51,7 @@ pub(crate) struct Itr {
     preferred: (usize, Instant),
     /// Path MTUs that the underlay told, each until when it is believed.
     path_mtus: BTreeMap<Rloc, (u16, Instant)>,
+    proxy_etrs: ProxyEtrs,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,19 @@ impl Itr {
             ligs: BTreeMap::new(),
             preferred: (0, Instant::ZERO),
             path_mtus: BTreeMap::new(),
+            proxy_etrs: ProxyEtrs::default(),
+        }
+    }
+
+    /// The configured proxy-ETRs, or the addresses of their names, may be others now: what goes to them follows.
+    pub(crate) fn update_proxy_etrs(&mut self, cx: &mut Context, local: &LocalRlocs) {
+        self.proxy_etrs.update(&self.config.proxy_etrs, &cx.names);
+        let stale = self.cache.iter().filter_map(|(prefix, entry)| {
+            self.proxy_etrs.changed(&entry.mapping).map(|locators| (prefix, locators))
+        });
+        let stale: Vec<_> = stale.collect();
+        for (prefix, locators) in stale {
+            self.cache.set_locators(cx, &prefix, locators, local);
         }
     }
 
@@ -250,7 +265,10 @@ impl Itr {
             cx.fib(FibUpdate::Unpend { eid });
             return;
         }
-        let pending = self.new_pending(cx, now, eid.to_prefix(), Some(source));
+        // What a proxy-ITR takes for others comes from no EID (RFC 9301 §5.2: no source EID then).
+        let is_eid =
+            self.config.proxy_for.is_empty() || database.longest(&Eid::new(eid.iid, source)).is_some();
+        let pending = self.new_pending(cx, now, eid.to_prefix(), Some(source).filter(|_| is_eid));
         match rest_until {
             // The EID-prefix was asked for a moment ago (RFC 9301 §5.3: once per second).
             Some(until) => {
@@ -403,7 +421,7 @@ impl Itr {
         &mut self,
         cx: &mut Context,
         now: Instant,
-        mapping: Mapping,
+        mut mapping: Mapping,
         answer: &EidPrefix,
         source: SocketAddr,
         database: &Database,
@@ -416,6 +434,7 @@ impl Itr {
         } else if mapping.ttl == Ttl::WITHDRAWN {
             self.cache.remove(cx, &prefix);
         } else {
+            self.proxy_etrs.adopt(&mut mapping);
             self.cache.install(cx, now, mapping, source.ip(), database.rlocs());
         }
     }

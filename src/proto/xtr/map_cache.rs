@@ -12,7 +12,7 @@ use crate::fib::{FibAction, FibUpdate, Path, Site, SiteState, Stats};
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
-use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Rloc};
+use crate::types::{Action, Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
 
 use super::database::LocalRlocs;
 
@@ -57,7 +57,10 @@ pub struct Entry {
     /// What its packets said, the same over all refreshes.
     site_state: Arc<SiteState>,
     wake: Instant,
+    /// The kernel was told to forward its packets natively …
     native: bool,
+    /// … or not to, although it does so with those of the entry around it.
+    exception: bool,
 }
 
 impl Entry {
@@ -74,8 +77,10 @@ impl Entry {
 
     /// What the data plane is to know of it while any option of the header is on.
     fn site(&self) -> Site {
+        // What comes from there natively comes by any proxy-ITR, not from the proxy-ETRs that we send to.
+        let locators = self.mapping.locators.iter().filter(|_| !self.mapping.is_by_proxy());
         Site {
-            rlocs: self.mapping.locators.iter().map(|locator| locator.rloc).collect(),
+            rlocs: locators.map(|locator| locator.rloc).collect(),
             version: self.mapping.version,
             echoes: self.echoes,
             state: Arc::clone(&self.site_state),
@@ -209,11 +214,45 @@ impl MapCache {
             site_state: old.as_ref().map(|old| Arc::clone(&old.site_state)).unwrap_or_default(),
             wake,
             native: old.as_ref().is_some_and(|old| old.native),
+            exception: old.as_ref().is_some_and(|old| old.exception),
         };
         self.publish(cx, prefix, &entry, local);
         self.timers.insert((wake, prefix));
         self.entries.insert(prefix, entry);
         self.update_natives(cx, &prefix);
+    }
+
+    /// Gives an entry other locators. Nothing else of it changes.
+    pub(crate) fn set_locators(
+        &mut self,
+        cx: &mut Context,
+        prefix: &EidPrefix,
+        locators: Vec<Locator>,
+        local: &LocalRlocs,
+    ) {
+        let Some(entry) = self.entries.get_mut(prefix) else { return };
+        for old in &entry.mapping.locators {
+            if let Some(users) = self.rlocs.get_mut(&old.rloc) {
+                users.remove(prefix);
+                if users.is_empty() {
+                    self.rlocs.remove(&old.rloc);
+                }
+            }
+        }
+        let known = |rloc: &Rloc| {
+            let at = entry.mapping.locators.iter().position(|l| l.rloc == *rloc)?;
+            entry.locator_stats.get(at).cloned()
+        };
+        let stats = locators.iter().map(|locator| known(&locator.rloc).unwrap_or_default()).collect();
+        for locator in &locators {
+            self.rlocs.entry(locator.rloc).or_default().insert(*prefix);
+        }
+        entry.mapping.locators = locators;
+        entry.locator_stats = stats;
+        if let Some(entry) = self.entries.get(prefix) {
+            self.publish(cx, *prefix, entry, local);
+        }
+        self.update_natives(cx, prefix);
     }
 
     /// Removes the entry of exactly `prefix`; whether there was one.
@@ -224,6 +263,9 @@ impl MapCache {
             cx.native(*prefix, false);
         }
         self.update_natives(cx, prefix);
+        if entry.exception {
+            cx.native_exception(*prefix, false);
+        }
         true
     }
 
@@ -413,21 +455,38 @@ impl MapCache {
         }
     }
 
-    /// The kernel forwards natively what lies in a natively-forward entry, as long as nothing inside it is
-    /// encapsulated or dropped: the kernel would not know of the exception. Brings `prefix` and the entries around it
+    /// The kernel forwards natively what lies in a natively-forward entry, and must be told of the exceptions inside it,
+    /// which it would not know of. Brings `prefix`, which was added, changed or removed, and the entries right inside it
     /// in line with that.
     fn update_natives(&mut self, cx: &mut Context, prefix: &EidPrefix) {
-        let around: Vec<EidPrefix> = self.entries.covering(prefix).map(|(p, _)| p).collect();
-        for p in around {
-            let Some(entry) = self.entries.get(&p) else { continue };
-            let wanted = entry.wants_native()
-                && self.entries.strictly_within(&p).all(|(_, inner)| inner.wants_native());
-            if let Some(entry) = self.entries.get_mut(&p)
-                && entry.native != wanted
-            {
-                entry.native = wanted;
-                cx.native(p, wanted);
+        let outside = self.entries.covering(prefix).filter(|(p, _)| p != prefix).last();
+        let outside = outside.is_some_and(|(_, entry)| entry.wants_native());
+        let this = self.entries.get(prefix).map(Entry::wants_native);
+        // What is right inside: not inside something else that is.
+        let mut right_inside: Vec<EidPrefix> = Vec::new();
+        for (inner, _) in self.entries.strictly_within(prefix) {
+            if right_inside.last().is_none_or(|last| !last.covers(&inner)) {
+                right_inside.push(inner);
             }
+        }
+        for inner in right_inside {
+            self.set_routed(cx, &inner, this.unwrap_or(outside));
+        }
+        self.set_routed(cx, prefix, outside);
+    }
+
+    /// Tells the kernel about one entry, which is inside a natively-forward one or not.
+    fn set_routed(&mut self, cx: &mut Context, prefix: &EidPrefix, inside_native: bool) {
+        let Some(entry) = self.entries.get_mut(prefix) else { return };
+        let native = entry.wants_native();
+        let exception = inside_native && !native;
+        if entry.exception != exception {
+            entry.exception = exception;
+            cx.native_exception(*prefix, exception);
+        }
+        if entry.native != native {
+            entry.native = native;
+            cx.native(*prefix, native);
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;
 pub(crate) mod pending;
+pub(crate) mod proxy;
 pub(crate) mod register;
 pub(crate) mod signals;
 mod versions;

@@ -33,6 +33,7 @@
 //!             NetworkEvent::RuleDeleted => kernel.repair().await?,
 //!         },
 //!         // Output::Native { prefix, present } → kernel.apply_native(prefix, present).await?
+//!         // Output::NativeException { prefix, present } → kernel.except_native(prefix, present).await?
 //!         // reload → kernel.update(KernelPlan::new(&new_config)).await?
 //!         _ = tokio::signal::ctrl_c() => break,
 //!     }
@@ -79,11 +80,37 @@ pub struct KernelIntegration {
     netlink: Netlink,
     plan: KernelPlan,
     locks: BTreeMap<Resource, Lock>,
-    native: BTreeMap<InstanceId, BTreeSet<IpNet>>,
+    native: BTreeMap<InstanceId, Native>,
     native_full: bool,
     sysctls: Option<Sysctls>,
     warnings: Vec<String>,
     tuns: BTreeMap<String, Tun>,
+}
+
+/// What an instance leaves to the kernel.
+#[derive(Debug, Default)]
+struct Native {
+    /// Natively forwarded prefixes.
+    nets: BTreeSet<IpNet>,
+    /// Prefixes inside them that are not.
+    exceptions: BTreeSet<IpNet>,
+}
+
+impl Native {
+    fn routes(
+        &self,
+        instance: &InstancePlan,
+        routing: RoutingMode,
+        tun: Option<u32>,
+        about: Option<IpNet>,
+    ) -> BTreeSet<Route> {
+        instance.native_routes(routing, &self.nets, &self.exceptions, tun, about)
+    }
+}
+
+/// Adds or removes; whether that changed anything.
+fn change(nets: &mut BTreeSet<IpNet>, net: IpNet, present: bool) -> bool {
+    if present { nets.insert(net) } else { nets.remove(&net) }
 }
 
 /// What is known of a TUN interface.
@@ -177,43 +204,72 @@ impl KernelIntegration {
 
     /// Leaves packets to `prefix` to the kernel's own routing (natively-forward, RFC 9301 §5.4), or brings them to the
     /// TUN again. Returns whether the kernel does so now: it does not where the operator routes by hand, where the
-    /// site has no EIDs of that family, and where there are too many such prefixes.
-    ///
-    /// More specific prefixes that have a mapping are not told apart: their packets are the kernel's too.
+    /// site has no EIDs of that family, inside the EID-prefixes that a proxy-ITR is for, and where there are too many
+    /// such prefixes. More specific prefixes that have a mapping are told by [`except_native`](Self::except_native).
     pub async fn apply_native(&mut self, prefix: EidPrefix, present: bool) -> Result<bool, KernelError> {
         let routing = self.plan.routing;
-        let Some(instance) = self.plan.instances.iter().find(|instance| instance.iid == prefix.iid).cloned()
-        else {
-            return Ok(false);
-        };
-        if routing == RoutingMode::None || !instance.has(prefix.family()) {
+        let Some(instance) = self.instance(prefix.iid) else { return Ok(false) };
+        if routing == RoutingMode::None || !instance.may_forward_natively(prefix.net) {
             return Ok(false);
         }
         let native = self.native.entry(prefix.iid).or_default();
-        if present {
-            if native.len() >= MAX_NATIVE && !native.contains(&prefix.net) {
-                if !self.native_full {
-                    warn!(
-                        "more than {MAX_NATIVE} natively forwarded prefixes: further ones are not routed around the TUN"
-                    );
-                }
-                self.native_full = true;
-                return Ok(false);
+        if present && native.nets.len() >= MAX_NATIVE && !native.nets.contains(&prefix.net) {
+            if !self.native_full {
+                warn!(
+                    "more than {MAX_NATIVE} natively forwarded prefixes: further ones are not routed around the TUN"
+                );
             }
-            native.insert(prefix.net);
-            for destination in instance.native_destinations(routing, prefix.net) {
-                self.netlink.replace_route(&instance.native_route(destination)).await?;
-            }
-        } else if native.remove(&prefix.net) {
-            self.native_full = false;
-            let wanted = wanted_native(&instance, routing, native);
-            for destination in instance.native_destinations(routing, prefix.net) {
-                if !wanted.contains(&destination) {
-                    self.netlink.delete_route(&instance.native_route(destination)).await?;
-                }
+            self.native_full = true;
+            return Ok(false);
+        }
+        self.native_full &= present;
+        self.change_native(&instance, prefix.net, |native| change(&mut native.nets, prefix.net, present))
+            .await?;
+        Ok(present)
+    }
+
+    /// Brings packets to `prefix` to the TUN, although they lie in a natively forwarded prefix, or no longer.
+    pub async fn except_native(&mut self, prefix: EidPrefix, present: bool) -> Result<(), KernelError> {
+        let Some(instance) = self.instance(prefix.iid) else { return Ok(()) };
+        if self.plan.routing == RoutingMode::None {
+            return Ok(());
+        }
+        self.change_native(&instance, prefix.net, |native| {
+            change(&mut native.exceptions, prefix.net, present)
+        })
+        .await
+    }
+
+    fn instance(&self, iid: InstanceId) -> Option<InstancePlan> {
+        self.plan.instances.iter().find(|instance| instance.iid == iid).cloned()
+    }
+
+    /// Changes what an instance leaves to the kernel, and the routes with it; new ones first.
+    async fn change_native(
+        &mut self,
+        instance: &InstancePlan,
+        net: IpNet,
+        change: impl FnOnce(&mut Native) -> bool,
+    ) -> Result<(), KernelError> {
+        let routing = self.plan.routing;
+        let index = self.tuns.get(&instance.tun).map(|tun| tun.index);
+        let native = self.native.entry(instance.iid).or_default();
+        let before = native.routes(instance, routing, index, Some(net));
+        if !change(native) {
+            return Ok(());
+        }
+        let after = native.routes(instance, routing, index, Some(net));
+        for route in after.difference(&before) {
+            self.netlink.replace_route(route).await?;
+        }
+        // A destination of ours has its own route to the TUN, which stays.
+        let ours = instance.tun_destinations(routing);
+        for route in before.difference(&after) {
+            if route.target == RouteTarget::Throw || !ours.contains(&route.destination) {
+                self.netlink.delete_route(route).await?;
             }
         }
-        Ok(present)
+        Ok(())
     }
 
     /// What an operator should look at, in sentences that say what to do. They were logged as well.
@@ -393,8 +449,8 @@ impl KernelIntegration {
             );
         }
         if let Some(native) = self.native.get(&instance.iid) {
-            let destinations = wanted_native(instance, plan.routing, native);
-            wanted.extend(destinations.into_iter().map(|destination| instance.native_route(destination)));
+            let index = self.tuns.get(&instance.tun).map(|tun| tun.index);
+            wanted.extend(native.routes(instance, plan.routing, index, None));
         }
         wanted
     }
@@ -471,11 +527,6 @@ impl KernelIntegration {
     }
 }
 
-/// Destinations left to the kernel because `native` prefixes are.
-fn wanted_native(instance: &InstancePlan, routing: RoutingMode, native: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
-    native.iter().flat_map(|net| instance.native_destinations(routing, *net)).collect()
-}
-
 /// The plan's rules of each family, also where there are none.
 fn by_family(plan: &KernelPlan) -> [(Family, BTreeSet<crate::io::netlink::Rule>); 2] {
     let (ipv4, ipv6) = plan.rules().into_iter().partition(|rule| rule.family == Family::Ipv4);
@@ -510,7 +561,8 @@ fn validate(plan: &KernelPlan) -> Result<(), KernelError> {
             let told_apart = !first.interfaces.is_empty()
                 && !second.interfaces.is_empty()
                 && !first.interfaces.iter().any(|name| second.interfaces.contains(name));
-            if !told_apart && second.eid_prefixes.iter().any(|net| first.overlaps(*net)) {
+            let overlap = second.eid_prefixes.iter().any(|net| first.overlaps(*net));
+            if !told_apart && (overlap || first.proxies_overlap(second)) {
                 return Err(KernelError::Ambiguous { first: first.iid, second: second.iid });
             }
         }

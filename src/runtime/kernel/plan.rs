@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::config::{Config, RoutingMode};
 use crate::io::netlink::{Interface, Route, RouteTarget, Rule, TABLE_MAIN};
 use crate::proto::config::LocatorSource;
-use crate::types::{Family, InstanceId};
+use crate::types::{EidPrefix, Family, InstanceId};
 
 /// The protocol number (`RTPROT_*`) of our rules and routes, by which they are recognised as ours.
 pub const PROTOCOL: u8 = 153;
@@ -59,6 +59,10 @@ pub struct InstancePlan {
     pub eid_prefixes: Vec<IpNet>,
     /// Destinations that go to the TUN in [`RoutingMode::Prefixes`].
     pub destinations: Vec<IpNet>,
+    /// EID-prefixes to which packets of any source go to the TUN (proxy-ITR).
+    pub proxied: Vec<IpNet>,
+    /// EID-prefixes from which packets come out of the TUN to anywhere (proxy-ETR).
+    pub egress: Vec<IpNet>,
     /// The site's interfaces; empty = any. Of a VRF, the name of the VRF device.
     pub interfaces: Vec<String>,
     /// The table for our routes.
@@ -72,11 +76,17 @@ impl KernelPlan {
     pub fn new(config: &Config) -> Self {
         let database = &config.control.database;
         let mut locators: Vec<LocatorSource> = Vec::new();
-        for locator in database.iter().flat_map(|entry| &entry.locators).filter(|locator| locator.local) {
+        let all = database.iter().flat_map(|entry| &entry.locators).chain(&config.control.locators);
+        for locator in all.filter(|locator| locator.local) {
             if !locators.contains(&locator.source) {
                 locators.push(locator.source.clone());
             }
         }
+        let of = |prefixes: &[EidPrefix], iid| {
+            prefixes.iter().filter(|prefix| prefix.iid == iid).map(|prefix| prefix.net).collect()
+        };
+        let ingress = config.control.itr.as_ref().map(|itr| &itr.proxy_for[..]).unwrap_or_default();
+        let egress = config.control.etr.as_ref().map(|etr| &etr.proxy_for[..]).unwrap_or_default();
         let instances = config.instances.iter().map(|instance| InstancePlan {
             iid: instance.iid,
             tun: instance.tun.clone(),
@@ -85,13 +95,9 @@ impl KernelPlan {
                 .filter(|entry| entry.eid.iid == instance.iid)
                 .map(|entry| entry.eid.net)
                 .collect(),
-            destinations: config
-                .kernel
-                .prefixes
-                .iter()
-                .filter(|prefix| prefix.iid == instance.iid)
-                .map(|prefix| prefix.net)
-                .collect(),
+            destinations: of(&config.kernel.prefixes, instance.iid),
+            proxied: of(ingress, instance.iid),
+            egress: of(egress, instance.iid),
             interfaces: instance.interfaces.clone(),
             table: instance.lisp_table,
             site_table: instance.site_table.unwrap_or(TABLE_MAIN),
@@ -126,7 +132,8 @@ impl KernelPlan {
     /// | --- | --- | --- |
     /// | first | out of the TUN, where the site's routes aren't in the main table | the site's table |
     /// | second | of the site | the site's table, its default route aside |
-    /// | third | of the site | our table |
+    /// | second | to a proxied EID-prefix | the site's table, what is more specific there |
+    /// | third | of the site, or to a proxied EID-prefix | our table |
     ///
     /// Packets of the site come from one of its EID-prefixes, by one of its interfaces where those are listed; those
     /// that this machine makes itself come from `lo`. Nothing else is touched. A lookup that finds nothing goes on
@@ -139,20 +146,34 @@ impl KernelPlan {
         let [from_tun, site, lisp] = [0, 1, 2].map(|i| self.rule_priority.saturating_add(i));
         for (position, instance) in self.instances.iter().enumerate() {
             let earlier = self.instances.get(..position).unwrap_or_default();
-            for net in instance.site_prefixes() {
-                let family = Family::of(&net.addr());
-                let rule = Rule {
-                    family,
-                    priority: from_tun,
-                    source: None,
-                    input_interface: Some(instance.tun.clone()),
-                    table: instance.site_table,
-                    suppress_prefix_length: None,
-                    protocol: PROTOCOL,
-                };
-                if instance.site_table != TABLE_MAIN {
-                    rules.insert(rule.clone());
+            let from_tun = |family| Rule {
+                family,
+                priority: from_tun,
+                source: None,
+                destination: None,
+                input_interface: Some(instance.tun.clone()),
+                table: instance.site_table,
+                suppress_prefix_length: None,
+                protocol: PROTOCOL,
+            };
+            if instance.site_table != TABLE_MAIN {
+                let families =
+                    [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| instance.has(*family));
+                rules.extend(families.map(from_tun));
+            }
+            for net in without_covered(&instance.proxied) {
+                let rule = Rule { destination: Some(net), ..from_tun(Family::of(&net.addr())) };
+                let inputs = instance.interfaces.iter().cloned().map(Some);
+                let any = instance.interfaces.is_empty().then_some(None);
+                for input_interface in inputs.chain(any) {
+                    let rule = Rule { input_interface, ..rule.clone() };
+                    let length = Some(u32::from(net.prefix_len()));
+                    rules.insert(Rule { priority: site, suppress_prefix_length: length, ..rule.clone() });
+                    rules.insert(Rule { priority: lisp, table: instance.table, ..rule });
                 }
+            }
+            for net in without_covered(&instance.eid_prefixes) {
+                let rule = from_tun(Family::of(&net.addr()));
                 let mut inputs: Vec<Option<String>> = instance.interfaces.iter().cloned().map(Some).collect();
                 if inputs.is_empty() {
                     inputs.push(None);
@@ -238,9 +259,27 @@ impl KernelPlan {
 }
 
 impl InstancePlan {
-    /// Whether the site has EIDs of this family.
+    /// Whether packets of this family pass the TUN.
     pub(super) fn has(&self, family: Family) -> bool {
+        let all = self.eid_prefixes.iter().chain(&self.proxied).chain(&self.egress);
+        all.into_iter().any(|net| Family::of(&net.addr()) == family)
+    }
+
+    /// Whether the site has EIDs of this family.
+    fn has_eids(&self, family: Family) -> bool {
         self.eid_prefixes.iter().any(|net| Family::of(&net.addr()) == family)
+    }
+
+    /// Whether the site's packets to a prefix can be left to the kernel. Those to a proxied EID-prefix can't: they would
+    /// come back, for it is this router that attracts them.
+    pub(super) fn may_forward_natively(&self, native: IpNet) -> bool {
+        self.has_eids(Family::of(&native.addr())) && !self.proxied.iter().any(|net| net.contains(&native))
+    }
+
+    /// Whether packets to both would be for the proxy-ITRs of two instances.
+    pub(super) fn proxies_overlap(&self, other: &Self) -> bool {
+        let overlap = |net: &IpNet| other.proxied.iter().any(|o| o.contains(net) || net.contains(o));
+        self.proxied.iter().any(overlap)
     }
 
     /// Whether a prefix shares addresses with the site's.
@@ -248,21 +287,24 @@ impl InstancePlan {
         self.eid_prefixes.iter().any(|own| own.contains(&net) || net.contains(own))
     }
 
-    /// The site's EID-prefixes without those that another one covers.
-    fn site_prefixes(&self) -> BTreeSet<IpNet> {
-        let covered = |net: &IpNet| self.eid_prefixes.iter().any(|other| other != net && other.contains(net));
-        self.eid_prefixes.iter().filter(|net| !covered(net)).copied().collect()
+    /// Destinations whose packets go to the TUN: the site's, and anybody's to proxied EID-prefixes.
+    pub(super) fn tun_destinations(&self, routing: RoutingMode) -> BTreeSet<IpNet> {
+        let mut destinations = self.site_destinations(routing);
+        if routing != RoutingMode::None {
+            destinations.extend(&self.proxied);
+        }
+        destinations
     }
 
-    /// Destinations whose packets go to the TUN.
-    pub(super) fn tun_destinations(&self, routing: RoutingMode) -> BTreeSet<IpNet> {
+    /// Destinations to which the site's packets go to the TUN.
+    fn site_destinations(&self, routing: RoutingMode) -> BTreeSet<IpNet> {
         let all = || [IpNet::from(ipnet::Ipv4Net::default()), IpNet::from(ipnet::Ipv6Net::default())];
         let destinations: BTreeSet<IpNet> = match routing {
             RoutingMode::Default => all().into(),
             RoutingMode::Prefixes => self.destinations.iter().copied().collect(),
             RoutingMode::None => BTreeSet::new(),
         };
-        destinations.into_iter().filter(|net| self.has(Family::of(&net.addr()))).collect()
+        destinations.into_iter().filter(|net| self.has_eids(Family::of(&net.addr()))).collect()
     }
 
     /// The route of a destination to the TUN.
@@ -277,12 +319,55 @@ impl InstancePlan {
         Route { table: self.table, destination, metric: METRIC_NATIVE, target, protocol: PROTOCOL }
     }
 
-    /// What must be left to the kernel so that packets to `native` are: the prefix itself, and the more specific ones
-    /// that lead to the TUN, which would be preferred otherwise.
-    pub(super) fn native_destinations(&self, routing: RoutingMode, native: IpNet) -> BTreeSet<IpNet> {
-        let covered = self.tun_destinations(routing).into_iter().filter(|net| native.contains(net));
-        covered.chain([native]).collect()
+    /// The routes that leave `native` prefixes to the kernel, but for the `exceptions` inside them. Our own destinations
+    /// would be preferred where they are more specific, so that they are left to the kernel as well. With `about`, those
+    /// routes alone that depend on whether that prefix is native or an exception.
+    pub(super) fn native_routes(
+        &self,
+        routing: RoutingMode,
+        native: &BTreeSet<IpNet>,
+        exceptions: &BTreeSet<IpNet>,
+        tun_index: Option<u32>,
+        about: Option<IpNet>,
+    ) -> BTreeSet<Route> {
+        let destinations = self.site_destinations(routing);
+        let concerned = |nets: &BTreeSet<IpNet>| -> Vec<IpNet> {
+            match about {
+                Some(net) => nets.get(&net).copied().into_iter().collect(),
+                None => nets.iter().copied().collect(),
+            }
+        };
+        let is_left = |net: &IpNet| {
+            let longest = |nets: &BTreeSet<IpNet>| {
+                covering(*net).find(|net| nets.contains(net)).map(|net| net.prefix_len())
+            };
+            longest(native) > longest(exceptions)
+        };
+        let inside = |net: &&IpNet| about.is_none_or(|about| about.contains(*net));
+        let left = destinations.iter().filter(inside).filter(|net| is_left(net)).copied();
+        let mut routes: BTreeSet<Route> = left
+            .chain(concerned(native))
+            .filter(|net| self.may_forward_natively(*net))
+            .map(|net| self.native_route(net))
+            .collect();
+        if let Some(index) = tun_index {
+            let ours = concerned(exceptions).into_iter();
+            let ours = ours.filter(|net| covering(*net).any(|net| destinations.contains(&net)));
+            routes.extend(ours.map(|net| self.tun_route(net, index)));
+        }
+        routes
     }
+}
+
+/// A prefix and those that cover it, longest first.
+fn covering(net: IpNet) -> impl Iterator<Item = IpNet> {
+    std::iter::successors(Some(net), IpNet::supernet)
+}
+
+/// Prefixes without those that another one covers.
+fn without_covered(nets: &[IpNet]) -> BTreeSet<IpNet> {
+    let covered = |net: &IpNet| nets.iter().any(|other| other != net && other.contains(net));
+    nets.iter().filter(|net| !covered(net)).copied().collect()
 }
 
 #[cfg(test)]
@@ -303,6 +388,8 @@ mod tests {
             tun: format!("lisp{iid}"),
             eid_prefixes: prefixes.iter().map(|p| net(p)).collect(),
             destinations: Vec::new(),
+            proxied: Vec::new(),
+            egress: Vec::new(),
             interfaces: Vec::new(),
             table: 4341 + iid,
             site_table: TABLE_MAIN,
@@ -454,6 +541,50 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_itr_gets_what_goes_to_its_prefixes_unless_a_more_specific_route_is_there() {
+        let mut plan = plan(vec![instance(0, &[]), instance(7, &[])]);
+        plan.instances[0].proxied = vec![net("10.2.0.0/16"), net("10.2.3.0/24"), net("2001:db8:2::/48")];
+        plan.instances[1].proxied = vec![net("10.2.0.0/16")];
+        plan.instances[1].interfaces = vec!["vlan7".into()];
+        plan.instances[1].site_table = 1007;
+        assert_eq!(
+            rules(&plan),
+            [
+                "IPv4 rule 100: from all iif lisp7 lookup 1007",
+                "IPv4 rule 101: from all to 10.2.0.0/16 lookup 254 suppress_prefixlength 16",
+                "IPv4 rule 101: from all to 10.2.0.0/16 iif vlan7 lookup 1007 suppress_prefixlength 16",
+                "IPv4 rule 102: from all to 10.2.0.0/16 lookup 4341",
+                "IPv4 rule 102: from all to 10.2.0.0/16 iif vlan7 lookup 4348",
+                "IPv6 rule 101: from all to 2001:db8:2::/48 lookup 254 suppress_prefixlength 48",
+                "IPv6 rule 102: from all to 2001:db8:2::/48 lookup 4341",
+            ]
+        );
+        let proxy = &plan.instances[0];
+        assert_eq!(
+            proxy.tun_destinations(RoutingMode::Default),
+            [net("10.2.0.0/16"), net("10.2.3.0/24"), net("2001:db8:2::/48")].into()
+        );
+        assert!(proxy.has(Family::Ipv6) && proxy.proxies_overlap(&plan.instances[1]));
+        // Left to the kernel, they would come back.
+        let both = InstancePlan { eid_prefixes: vec![net("10.1.0.0/16")], ..proxy.clone() };
+        assert!(
+            both.may_forward_natively(net("10.0.0.0/8")) && both.may_forward_natively(net("10.3.0.0/16"))
+        );
+        assert!(!both.may_forward_natively(net("10.2.9.0/24")));
+    }
+
+    #[test]
+    fn a_proxy_etr_needs_a_tun_and_no_rules() {
+        let mut plan = plan(vec![instance(0, &[])]);
+        plan.instances[0].egress = vec![net("2001:db8:2::/48")];
+        assert!(
+            rules(&plan).is_empty() && plan.instances[0].tun_destinations(RoutingMode::Default).is_empty()
+        );
+        assert!(plan.instances[0].has(Family::Ipv6) && !plan.instances[0].has(Family::Ipv4));
+        assert!(!plan.instances[0].may_forward_natively(net("2001:db8::/32")));
+    }
+
+    #[test]
     fn vrfs_that_come_first_are_noticed() {
         let mut plan = plan(vec![instance(0, &["10.1.0.0/16"])]);
         plan.instances[0].interfaces = vec!["blue".into()];
@@ -486,16 +617,35 @@ mod tests {
     }
 
     #[test]
-    fn a_native_prefix_takes_the_more_specific_destinations_along() {
+    fn a_native_prefix_takes_the_more_specific_destinations_along_but_not_the_exceptions() {
         let mut instance = instance(0, &["10.1.0.0/16"]);
-        instance.destinations = vec![net("10.2.0.0/16"), net("192.0.2.0/24")];
+        instance.destinations = vec![net("10.2.0.0/16"), net("10.3.0.0/16"), net("192.0.2.0/24")];
+        let routes = |routing, native: &[&str], exceptions: &[&str]| {
+            let nets = |texts: &[&str]| texts.iter().map(|n| net(n)).collect();
+            let routes = instance.native_routes(routing, &nets(native), &nets(exceptions), Some(1), None);
+            let name = |r: Route| {
+                let target = if r.target == RouteTarget::Throw { "kernel" } else { "tun" };
+                format!("{} {target}", r.destination)
+            };
+            let mut names: Vec<_> = routes.into_iter().map(name).collect();
+            names.sort();
+            names
+        };
+        let (default, prefixes) = (RoutingMode::Default, RoutingMode::Prefixes);
         assert_eq!(
-            instance.native_destinations(RoutingMode::Prefixes, net("10.0.0.0/8")),
-            [net("10.0.0.0/8"), net("10.2.0.0/16")].into()
+            routes(prefixes, &["10.0.0.0/8"], &[]),
+            ["10.0.0.0/8 kernel", "10.2.0.0/16 kernel", "10.3.0.0/16 kernel"]
         );
+        assert_eq!(routes(default, &["10.0.0.0/8"], &[]), ["10.0.0.0/8 kernel"]);
+        assert_eq!(routes(default, &["2001:db8::/32"], &[]), [] as [&str; 0], "the site has no such EIDs");
         assert_eq!(
-            instance.native_destinations(RoutingMode::Default, net("10.0.0.0/8")),
-            [net("10.0.0.0/8")].into()
+            routes(default, &["10.0.0.0/8", "10.2.1.0/24"], &["10.2.0.0/16"]),
+            ["10.0.0.0/8 kernel", "10.2.0.0/16 tun", "10.2.1.0/24 kernel"]
+        );
+        // What is no destination of ours stays none, and what an exception covers is not left to the kernel.
+        assert_eq!(
+            routes(prefixes, &["10.0.0.0/8"], &["10.4.0.0/16", "10.2.0.0/15", "10.2.7.0/24"]),
+            ["10.0.0.0/8 kernel", "10.2.7.0/24 tun"]
         );
     }
 
