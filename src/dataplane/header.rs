@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::counters::DropReason;
 use super::limiter::Limiter;
-use crate::fib::{FibGuard, HeaderOptions, InstanceFib, Notice, Punt, Site, SourceCheck, Way};
+use crate::fib::{FibGuard, HeaderNonce, HeaderOptions, InstanceFib, Notice, Punt, Site, SourceCheck, Way};
 use crate::types::{Eid, InstanceId, Instant, MapVersion};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::ip::Inner;
@@ -44,13 +44,11 @@ pub(super) fn outgoing(
         header.locator_status = ours.and_then(|site| site.status);
     }
     if let (Some(interval), Some(site)) = (options.echo_nonce, theirs) {
-        // What the site asks for goes first: its own request is suspended as long (RFC 9300 §10.1).
-        if let Some(owed) = site.state.owed(now) {
-            header.nonce = Some(owed);
-        } else if let Some(nonce) = way.ask_echo() {
-            header.nonce = Some(nonce);
-            header.echo_nonce = true;
-        }
+        (header.nonce, header.echo_nonce) = match site.state.nonce(way.ask_echo(), now) {
+            Some(HeaderNonce::Ask(nonce)) => (Some(nonce), true),
+            Some(HeaderNonce::Echo(nonce)) => (Some(nonce), false),
+            None => (None, false),
+        };
         let two_way = || site.state.heard().is_some_and(|heard| now.saturating_since(heard) < TWO_WAY);
         if site.echoes && two_way() && way.echo_due(now, interval) {
             punt(Punt::EchoDue { rloc: way.rloc, eid: Eid::new(iid, inner.destination) });

@@ -13,6 +13,6 @@ mod table;
 pub use choice::{Choice, EntryPath};
 pub use contract::*;
 pub use pending::Miss;
-pub use site::{HeaderOptions, Notice, Site, SiteState, SourceCheck};
+pub use site::{HeaderNonce, HeaderOptions, Notice, Site, SiteState, SourceCheck};
 pub use stats::{Stats, Worker};
 pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Way, new};

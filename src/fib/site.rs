@@ -87,10 +87,23 @@ pub struct SiteState {
     heard: AtomicU64,
     /// A nonce to send back in the low 24 bits, above it milliseconds: when it came. 0: none.
     echo: AtomicU64,
+    /// How many more packets are to carry it.
+    echoes_left: AtomicU32,
+    /// When the first packet asked for the echo that is waited for, in nanoseconds; 0: none has yet.
+    asked: AtomicU64,
     /// The last locator-status-bits that the control plane was told of, plus 2^32; 0 before the first.
     status: AtomicU64,
     /// When it was told of a change of those, of a newer version, and of a stale one: nanoseconds.
     told: [AtomicU64; Notice::COUNT],
+}
+
+/// What is in the nonce field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderNonce {
+    /// A nonce that the site asked to be sent back.
+    Echo(u32),
+    /// One that it is to send back.
+    Ask(u32),
 }
 
 /// What the control plane is told of a site at most once in a while.
@@ -108,8 +121,9 @@ impl Notice {
     const COUNT: usize = 3;
 }
 
-/// How long a received nonce is sent back: each packet may be the one that is lost.
+/// How long a received nonce is sent back, and in how many packets: each may be the one that is lost.
 const ECHO_TIME: Duration = Duration::from_secs(1);
+const ECHO_PACKETS: u32 = 8;
 
 impl SiteState {
     /// A packet came from the site.
@@ -127,14 +141,38 @@ impl SiteState {
     #[inline]
     pub fn owe(&self, nonce: u32, now: Instant) {
         self.echo.store(millis(now) << 24 | u64::from(nonce & 0xff_ffff), Ordering::Relaxed);
+        self.echoes_left.store(ECHO_PACKETS, Ordering::Relaxed);
     }
 
-    /// The nonce to send back, if the site asked for one lately.
+    /// What the nonce field of a packet to the site is for: a nonce that the site asked for lately, or `ask`, a nonce of
+    /// our own. Where there are both, packets take turns: two sites that ask at the same time would otherwise wait for
+    /// each other where one direction is dark.
     #[inline]
-    pub fn owed(&self, now: Instant) -> Option<u32> {
+    pub fn nonce(&self, ask: Option<u32>, now: Instant) -> Option<HeaderNonce> {
         let echo = self.echo.load(Ordering::Relaxed);
+        let left = self.echoes_left.load(Ordering::Relaxed);
         let fresh = millis(now).saturating_sub(echo >> 24) <= ECHO_TIME.as_millis() as u64;
-        (echo != 0 && fresh).then_some((echo & 0xff_ffff) as u32)
+        if left != 0 && fresh {
+            self.echoes_left.store(left - 1, Ordering::Relaxed);
+            if ask.is_none() || left.is_multiple_of(2) {
+                return Some(HeaderNonce::Echo((echo & 0xff_ffff) as u32));
+            }
+        }
+        let nonce = ask?;
+        if self.asked.load(Ordering::Relaxed) == 0 {
+            self.asked.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+        Some(HeaderNonce::Ask(nonce))
+    }
+
+    /// A locator of the site is about to be asked for an echo.
+    pub fn ask_anew(&self) {
+        self.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// When the first packet since then asked.
+    pub fn asked(&self) -> Option<Instant> {
+        Some(self.asked.load(Ordering::Relaxed)).filter(|&n| n != 0).map(Instant::from_nanos)
     }
 
     /// Whether the control plane is to be told of these locator-status-bits: they are others than those that it was told
@@ -208,13 +246,29 @@ mod tests {
     #[test]
     fn a_nonce_is_sent_back_for_a_while() {
         let (state, t) = (SiteState::default(), Instant::from_secs(100));
-        assert_eq!(state.owed(t), None);
+        assert_eq!(state.nonce(None, t), None);
         state.owe(0xab_cdef, t);
-        assert_eq!(state.owed(t), Some(0xab_cdef));
-        assert_eq!(state.owed(t + SECOND), Some(0xab_cdef));
-        assert_eq!(state.owed(t + SECOND * 2), None);
+        assert_eq!(state.nonce(None, t), Some(HeaderNonce::Echo(0xab_cdef)));
+        assert_eq!(state.nonce(None, t + SECOND), Some(HeaderNonce::Echo(0xab_cdef)));
+        assert_eq!(state.nonce(None, t + SECOND * 2), None);
         state.owe(0, t + SECOND * 3);
-        assert_eq!(state.owed(t + SECOND * 3), Some(0), "zero is a nonce like any other");
+        let sent = (0..20).filter(|_| state.nonce(None, t + SECOND * 3).is_some()).count();
+        assert_eq!(sent, 8, "zero is a nonce like any other");
+    }
+
+    #[test]
+    fn what_is_asked_and_what_is_owed_take_turns() {
+        let (state, t) = (SiteState::default(), Instant::from_secs(100));
+        assert_eq!((state.nonce(Some(5), t), state.asked()), (Some(HeaderNonce::Ask(5)), Some(t)));
+        state.ask_anew();
+        assert_eq!(state.asked(), None);
+        state.owe(7, t);
+        let both = [HeaderNonce::Echo(7), HeaderNonce::Ask(5)].map(Some);
+        for _ in 0..4 {
+            assert_eq!([state.nonce(Some(5), t + SECOND), state.nonce(Some(5), t + SECOND)], both);
+        }
+        assert_eq!(state.nonce(Some(5), t + SECOND), both[1]);
+        assert_eq!(state.asked(), Some(t + SECOND));
     }
 
     #[test]

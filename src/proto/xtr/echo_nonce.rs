@@ -8,14 +8,12 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
-use crate::fib::{FibUpdate, SiteState, Stats};
+use crate::fib::{FibUpdate, SiteState};
 use crate::proto::context::Context;
 use crate::types::{Eid, Instant, Rloc};
 
 /// Locators that are asked at once.
 const MAX_ASKED: usize = 1024;
-/// How often one request is prolonged, while our own nonces wait for those of the other side.
-const MAX_PROLONGED: u8 = 3;
 
 /// The machine.
 #[derive(Debug, Default)]
@@ -27,12 +25,8 @@ pub(crate) struct EchoNonce {
 struct Asked {
     nonce: u32,
     eid: Eid,
-    since: Instant,
     until: Instant,
-    prolonged: u8,
     state: Arc<SiteState>,
-    stats: Arc<Stats>,
-    packets: u64,
 }
 
 /// What became of a request that was not answered.
@@ -45,7 +39,7 @@ pub(crate) enum Silence {
 }
 
 impl EchoNonce {
-    /// Begins to ask a locator of the site of `eid`, whose packets `state` and `stats` tell of.
+    /// Begins to ask a locator of the site of `eid`, whose packets `state` tells of.
     pub(crate) fn ask(
         &mut self,
         cx: &mut Context,
@@ -53,7 +47,6 @@ impl EchoNonce {
         rloc: Rloc,
         eid: Eid,
         state: &Arc<SiteState>,
-        stats: &Arc<Stats>,
     ) {
         if self.asked.contains_key(&rloc) || self.asked.len() >= MAX_ASKED {
             return;
@@ -66,10 +59,9 @@ impl EchoNonce {
             }
         };
         cx.fib(FibUpdate::EchoRequest { rloc, nonce: Some(nonce) });
-        let (state, stats) = (Arc::clone(state), Arc::clone(stats));
-        let packets = stats.packets();
+        state.ask_anew();
         let until = now + cx.timers.echo_nonce_timeout;
-        self.asked.insert(rloc, Asked { nonce, eid, since: now, until, prolonged: 0, state, stats, packets });
+        self.asked.insert(rloc, Asked { nonce, eid, until, state: Arc::clone(state) });
     }
 
     /// The echo came. Whether it was waited for.
@@ -86,21 +78,13 @@ impl EchoNonce {
         let due: Vec<Rloc> = self.asked.iter().filter(|(_, a)| a.until <= now).map(|(r, _)| *r).collect();
         let mut silent = Vec::new();
         for rloc in due {
-            let Some(mut asked) = self.asked.remove(&rloc) else { continue };
-            if asked.state.owed(now).is_some() && asked.prolonged < MAX_PROLONGED {
-                asked.prolonged += 1;
-                asked.until = now + cx.timers.echo_nonce_timeout;
-                self.asked.insert(rloc, asked);
-                continue;
-            }
+            let Some(asked) = self.asked.remove(&rloc) else { continue };
             cx.fib(FibUpdate::EchoRequest { rloc, nonce: None });
-            if asked.stats.packets() == asked.packets {
-                // No packet has carried the nonce.
-                continue;
-            }
-            // What came in the first half may have been sent before our packets were there.
-            let half = asked.since + asked.until.saturating_since(asked.since) / 2;
-            let heard = asked.state.heard().is_some_and(|heard| heard >= half);
+            // Without a packet that carried the nonce, nothing is known.
+            let Some(first) = asked.state.asked() else { continue };
+            // What came sooner may have been sent before the nonce was there.
+            let answerable = first + cx.timers.echo_nonce_timeout / 2;
+            let heard = asked.state.heard().is_some_and(|heard| heard >= answerable);
             silent.push((rloc, asked.eid, if heard { Silence::Dark } else { Silence::Unknown }));
         }
         silent

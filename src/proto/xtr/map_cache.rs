@@ -69,10 +69,10 @@ impl Entry {
         self.stats.last_used().is_some_and(|used| now.saturating_since(used) < IN_USE)
     }
 
-    /// What is known of the packets from the site, and of those to one of its locators.
-    pub(crate) fn locator(&self, rloc: &Rloc) -> Option<(&Arc<SiteState>, &Arc<Stats>)> {
-        let at = self.mapping.locators.iter().position(|locator| locator.rloc == *rloc)?;
-        Some((&self.site_state, self.locator_stats.get(at)?))
+    /// What is known of the packets of the site, if `rloc` is a locator of it.
+    pub(crate) fn site_state(&self, rloc: &Rloc) -> Option<&Arc<SiteState>> {
+        let listed = self.mapping.locators.iter().any(|locator| locator.rloc == *rloc);
+        listed.then_some(&self.site_state)
     }
 
     /// What the data plane is to know of it while any option of the header is on.

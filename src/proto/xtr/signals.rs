@@ -137,9 +137,9 @@ impl Signals {
                 self.locator_status(cx, now, &source, rloc, status, itr, database);
             }
             (Punt::EchoDue { rloc, eid }, Some(itr)) => {
-                let found = itr.cache().longest(&eid).and_then(|(_, entry)| entry.locator(&rloc));
-                if let (Some((state, stats)), true) = (found, cx.options.echo_nonce.is_some()) {
-                    self.echo.ask(cx, now, rloc, eid, state, stats);
+                let found = itr.cache().longest(&eid).and_then(|(_, entry)| entry.site_state(&rloc));
+                if let (Some(state), true) = (found, cx.options.echo_nonce.is_some()) {
+                    self.echo.ask(cx, now, rloc, eid, state);
                 }
             }
             (Punt::Echoed { rloc }, Some(itr)) => {
