@@ -16,11 +16,15 @@ use crate::wait::{Machine, until};
 
 const INSTANCES: [u32; 2] = [7, 8];
 
+/// Of the customers' LANs: what they send fits the tunnel. Kernels without VRF devices can't tell which of two hosts with
+/// one address an ICMP error is for.
+const LAN_MTU: usize = 1400;
+
 /// A customer's host at a site, on an interface of its own; the xTR has the customer's routes in a table of its own.
 fn host(site: &Site, iid: u32) -> Netns {
     let n = site.number;
     let host = Netns::new(&format!("host{n}-{iid}"));
-    link(&host, "lan0", &site.xtr, &format!("lan{iid}"), 1500);
+    link(&host, "lan0", &site.xtr, &format!("lan{iid}"), LAN_MTU);
     address(&host, "lan0", &format!("10.10{n}.0.2/24"), &format!("2001:db8:aa:{n}::2/64"));
     let (dev, table) = (format!("lan{iid}"), 1000 + iid);
     site.xtr.sh(&format!(

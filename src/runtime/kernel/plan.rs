@@ -132,6 +132,7 @@ impl KernelPlan {
     /// | --- | --- | --- |
     /// | first | out of the TUN, where the site's routes aren't in the main table | the site's table |
     /// | second | of the site | the site's table, its default route aside |
+    /// | second | to the site, made here, where its routes aren't in the main table | the site's table |
     /// | second | to a proxied EID-prefix | the site's table, what is more specific there |
     /// | third | of the site, or to a proxied EID-prefix | our table |
     ///
@@ -174,6 +175,16 @@ impl KernelPlan {
             }
             for net in without_covered(&instance.eid_prefixes) {
                 let rule = from_tun(Family::of(&net.addr()));
+                // ICMP errors above all, of which the kernel first knows the destination alone. Where that is in several
+                // instances there is no telling which, and the wrong one must not get it.
+                let others = || self.instances.iter().filter(|other| other.iid != instance.iid);
+                if instance.site_table != TABLE_MAIN && !others().any(|other| other.overlaps(net)) {
+                    let (priority, input_interface) = (site, Some("lo".to_owned()));
+                    let suppress_prefix_length = Some(0);
+                    let destination = Some(net);
+                    let rule = Rule { priority, destination, input_interface, ..rule.clone() };
+                    rules.insert(Rule { suppress_prefix_length, ..rule });
+                }
                 let mut inputs: Vec<Option<String>> = instance.interfaces.iter().cloned().map(Some).collect();
                 if inputs.is_empty() {
                     inputs.push(None);
@@ -538,6 +549,27 @@ mod tests {
             ],
         };
         assert_eq!(KernelPlan::new(&loaded.config), expected);
+    }
+
+    #[test]
+    fn what_is_made_here_finds_a_site_whose_routes_are_elsewhere() {
+        let mut plan =
+            plan(vec![instance(7, &["10.1.0.0/16"]), instance(8, &["10.2.0.0/16", "10.3.0.0/16"])]);
+        plan.instances[1].interfaces = vec!["vlan8".into()];
+        plan.instances[1].site_table = 1008;
+        let made_here = |plan: &KernelPlan| {
+            let to = rules(plan).into_iter().filter(|rule| rule.contains(" to "));
+            to.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            made_here(&plan),
+            [
+                "IPv4 rule 101: from all to 10.2.0.0/16 iif lo lookup 1008 suppress_prefixlength 0",
+                "IPv4 rule 101: from all to 10.3.0.0/16 iif lo lookup 1008 suppress_prefixlength 0",
+            ]
+        );
+        plan.instances[0].eid_prefixes = vec![net("10.2.7.0/24")];
+        assert_eq!(made_here(&plan).len(), 1, "10.2.0.0/16 may mean either");
     }
 
     #[test]
