@@ -72,6 +72,8 @@ pub(super) enum What {
     Database,
     /// The sites of the Map-Server and who registered.
     Sites,
+    /// The site's locators, and whether those of other sites can be reached.
+    Locators,
     /// Counters.
     Statistics,
     /// TUNs and underlay interfaces.
@@ -109,6 +111,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         _ if filter != Filter::ALL => {
             usage("an EID or instance ID selects from map-cache, database or sites only")
         }
+        What::Locators => Request::ShowLocators,
         What::Statistics => Request::ShowStatistics,
         What::Interfaces => Request::ShowInterfaces,
         What::Pending => Request::ShowPending,
@@ -118,6 +121,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::MapCache(view) => print(json, &view, table::map_cache),
         Reply::Database(view) => print(json, &view, table::database),
         Reply::Sites(view) => print(json, &view, table::sites),
+        Reply::Locators(view) => print(json, &view, table::locators),
         Reply::Statistics(view) => print(json, &view, table::statistics),
         Reply::Interfaces(view) => print(json, &view, table::interfaces),
         Reply::Pending(view) => print(json, &view, table::pending),

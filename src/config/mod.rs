@@ -9,6 +9,7 @@
 
 mod model;
 mod openlisp;
+mod probing;
 mod problem;
 pub mod raw;
 mod sources;

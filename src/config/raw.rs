@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::model::{DataPlaneConfig, ExternalConfig, LogConfig, ManagementConfig, RoutingMode, Subsystem};
+use super::probing::RawProbing;
 use super::problem::{At, Place, Problems};
 use super::tree::Section;
 use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Variable};
@@ -52,6 +53,8 @@ pub struct RawConfig {
     pub proxy_itr: RawProxy,
     /// `[proxy-etr]`
     pub proxy_etr: RawProxy,
+    /// `[probing]`
+    pub probing: RawProbing,
     /// `[[site]]`: who may register with our Map-Server.
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
@@ -354,6 +357,7 @@ impl RawConfig {
             proxy_etrs,
             proxy_itr: RawProxy::read(root.section("proxy-itr")),
             proxy_etr: RawProxy::read(root.section("proxy-etr")),
+            probing: RawProbing::read(&root),
             sites,
             forwards,
             instances,

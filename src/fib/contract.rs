@@ -114,7 +114,7 @@ pub enum Punt {
         /// Bytes, outer IP header included.
         mtu: u16,
     },
-    /// The underlay said that `rloc` is unreachable (ICMP net, host or port unreachable).
+    /// The underlay said that `rloc` is unreachable (ICMP net, host or port unreachable), or our kernel has no route.
     Unreachable {
         /// Remote locator.
         rloc: Rloc,

@@ -61,6 +61,8 @@ pub enum Request {
         /// Which EID-prefixes.
         filter: view::Filter,
     },
+    /// Answered by [`Reply::Locators`].
+    ShowLocators,
     /// Answered by [`Reply::Statistics`].
     ShowStatistics,
     /// Answered by [`Reply::Interfaces`].
@@ -95,6 +97,8 @@ pub enum Reply {
     Database(view::Database),
     /// To [`Request::ShowSites`].
     Sites(view::Sites),
+    /// To [`Request::ShowLocators`].
+    Locators(view::Locators),
     /// To [`Request::ShowStatistics`].
     Statistics(view::Statistics),
     /// To [`Request::ShowInterfaces`].

@@ -102,6 +102,48 @@ pub struct MapCacheLocator {
     pub bytes: u64,
     /// Largest datagram on the way there, if one was learned, in bytes with outer headers.
     pub path_mtu: Option<u16>,
+    /// What is known of the way that packets to it take; `None` where nothing is.
+    #[serde(default)]
+    pub way: Option<RlocWay>,
+}
+
+/// The way from one of our locators to a remote one, and what probes and the underlay said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RlocWay {
+    /// Our locator.
+    pub source: IpAddr,
+    /// What is known.
+    pub state: WayState,
+    /// A probe waits for its answer.
+    pub pending: bool,
+    /// Since the state changed.
+    pub since: u64,
+    /// Smoothed round trip time of probes, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Probes sent.
+    pub sent: u64,
+    /// Probes answered.
+    pub answered: u64,
+    /// Since the last probe was sent.
+    pub last_sent: Option<u64>,
+    /// Since the last one was answered.
+    pub last_answered: Option<u64>,
+}
+
+/// What is known of a way, and who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayState {
+    /// Nothing yet.
+    Unprobed,
+    /// Up: the last probe was answered.
+    Up,
+    /// Down: probes were not answered.
+    NoAnswer,
+    /// Down: the underlay said so.
+    Unreachable,
+    /// Down: packets were not echoed.
+    NoEcho,
 }
 
 /// Whether packets may go to a locator.
@@ -116,6 +158,47 @@ pub enum LocatorState {
     Unused,
     /// No: none of our locators is of its family.
     NoSource,
+}
+
+/// `show locators`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locators {
+    /// The site's locators, in the order of the configuration.
+    pub own: Vec<OwnLocator>,
+    /// From one probe of a remote locator to the next, in milliseconds; `None` = they are not probed.
+    pub probing: Option<u64>,
+    /// The locators of the map-cache, and of the site's other xTRs where those are probed, by address.
+    pub remote: Vec<RemoteLocator>,
+}
+
+/// A locator of the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnLocator {
+    /// Its address, or the one that it had last.
+    pub rloc: Option<IpAddr>,
+    /// The interface that the address comes from, if it isn't fixed.
+    pub interface: Option<String>,
+    /// Ours, or another router's of the site.
+    pub local: bool,
+    /// Whether it is up: ours while its address is on an interface that runs, another's unless its probes say otherwise.
+    pub up: bool,
+}
+
+/// A remote locator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteLocator {
+    /// The locator.
+    pub rloc: IpAddr,
+    /// Whether packets go there, as far as there is a choice.
+    pub up: bool,
+    /// Our locator that packets to it leave from; `None` where we have none of its family.
+    pub source: Option<IpAddr>,
+    /// It is another xTR's of our own site.
+    pub site: bool,
+    /// Map-cache entries that have it.
+    pub entries: u64,
+    /// What is known of the ways there, by our locators' addresses.
+    pub ways: Vec<RlocWay>,
 }
 
 /// `show database`
@@ -146,7 +229,7 @@ pub struct DatabaseEntry {
 /// A locator of the site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseLocator {
-    /// Its address, if it has one at present.
+    /// Its address, or the one that it had last; `None` while it never had any.
     pub rloc: Option<IpAddr>,
     /// The interface that the address comes from, if it isn't fixed.
     pub interface: Option<String>,
@@ -156,7 +239,7 @@ pub struct DatabaseLocator {
     pub weight: u8,
     /// Ours, or another router's of the site.
     pub local: bool,
-    /// Whether it is announced as reachable.
+    /// Whether it is up, and so announced as reachable.
     pub reachable: bool,
 }
 

@@ -27,6 +27,8 @@ pub struct ControlConfig {
     pub map_resolver: Option<MapResolverConfig>,
     /// What data packets say beside the instance ID, and what is believed of that.
     pub header: HeaderConfig,
+    /// RLOC-probing, by the ITR role; `None` = none.
+    pub probing: Option<ProbingConfig>,
     /// Every period and limit.
     pub timers: Timers,
 }
@@ -98,7 +100,7 @@ pub struct LocatorConfig {
 /// Where a locator's address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocatorSource {
-    /// Fixed.
+    /// Fixed; up while an interface has it.
     Address(IpAddr),
     /// The first global address of a family on an interface, followed as it changes.
     Interface {
@@ -157,6 +159,43 @@ pub struct ProxyEtr {
     pub weight: u8,
     /// The family of EIDs that it is used for; `None` = both.
     pub eid_family: Option<Family>,
+}
+
+/// RLOC-probing (RFC 9301 §7.1).
+///
+/// The RFC gives no numbers. These find a dead locator within some 13 seconds, at the cost of a packet each way per
+/// locator in use every ten seconds; a peer that doesn't answer probes at all goes on being used, as long as none of
+/// its site's locators answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbingConfig {
+    /// From one answered probe to the next.
+    pub interval: Duration,
+    /// By how many percent the interval is shortened at most, at random.
+    pub jitter: u8,
+    /// A probe without an answer is repeated after this time …
+    pub timeout: Duration,
+    /// … so often, before the way counts as down.
+    pub retries: u32,
+    /// The longest interval that probing of a way which is down comes down to; it doubles from `interval`.
+    pub back_off: Duration,
+    /// Probes per second, all in all.
+    pub rate: u32,
+    /// Whether the site's other xTRs are probed too, so that those that are dead are announced as unreachable.
+    pub site: bool,
+}
+
+impl Default for ProbingConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            jitter: 10,
+            timeout: Duration::from_secs(1),
+            retries: 2,
+            back_off: Duration::from_secs(60),
+            rate: 200,
+            site: true,
+        }
+    }
 }
 
 /// The ETR role.

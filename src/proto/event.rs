@@ -126,10 +126,30 @@ pub enum Event {
         /// Unconfirmed Map-Registers.
         unanswered: u32,
     },
-    /// Nothing can be registered, as no locator has an address.
+    /// The site can't be reached, as no locator is up.
     NoLocators {
         /// The prefix.
         prefix: EidPrefix,
+    },
+    /// A locator of our own can be a source of packets from now on, or no longer: its address came or went, or the
+    /// interface that has it.
+    OwnLocator {
+        /// The locator.
+        rloc: IpAddr,
+        /// Which of the two.
+        up: bool,
+    },
+    /// A locator of another site, or of another xTR of ours, is up or down: by our probes, or the underlay's word.
+    RemoteLocator {
+        /// The locator.
+        rloc: IpAddr,
+        /// Which of the two.
+        up: bool,
+    },
+    /// What we tell others of the site changed.
+    MappingChanged {
+        /// How many EID-prefixes it is about.
+        prefixes: usize,
     },
     /// A site registered a prefix that it had not registered before.
     SiteRegistered {
@@ -215,10 +235,15 @@ impl Event {
     /// How much this matters.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Resolved { .. } | Self::StaleVersion { .. } | Self::EchoMissing { dark: false, .. } => {
-                Severity::Debug
-            }
-            Self::LocatorStatus { .. } | Self::EchoMissing { dark: true, .. } => Severity::Info,
+            Self::Resolved { .. }
+            | Self::MappingChanged { .. }
+            | Self::StaleVersion { .. }
+            | Self::EchoMissing { dark: false, .. } => Severity::Debug,
+            Self::OwnLocator { up: true, .. }
+            | Self::RemoteLocator { .. }
+            | Self::LocatorStatus { .. }
+            | Self::EchoMissing { dark: true, .. } => Severity::Info,
+            Self::OwnLocator { up: false, .. } => Severity::Warning,
             Self::RegistrationConfirmed { .. } | Self::SiteRegistered { .. } | Self::NameResolved { .. } => {
                 Severity::Info
             }
@@ -233,6 +258,7 @@ impl Event {
                 | DropReason::SmrRate
                 | DropReason::NotifyStale
                 | DropReason::UnreachableUnknown
+                | DropReason::UnreachableContradicted
                 | DropReason::PathMtuUnknown
                 | DropReason::ReplyNonce => Severity::Debug,
                 _ => Severity::Warning,
@@ -251,12 +277,15 @@ impl Event {
         match self {
             Self::Resolved { .. }
             | Self::Unanswered { .. }
+            | Self::RemoteLocator { .. }
             | Self::LocatorStatus { .. }
             | Self::EchoMissing { .. } => Subsystem::Itr,
             Self::StaleVersion { .. }
             | Self::RegistrationConfirmed { .. }
             | Self::RegistrationRefused { .. }
             | Self::MapServerUnreachable { .. }
+            | Self::OwnLocator { .. }
+            | Self::MappingChanged { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. } | Self::SiteUnregistered { .. } | Self::NonceRepeated { .. } => {
                 Subsystem::MapServer
@@ -310,8 +339,15 @@ impl fmt::Display for Event {
                 )
             }
             Self::NoLocators { prefix } => {
-                write!(f, "{prefix} is not registered: none of its locators has an address")
+                write!(f, "{prefix} can't be reached: none of its locators is up")
             }
+            Self::OwnLocator { rloc, up: true } => write!(f, "our locator {rloc} is up"),
+            Self::OwnLocator { rloc, up: false } => {
+                write!(f, "our locator {rloc} is down: no interface that runs has the address")
+            }
+            Self::RemoteLocator { rloc, up: true } => write!(f, "locator {rloc} is up"),
+            Self::RemoteLocator { rloc, up: false } => write!(f, "locator {rloc} can't be reached"),
+            Self::MappingChanged { prefixes } => write!(f, "the mapping of {prefixes} EID-prefixes changed"),
             Self::SiteRegistered { site, prefix, registrant, source } => {
                 write!(f, "site {site}: {prefix} registered by {registrant} from {source}")
             }

@@ -68,7 +68,8 @@ pub(crate) fn reply(
     if port == 0 || port == DATA_PORT {
         return cx.drop(DropReason::RequestPort, Some(origin.peer));
     }
-    let record = records.first().and_then(|record| record.eid.to_prefix().ok());
+    // Probes repeat by their nature; what one RLOC may draw of them is bounded by its share of all replies.
+    let record = records.first().filter(|_| !request.probe).and_then(|record| record.eid.to_prefix().ok());
     if !cx.admit(rloc, record, origin.peer, now) {
         return;
     }

@@ -106,6 +106,10 @@ named! {
         PathMtuUnknown = "path-mtu-unknown-rloc",
         /// The underlay says that an RLOC is unreachable that no map-cache entry has, or too many of them.
         UnreachableUnknown = "unreachable-unknown-rloc",
+        /// The underlay says that an RLOC is unreachable that answered a probe after it had said so before.
+        UnreachableContradicted = "unreachable-contradicted",
+        /// An answer to an RLOC-probe without its P bit, or with a record without its A bit (RFC 9301 §5.4).
+        ProbeReply = "probe-reply-bits",
         /// A Map-Register without records.
         RegisterEmpty = "register-without-record",
         /// A record of a Map-Register whose EID-prefix its sender doesn't own (RFC 9301 §8.2).

@@ -228,6 +228,8 @@ impl ControlLoop {
         let result = match event {
             NetworkEvent::Interface { name, addresses } => {
                 self.plane.handle(self.clock.now(), Input::Interface { name: &name, addresses: &addresses });
+                // Packets leave from elsewhere before anything else is done.
+                self.drain().await;
                 match &mut self.forwarding {
                     Some(forwarding) => forwarding.kernel.interfaces_changed(self.monitor.interfaces()).await,
                     None => Ok(()),
@@ -256,6 +258,7 @@ impl ControlLoop {
             }
             Request::ShowDatabase { filter } => Reply::Database(views::database(&self.plane, &filter, now)),
             Request::ShowSites { filter } => Reply::Sites(views::sites(&self.plane, &filter, now)),
+            Request::ShowLocators => Reply::Locators(views::locators(&self.plane, &self.config, now)),
             Request::ShowStatistics => Reply::Statistics(view::Statistics {
                 uptime: now.saturating_since(self.started).as_secs(),
                 control: views::control_statistics(&self.plane),

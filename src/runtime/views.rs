@@ -9,7 +9,7 @@ use crate::io::netlink::Interface;
 use crate::mgmt::view;
 use crate::proto::config::LocatorSource;
 use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
-use crate::proto::xtr::{MapCacheEntry, Pending, RegistrationState};
+use crate::proto::xtr::{Cause, MapCacheEntry, Pending, RegistrationState, RlocWay, Verdict, WayState};
 use crate::types::{Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
 use crate::wire::EidRecord;
 
@@ -21,13 +21,10 @@ pub(super) fn map_cache(
     path_mtu: impl Fn(&Rloc) -> Option<u16>,
     now: Instant,
 ) -> view::MapCache {
-    let sources = plane.local_rlocs();
     let entries = plane
         .map_cache()
         .filter(|(prefix, _)| filter.matches(prefix))
-        .map(|(prefix, entry)| {
-            map_cache_entry(prefix, entry, sources, &path_mtu, &|rloc| plane.is_down(rloc), now)
-        })
+        .map(|(prefix, entry)| map_cache_entry(prefix, entry, plane, &path_mtu, now))
         .collect();
     view::MapCache { limit: limit as u64, total: plane.map_cache_len() as u64, entries }
 }
@@ -35,30 +32,30 @@ pub(super) fn map_cache(
 fn map_cache_entry(
     eid: EidPrefix,
     entry: &MapCacheEntry,
-    sources: &[Rloc],
+    plane: &ControlPlane,
     path_mtu: &impl Fn(&Rloc) -> Option<u16>,
-    is_down: &impl Fn(&Rloc) -> bool,
     now: Instant,
 ) -> view::MapCacheEntry {
     let locators = entry.mapping.locators.iter().zip(&entry.locator_stats).map(|(locator, stats)| {
-        let has_source = sources.iter().any(|source| Family::of(source) == Family::of(&locator.rloc));
+        let verdict = plane.verdict(&locator.rloc);
+        let way = verdict.and_then(|v| plane.remote_rloc(&locator.rloc)?.way(&v.source));
         view::MapCacheLocator {
             rloc: locator.rloc,
-            uptime: secs_since(entry.installed, now),
-            state: match locator {
-                Locator { priority: 255, .. } => view::LocatorState::Unused,
-                Locator { reachable: false, .. } => view::LocatorState::Down,
-                _ if !has_source => view::LocatorState::NoSource,
-                _ if is_down(&locator.rloc) || entry.down_by_status.contains(&locator.rloc) => {
-                    view::LocatorState::Down
-                }
-                _ => view::LocatorState::Up,
+            uptime: secs_since(way.map_or(entry.installed, |way| way.since.max(entry.installed)), now),
+            state: match (locator, verdict) {
+                (Locator { priority: 255, .. }, _) => view::LocatorState::Unused,
+                (Locator { reachable: false, .. }, _) => view::LocatorState::Down,
+                (_, None) => view::LocatorState::NoSource,
+                (_, Some(Verdict { up: false, .. })) => view::LocatorState::Down,
+                _ if entry.down_by_status.contains(&locator.rloc) => view::LocatorState::Down,
+                (_, Some(Verdict { up: true, .. })) => view::LocatorState::Up,
             },
             priority: locator.priority,
             weight: locator.weight,
             packets: stats.packets(),
             bytes: stats.bytes(),
             path_mtu: path_mtu(&locator.rloc),
+            way: way.map(|way| rloc_way(way, now)),
         }
     });
     view::MapCacheEntry {
@@ -73,6 +70,82 @@ fn map_cache_entry(
         packets: entry.stats.packets(),
         bytes: entry.stats.bytes(),
         locators: locators.collect(),
+    }
+}
+
+fn rloc_way(way: &RlocWay, now: Instant) -> view::RlocWay {
+    view::RlocWay {
+        source: way.source,
+        state: match way.state {
+            WayState::Unprobed => view::WayState::Unprobed,
+            WayState::Up => view::WayState::Up,
+            WayState::Down(Cause::Probes) => view::WayState::NoAnswer,
+            WayState::Down(Cause::Underlay) => view::WayState::Unreachable,
+            WayState::Down(Cause::Echo) => view::WayState::NoEcho,
+        },
+        pending: way.pending(),
+        since: secs_since(way.since, now),
+        rtt_us: way.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        sent: way.sent,
+        answered: way.answered,
+        last_sent: way.last_sent.map(|at| secs_since(at, now)),
+        last_answered: way.last_answered.map(|at| secs_since(at, now)),
+    }
+}
+
+/// `show locators`
+pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> view::Locators {
+    let mut own: Vec<view::OwnLocator> = Vec::new();
+    for database in plane.database() {
+        let entry = database.entry;
+        let states = entry.addresses.iter().copied().zip(entry.up.iter().copied());
+        for (locator, (rloc, up)) in entry.config.locators.iter().zip(states) {
+            let interface = match &locator.source {
+                LocatorSource::Address(_) => None,
+                LocatorSource::Interface { name, .. } => Some(name.clone()),
+            };
+            let shown = view::OwnLocator { rloc, interface, local: locator.local, up };
+            if !own.contains(&shown) {
+                own.push(shown);
+            }
+        }
+    }
+    for (locator, address) in plane.more_locators() {
+        let (interface, fixed) = match &locator.source {
+            LocatorSource::Address(fixed) => (None, Some(*fixed)),
+            LocatorSource::Interface { name, .. } => (Some(name.clone()), None),
+        };
+        let shown = view::OwnLocator {
+            rloc: address.or(fixed),
+            interface,
+            local: locator.local,
+            up: address.is_some(),
+        };
+        if !own.contains(&shown) {
+            own.push(shown);
+        }
+    }
+    let mut entries: BTreeMap<Rloc, u64> = plane.remote_rlocs().map(|(rloc, _)| (*rloc, 0)).collect();
+    for (rloc, count) in plane.used_rlocs() {
+        entries.insert(*rloc, count as u64);
+    }
+    let remote = entries.into_iter().map(|(rloc, entries)| {
+        let verdict = plane.verdict(&rloc);
+        let known = plane.remote_rloc(&rloc);
+        view::RemoteLocator {
+            rloc,
+            up: verdict.is_some_and(|v| v.up),
+            source: verdict.map(|v| v.source),
+            site: known.is_some_and(|known| known.site.is_some()),
+            entries,
+            ways: known.into_iter().flat_map(|k| &k.ways).map(|way| rloc_way(way, now)).collect(),
+        }
+    });
+    let interval = config.control.probing.map(|probing| probing.interval.as_millis());
+    view::Locators {
+        own,
+        probing: interval.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        remote: remote.collect(),
     }
 }
 
@@ -94,8 +167,8 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
             .config
             .locators
             .iter()
-            .zip(database.entry.addresses.iter().copied())
-            .map(|(locator, rloc)| view::DatabaseLocator {
+            .zip(database.entry.addresses.iter().copied().zip(database.entry.up.iter().copied()))
+            .map(|(locator, (rloc, up))| view::DatabaseLocator {
                 rloc,
                 interface: match &locator.source {
                     LocatorSource::Address(_) => None,
@@ -104,7 +177,7 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
                 priority: locator.priority,
                 weight: locator.weight,
                 local: locator.local,
-                reachable: rloc.is_some(),
+                reachable: up,
             })
             .collect(),
         registrations: database

@@ -27,7 +27,12 @@ struct Said {
     /// Locators.
     priorities: Vec<u64>,
     weights: Vec<u64>,
+    /// Which of them was probed, and which are reachable.
+    probed: Vec<bool>,
+    reachable: Vec<bool>,
     locators: Vec<IpAddr>,
+    /// Whether a Map-Request or Map-Reply is an RLOC-probe or the answer to one.
+    probes: Vec<bool>,
     /// Map-Requests: what is asked, who asks, where the answer may go.
     asked_lengths: Vec<u64>,
     asked: Vec<IpAddr>,
@@ -57,6 +62,9 @@ fn number(text: &String) -> u64 {
 impl Said {
     fn by_tshark(packet: &Dissection) -> Self {
         let numbers = |field: &str| packet.all(field).iter().map(number).collect::<Vec<_>>();
+        let flags = |field: &str| {
+            packet.all(field).iter().map(|v| matches!(v.as_str(), "1" | "True")).collect::<Vec<_>>()
+        };
         let both = |v4: &str, v6: &str| addresses(packet.all(v4).iter().chain(packet.all(v6)));
         Self {
             // The dissector gives the type within the message's first 24 bits.
@@ -70,6 +78,9 @@ impl Said {
             eids: both("lisp.mapping.eid.ipv4", "lisp.mapping.eid.ipv6"),
             priorities: numbers("lisp.loc.priority"),
             weights: numbers("lisp.loc.weight"),
+            probed: flags("lisp.loc.flags.probe"),
+            reachable: flags("lisp.loc.flags.reach"),
+            probes: [flags("lisp.mreq.flags.probe"), flags("lisp.mrep.flags.probe")].concat(),
             locators: addresses(packet.all("lisp.loc.locator")),
             asked_lengths: numbers("lisp.mreq.record.prefix.length"),
             asked: both("lisp.mreq.record.prefix.ipv4", "lisp.mreq.record.prefix.ipv6"),
@@ -93,6 +104,9 @@ impl Said {
     fn add(&mut self, message: &Value) {
         let lisp_type = unsigned(message, "lisp_type");
         self.types.push(lisp_type);
+        if let 1 | 2 = lisp_type {
+            self.probes.push(message["flags"]["probe"].as_bool().expect("a flag"));
+        }
         if let Some(nonce) = message.get("nonce").and_then(Value::as_str) {
             self.nonces
                 .push(u64::from_str_radix(&nonce.replace("0x", "").replace('-', ""), 16).expect("a nonce"));
@@ -125,6 +139,8 @@ impl Said {
             for locator in record.get("locators").and_then(Value::as_array).unwrap_or(&none) {
                 self.priorities.push(unsigned(locator, "priority"));
                 self.weights.push(unsigned(locator, "weight"));
+                self.probed.push(locator["probe"].as_bool().expect("a flag"));
+                self.reachable.push(locator["reachable"].as_bool().expect("a flag"));
                 self.locators.push(text(locator, "address").parse().expect("a locator's address"));
             }
         }
@@ -207,7 +223,7 @@ impl Carried {
 }
 
 /// Compares both views of every packet of a capture, and returns how many packets of each control message type (outer
-/// and inner) and how many data packets (as 0) there were.
+/// and inner; RLOC-probes and their answers as 101 and 102) and how many data packets (as 0) there were.
 fn compare(file: &Path, keys: &[&str]) -> Vec<u64> {
     let more: Vec<&str> = keys.iter().flat_map(|k| ["--key", k]).collect();
     let ours = decode(file, &more);
@@ -223,7 +239,8 @@ fn compare(file: &Path, keys: &[&str]) -> Vec<u64> {
             let said = Said::by_eidolon(&ours["message"]);
             assert_eq!(said, Said::by_tshark(theirs), "ours left, tshark's right, {context}");
             assert!(!said.types.is_empty() && !said.nonces.is_empty(), "{context}");
-            seen.extend(&said.types);
+            let probe = said.probes.contains(&true);
+            seen.extend(said.types.iter().map(|t| if probe { t + 100 } else { *t }));
             for mac in ours.get("mac").and_then(Value::as_array).unwrap_or(&Vec::new()) {
                 assert_eq!(text(mac, "result"), "right", "{context}");
             }
@@ -252,6 +269,7 @@ fn tshark_agrees_about_every_packet() {
         &net,
         |site| {
             let mut options = XtrOptions::over(site, Family::V4);
+            options.more = "[probing]\ninterval = \"500ms\"\n".to_owned();
             let locator = |family, k, weight| Locator { address: site.rloc(family, k), priority: 1, weight };
             if site.number == 1 {
                 options.locators = vec![locator(Family::V4, 0, 50), locator(Family::V6, 0, 50)];
@@ -294,8 +312,8 @@ fn tshark_agrees_about_every_packet() {
     }
     let count = |lisp_type: u64| seen.iter().filter(|t| **t == lisp_type).count();
     assert!(count(0) > 1000, "{} data packets", count(0));
-    // Map-Request, Map-Reply, Map-Register, Map-Notify, ECM.
-    for lisp_type in [1, 2, 3, 4, 8] {
+    // Map-Request, Map-Reply, Map-Register, Map-Notify, ECM, RLOC-probe and its answer.
+    for lisp_type in [1, 2, 3, 4, 8, 101, 102] {
         assert!(count(lisp_type) >= 4, "{} messages of type {lisp_type}", count(lisp_type));
     }
 }

@@ -1,9 +1,11 @@
 //! Traffic between hosts.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -136,5 +138,81 @@ impl Noise {
             let word = self.next().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
+    }
+}
+
+/// A stream of a thousand small datagrams a second, each with its number.
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    sender: thread::JoinHandle<u64>,
+    receiver: thread::JoinHandle<Vec<u64>>,
+}
+
+/// What became of a [`Stream`].
+#[derive(Clone, Debug)]
+pub struct Streamed {
+    pub sent: u64,
+    pub received: usize,
+    /// The longest run of numbers none of which arrived: the longest gap, in milliseconds.
+    pub longest_gap: u64,
+}
+
+impl Stream {
+    /// Starts sending from `from` to an address of `to`.
+    pub fn start(from: &Netns, to: &Netns, addr: IpAddr) -> Self {
+        let receiving = to.run(|| UdpSocket::bind(SocketAddr::new(addr, 0)).expect("UDP socket"));
+        let target = receiving.local_addr().expect("local address");
+        let any: IpAddr = if addr.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+        let sending = from.run(move || UdpSocket::bind(SocketAddr::new(any, 0)).expect("UDP socket"));
+        receiving.set_read_timeout(Some(Duration::from_millis(100))).expect("time-out");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let sender = thread::spawn(move || {
+            let start = Instant::now();
+            let mut number = 0u64;
+            while !stopped.load(Ordering::Relaxed) {
+                // What is refused on the way is lost, as it would be further on.
+                let _ = sending.send_to(&number.to_be_bytes(), target);
+                number += 1;
+                thread::sleep(
+                    (start + Duration::from_millis(number)).saturating_duration_since(Instant::now()),
+                );
+            }
+            number
+        });
+        let stopped = Arc::clone(&stop);
+        let receiver = thread::spawn(move || {
+            let mut seen = Vec::new();
+            let mut bytes = [0; 16];
+            loop {
+                match receiving.recv(&mut bytes) {
+                    Ok(8) => {
+                        seen.push(u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")));
+                    }
+                    Ok(_) => {}
+                    // Nothing for 100 ms: the last ones have arrived.
+                    Err(_) if stopped.load(Ordering::Relaxed) => return seen,
+                    Err(_) => {}
+                }
+            }
+        });
+        Self { stop, sender, receiver }
+    }
+
+    /// Ends it.
+    pub fn finish(self) -> Streamed {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().expect("sender");
+        let mut numbers = self.receiver.join().expect("receiver");
+        let received = numbers.len();
+        numbers.sort_unstable();
+        numbers.push(sent);
+        let mut expected = 0;
+        let mut longest_gap = 0;
+        for number in numbers {
+            longest_gap = longest_gap.max(number.saturating_sub(expected));
+            expected = number + 1;
+        }
+        Streamed { sent, received, longest_gap }
     }
 }

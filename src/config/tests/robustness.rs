@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::{Algorithm, Secret};
-use crate::proto::config::{Host, LocatorSource, ProxyEtr, Timers};
+use crate::proto::config::{Host, LocatorSource, ProbingConfig, ProxyEtr, Timers};
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 fn examples() -> PathBuf {
@@ -108,6 +108,7 @@ fn the_reference_means_what_its_comments_say() {
     assert_eq!((log.level, log.format), (Level::Info, LogFormat::Text));
     assert_eq!(log.levels, [(Subsystem::Xtr, Level::Info), (Subsystem::DataPlane, Level::Warn)].into());
     assert_eq!(control.timers, Timers::default());
+    assert_eq!(control.probing, Some(ProbingConfig::default()));
 }
 
 /// Each key of the reference that has a value is understood: with another value, the configuration is another.
@@ -130,6 +131,14 @@ fn no_key_is_read_and_forgotten() {
         ("pending-requests = 4096", "pending-requests = 1"),
         ("registrations-per-site = 100000", "registrations-per-site = 1"),
         ("registrations-total = 2000000", "registrations-total = 1"),
+        ("enabled = true", "enabled = false"),
+        ("interval = \"10s\"", "interval = \"9s\""),
+        ("jitter = 10", "jitter = 0"),
+        ("timeout = \"1s\"", "timeout = \"2s\""),
+        ("retries = 2 ", "retries = 0 "),
+        ("back-off = \"60s\"", "back-off = \"5min\""),
+        ("rate = 200", "rate = 1"),
+        ("site = true", "site = false"),
         ("level = \"info\"", "level = \"debug\""),
         ("format = \"text\"", "format = \"json\""),
         (

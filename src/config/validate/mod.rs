@@ -111,6 +111,7 @@ pub(super) fn validate(
             site.as_ref().map_or_else(SiteId::default, |s| s.value),
         )),
     };
+    let probing = raw.probing.checked(problems);
     let control = ControlConfig {
         database,
         locators: proxies.locators,
@@ -130,6 +131,7 @@ pub(super) fn validate(
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
         header: header::header(&cx),
+        probing: probing.filter(|_| cx.is(Role::Itr)),
         timers: raw.timers.timers.clone(),
     };
     let state_dir =
@@ -168,6 +170,7 @@ fn check_roles(cx: &Context<'_>) {
         cx.raw.map_cache_limit.as_ref().map(|limit| &limit.place),
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
         cx.raw.glean.as_ref().map(|glean| &glean.place),
+        cx.raw.probing.place.as_ref(),
     ];
     for place in cache.into_iter().flatten().filter(|_| !cx.asks()) {
         cx.unused(place, "\"itr\"");

@@ -37,16 +37,16 @@ pub struct Interface {
 impl Interface {
     /// The addresses that packets can be sent from and received at: none while the interface isn't running.
     ///
-    /// The order is the kernel's, save that temporary addresses (RFC 8981), which the kernel lists first, come last:
-    /// they change daily and should not become a locator where a stable address exists.
+    /// The order is the kernel's, save that temporary addresses (RFC 8981), which the kernel lists first, come after
+    /// the others, as they change daily and should not become a locator where a stable address exists; and behind
+    /// those come deprecated ones (RFC 4862 §5.5.4), which still work, but are about to go.
     pub fn usable_addresses(&self) -> Vec<IpAddr> {
         if !self.running {
             return Vec::new();
         }
-        let of = |temporary| {
-            self.addresses.iter().filter(move |a| a.usable && a.temporary == temporary).map(|a| a.address)
-        };
-        of(false).chain(of(true)).collect()
+        let mut usable: Vec<&InterfaceAddress> = self.addresses.iter().filter(|a| a.usable).collect();
+        usable.sort_by_key(|a| (a.deprecated, a.temporary));
+        usable.into_iter().map(|a| a.address).collect()
     }
 
     fn from_message(message: LinkMessage) -> Option<Self> {
@@ -85,8 +85,11 @@ pub struct InterfaceAddress {
     pub address: IpAddr,
     /// Length of its subnet's prefix, in bits.
     pub prefix_len: u8,
-    /// Of global scope, and neither tentative nor a duplicate nor deprecated.
+    /// Of global scope, and neither tentative nor a duplicate.
     pub usable: bool,
+    /// Not to be used for anything new (RFC 4862 §5.5.4), because it is about to go, or because the administrator
+    /// wants no other use of it than by those who name it.
+    pub deprecated: bool,
     /// A temporary IPv6 address (RFC 8981).
     pub temporary: bool,
     /// Made from a Router Advertisement.
@@ -110,12 +113,13 @@ impl InterfaceAddress {
             }
         }
         let address = local.or(address)?;
-        let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+        let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
         let global = message.header.scope == AddressScope::Universe;
         Some(Self {
             address,
             prefix_len: message.header.prefix_len,
             usable: global && !flags.intersects(unusable) && !address.is_unspecified(),
+            deprecated: flags.contains(AddressFlags::Deprecated),
             // The same bit says "secondary" of an IPv4 address.
             temporary: address.is_ipv6() && flags.contains(AddressFlags::Secondary),
             // Kernels before 5.18 don't say where an address is from: there, one that expires is taken for it.
@@ -198,11 +202,12 @@ mod tests {
             loopback: false,
             addresses: addresses
                 .iter()
-                .map(|&(address, usable, temporary)| InterfaceAddress {
+                .map(|(address, usable, temporary)| InterfaceAddress {
                     address: address.parse().unwrap(),
                     prefix_len: 64,
-                    usable,
-                    temporary,
+                    usable: *usable,
+                    deprecated: *address == "2001:db8::d",
+                    temporary: *temporary,
                     autoconfigured: false,
                 })
                 .collect(),
@@ -210,15 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn temporary_addresses_come_last_and_unusable_ones_not_at_all() {
+    fn temporary_and_deprecated_addresses_come_last_and_unusable_ones_not_at_all() {
         let interface = interface(&[
             ("192.0.2.1", true, false),
             ("2001:db8::aaaa", true, true),
+            ("2001:db8::d", true, false),
             ("2001:db8::1", true, false),
             ("fe80::1", false, false),
         ]);
         let expected: Vec<IpAddr> =
-            ["192.0.2.1", "2001:db8::1", "2001:db8::aaaa"].iter().map(|a| a.parse().unwrap()).collect();
+            ["192.0.2.1", "2001:db8::1", "2001:db8::aaaa", "2001:db8::d"].map(|a| a.parse().unwrap()).into();
         assert_eq!(interface.usable_addresses(), expected);
     }
 
@@ -244,7 +250,9 @@ mod tests {
         assert!(!parse(AddressScope::Universe, permanent, "2001:db8::1").autoconfigured);
         assert!(parse(AddressScope::Universe, AddressFlags::empty(), "2001:db8::1").autoconfigured);
         assert!(!parse(AddressScope::Link, permanent, "fe80::1").usable);
-        for bad in [AddressFlags::Tentative, AddressFlags::Dadfailed, AddressFlags::Deprecated] {
+        let deprecated = parse(AddressScope::Universe, permanent | AddressFlags::Deprecated, "2001:db8::1");
+        assert!(deprecated.usable && deprecated.deprecated);
+        for bad in [AddressFlags::Tentative, AddressFlags::Dadfailed] {
             assert!(!parse(AddressScope::Universe, permanent | bad, "2001:db8::1").usable, "{bad:?}");
         }
         assert!(parse(AddressScope::Universe, AddressFlags::Secondary, "2001:db8::1").temporary);

@@ -1,11 +1,13 @@
 //! Views as the tables that router engineers know.
 
+mod locators;
 mod mapping_system;
 #[cfg(test)]
 mod tests;
 mod text;
 mod xtr;
 
+pub use locators::locators;
 pub use mapping_system::sites;
 pub use text::{age, interval};
 pub use xtr::{database, interfaces, lig, map_cache, pending, statistics};

@@ -48,6 +48,7 @@ fn map_cache_table() {
         packets,
         bytes: packets * 100,
         path_mtu: (packets == 0).then_some(1400),
+        way: None,
     };
     let positive = MapCacheEntry {
         eid: eid("10.2.0.0/16", 0),
@@ -389,6 +390,66 @@ External data plane at /run/eidolon/data-plane.sock, 12 entries
 External data plane at /run/eidolon/data-plane.sock, 12 entries
   no program is connected: no packets pass
 
+",
+    );
+}
+
+#[test]
+fn locators_table() {
+    let way = |source, state, answered| RlocWay {
+        source: ip(source),
+        state,
+        pending: answered == 0,
+        since: 62,
+        rtt_us: (answered > 0).then_some(12_034),
+        sent: answered + 3,
+        answered,
+        last_sent: Some(2),
+        last_answered: (answered > 0).then_some(1),
+    };
+    let remote = |rloc, up, ways: Vec<RlocWay>| RemoteLocator {
+        rloc: ip(rloc),
+        up,
+        source: ways.first().map(|way| way.source),
+        site: false,
+        entries: 2,
+        ways,
+    };
+    let view = Locators {
+        own: vec![
+            OwnLocator { rloc: Some(ip("192.0.2.1")), interface: None, local: true, up: true },
+            OwnLocator { rloc: None, interface: Some("ppp0".into()), local: true, up: false },
+            OwnLocator { rloc: Some(ip("192.0.2.9")), interface: None, local: false, up: true },
+        ],
+        probing: Some(500),
+        remote: vec![
+            RemoteLocator {
+                site: true,
+                ..remote("192.0.2.9", true, vec![way("192.0.2.1", WayState::Up, 5)])
+            },
+            remote(
+                "203.0.113.1",
+                false,
+                vec![way("192.0.2.1", WayState::NoAnswer, 0), way("192.0.2.2", WayState::Unreachable, 7)],
+            ),
+            remote("2001:db8::1", false, Vec::new()),
+        ],
+    };
+    assert_text(
+        &locators(&view),
+        "\
+Our site's locators: 3
+  Locator     Interface  Source  State
+  192.0.2.1   -          own     up
+  no address  ppp0       own     down
+  192.0.2.9   -          site    up
+
+Remote locators: 3, probed every 500 ms
+  Locator      State      Entries  From                Way                 Since           RTT  Sent  Answered  Last sent  Last answer
+  192.0.2.9    up, site         2  192.0.2.1           up                  00:01:02  12.034 ms     8         5  00:00:02   00:00:01
+  203.0.113.1  down             2  192.0.2.1           no answer, pending  00:01:02          -     3         0  00:00:02   never
+                                   192.0.2.2 (unused)  unreachable         00:01:02  12.034 ms    10         7  00:00:02   00:00:01
+  2001:db8::1  no-source        2  -                   unprobed            -                 -     -         -  -          -
 ",
     );
 }

@@ -22,7 +22,8 @@ pub enum Input<'a> {
     },
     /// The data plane needs attention.
     Punt(Punt),
-    /// An interface's usable (global, not tentative) addresses, in the kernel's order; none when it is down or gone.
+    /// An interface's usable (global, not tentative) addresses, best first; none when it is down or gone. A locator
+    /// of ours is up only while its address is among them, also where it is configured by address.
     Interface {
         /// Its name.
         name: &'a str,

@@ -129,8 +129,14 @@ impl ControlPlane {
         if request.probe && is_proxy_etr && !others.is_empty() {
             return etr::answer_as_proxy(&mut self.cx, now, &origin, &request, &others);
         }
+        let nothing_of_ours = ours.is_empty();
         for prefix in others {
             if !self.mapping_system.is_active() {
+                if request.probe && nothing_of_ours {
+                    // There is an ETR here, so it answers (RFC 9301 §5.2), although it has nothing to say of the prefix.
+                    etr::answer(&mut self.cx, now, &origin, &request, &[], &self.database);
+                    return;
+                }
                 let detail = prefix.to_string();
                 self.cx.drop_with(DropReason::RequestNotOurs, peer, detail);
                 continue;

@@ -2,11 +2,12 @@ use rand::rngs::StdRng;
 
 use crate::proto::config::{ControlConfig, Host};
 use crate::proto::context::Context;
+use crate::proto::event::Event;
 use crate::proto::mapping_system::MappingSystem;
 use crate::proto::mapping_system::map_resolver::MapResolver;
 use crate::proto::persist::Record;
 use crate::proto::stats::DropReason;
-use crate::proto::xtr::database::Database;
+use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::proxy;
 use crate::proto::xtr::register::Registrar;
@@ -109,8 +110,10 @@ impl ControlPlane {
                 None => self.cx.drop(DropReason::NoRole, None),
             },
             Input::Interface { name, addresses } => {
+                let before = self.database.rlocs().clone();
                 if self.database.interface(name, addresses) {
-                    self.locators_changed(now);
+                    self.sources_changed(now, &before);
+                    self.mapping_changed(now);
                 }
             }
             Input::Resolved { name, addresses } => {
@@ -144,6 +147,13 @@ impl ControlPlane {
         }
         if let Some(itr) = &mut self.itr {
             itr.handle_timeout(&mut self.cx, now, &self.database);
+            let mut changed = false;
+            for (rloc, up) in itr.take_site_changes() {
+                changed |= self.database.other_is_up(rloc, up);
+            }
+            if changed {
+                self.mapping_changed(now);
+            }
         }
         self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
@@ -182,6 +192,9 @@ impl ControlPlane {
             }
         }
         let rlocs = self.database.rlocs().clone();
+        if config.itr.is_none() || config.probing.is_none_or(|probing| !probing.site) {
+            self.database.nobody_is_dead();
+        }
         self.database.configure(cx, &config.database, &config.locators);
         proxy::announce(cx, &self.config, &config);
         match (&mut self.itr, &config.itr) {
@@ -195,9 +208,14 @@ impl ControlPlane {
         }
         if let Some(itr) = &mut self.itr {
             itr.update_proxy_etrs(cx, self.database.rlocs());
-            if rlocs != *self.database.rlocs() {
-                itr.locators_changed(cx, now, &self.database);
-            }
+        }
+        if rlocs != *self.database.rlocs() {
+            self.sources_changed(now, &rlocs);
+        }
+        let cx = &mut self.cx;
+
+        if let Some(itr) = &mut self.itr {
+            itr.configure_probing(cx, now, config.probing, &self.database);
         }
 
         let system = &mut self.mapping_system;
@@ -212,7 +230,7 @@ impl ControlPlane {
         system.resolver = config.map_resolver.as_ref().map(MapResolver::new);
 
         self.config = config;
-        self.update_registrations(now);
+        self.mapping_changed(now);
         self.handle_timeout(now);
     }
 
@@ -232,21 +250,33 @@ impl ControlPlane {
             }
         }
         self.registrar.restored(below);
-        self.update_registrations(now);
+        self.mapping_changed(now);
         self.signals.remember(&mut self.cx);
     }
 
-    fn locators_changed(&mut self, now: Instant) {
+    /// Other locators of ours than `before` may be sources of packets now.
+    fn sources_changed(&mut self, now: Instant, before: &LocalRlocs) {
+        let after = self.database.rlocs();
+        let gone = before.all().iter().filter(|rloc| !after.contains(rloc)).map(|rloc| (*rloc, false));
+        let new = after.all().iter().filter(|rloc| !before.contains(rloc)).map(|rloc| (*rloc, true));
+        for (rloc, up) in gone.chain(new) {
+            self.cx.event(Event::OwnLocator { rloc, up });
+        }
         if let Some(itr) = &mut self.itr {
             itr.locators_changed(&mut self.cx, now, &self.database);
         }
-        self.update_registrations(now);
     }
 
-    fn update_registrations(&mut self, now: Instant) {
+    /// What we tell others of the site may have changed, by configuration, interface or the death of another xTR: the
+    /// one place that has it spread. Cheap where nothing changed.
+    fn mapping_changed(&mut self, now: Instant) {
         self.signals.database_changed(&mut self.cx, &mut self.database);
+        let prefixes = self.database.take_changed();
         let etr = self.config.etr.clone().unwrap_or_default();
         self.registrar.update(&mut self.cx, now, &etr, &self.database);
+        if !prefixes.is_empty() {
+            self.cx.event(Event::MappingChanged { prefixes: prefixes.len() });
+        }
     }
 
     fn command(&mut self, now: Instant, command: Command) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::config::SiteConfig;
+use crate::proto::config::{LocatorConfig, SiteConfig};
 use crate::proto::mapping_system::map_server::{MapServer, Registration};
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
-use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState};
+use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState, RemoteRloc, Verdict};
 use crate::types::{Eid, EidPrefix, Rloc};
 
 use super::plane::ControlPlane;
@@ -57,14 +57,40 @@ impl ControlPlane {
         self.itr.as_ref()?.path_mtu_of(rloc)
     }
 
-    /// Whether the underlay said a moment ago that it can't reach a remote locator.
+    /// Whether a remote locator is known to be down: no way to it is known to be up, and one to be down.
     pub fn is_down(&self, rloc: &Rloc) -> bool {
-        self.itr.as_ref().is_some_and(|itr| itr.cache().is_down(rloc))
+        self.itr.as_ref().is_some_and(|itr| itr.cache().is_down(rloc, self.database.rlocs()))
+    }
+
+    /// The source of packets to a remote locator, and whether that is up as far as is known; `None` where we have none
+    /// of its family.
+    pub fn verdict(&self, rloc: &Rloc) -> Option<Verdict> {
+        self.itr.as_ref()?.cache().reach.verdict(rloc, self.database.rlocs())
+    }
+
+    /// What probes and the underlay said of a remote locator.
+    pub fn remote_rloc(&self, rloc: &Rloc) -> Option<&RemoteRloc> {
+        self.itr.as_ref()?.cache().reach.get(rloc)
+    }
+
+    /// The locators of the map-cache's entries by address, each with the number of entries that have it.
+    pub fn used_rlocs(&self) -> impl Iterator<Item = (&Rloc, usize)> {
+        self.itr.iter().flat_map(|itr| itr.cache().used_rlocs())
+    }
+
+    /// The remote locators that are probed or known to be down, by address.
+    pub fn remote_rlocs(&self) -> impl Iterator<Item = (&Rloc, &RemoteRloc)> {
+        self.itr.iter().flat_map(|itr| itr.cache().reach.iter())
     }
 
     /// Our own locators that have an address, best first: sources of packets, and where Map-Replies may come.
     pub fn local_rlocs(&self) -> &[Rloc] {
         self.database.rlocs().all()
+    }
+
+    /// Locators of ours that none of the site's EID-prefixes has, each with its address if it is up.
+    pub fn more_locators(&self) -> impl Iterator<Item = (&LocatorConfig, Option<Rloc>)> {
+        self.database.more_locators()
     }
 
     /// The entry of exactly `prefix`.

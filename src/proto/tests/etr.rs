@@ -1,9 +1,11 @@
 //! The ETR against RFC 9301 §5.5–§5.7, §7.1 and §8.2.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::auth;
 use crate::proto::config::*;
+use crate::proto::control::Input;
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
@@ -259,22 +261,56 @@ fn a_changed_address_is_registered_within_a_second() {
     let register = registers(&mut net, id).remove(0);
     assert_eq!(register.records[0].locators[0].address, Address::Ip(ip("198.51.100.99")));
     net.deliver(id, MS, &seal(notify(&register), &key("k")));
-    // No address at all: withdrawn, as far as that can still be said.
+    // No address at all: the last one is said to be unreachable (R), as far as that can still be said. Not withdrawn,
+    // since others would then forward the site's packets natively.
     net.readdress(id, &[]);
     net.run_for(SECOND);
     let register = registers(&mut net, id).remove(0);
-    assert!(register.records.iter().all(|r| r.ttl == Ttl::WITHDRAWN));
-    assert!(net.nodes[id].control.database().all(|d| d.registrations.is_empty()));
+    for record in &register.records {
+        let said: Vec<_> = record.locators.iter().map(|l| (l.address.to_ip(), l.reachable)).collect();
+        assert_eq!((record.ttl, said), (Ttl(1440), vec![(Some(ip("198.51.100.99")), false)]));
+    }
     let lacking = Event::NoLocators { prefix: prefix("10.1.0.0/16") };
     assert!(!net.nodes[id].events.contains(&lacking), "it may be back in a moment");
     net.run_for(5 * SECOND);
     registers(&mut net, id);
     assert_eq!(net.nodes[id].events.iter().filter(|e| **e == lacking).count(), 1);
-    // And back before the withdrawal was confirmed: it must not be repeated after the new registration.
-    net.readdress(id, &["198.51.100.99"]);
-    net.run_for(10 * SECOND);
-    let registers = registers(&mut net, id);
-    assert!(!registers.is_empty() && registers.iter().all(|r| r.records.iter().all(|r| r.ttl == Ttl(1440))));
+    // And back with another one.
+    net.readdress(id, &["198.51.100.98"]);
+    net.run_for(SECOND);
+    let register = registers(&mut net, id).remove(0);
+    let said: Vec<_> =
+        register.records[0].locators.iter().map(|l| (l.address.to_ip(), l.reachable)).collect();
+    assert_eq!(said, [(Some(ip("198.51.100.98")), true)]);
+}
+
+#[test]
+fn a_locator_by_address_is_down_while_no_interface_has_it() {
+    let (mut net, id) = etr(config());
+    confirm_all(&mut net, id, 10 * SECOND);
+    let states = |net: &Network| -> Vec<(IpAddr, bool)> {
+        let entry = net.nodes[id].control.database().next().unwrap().entry;
+        entry.locators.iter().map(|l| (l.rloc, l.reachable)).collect()
+    };
+    let (v4, v6) = (ip("198.51.100.1"), ip("2001:db8:ffff::a"));
+    assert_eq!(states(&net), [(v4, true), (v6, true)]);
+    net.handle(id, Input::Interface { name: "eth1", addresses: &[ip("192.0.2.33")] });
+    assert!(registers(&mut net, id).is_empty(), "an address that is no locator changes nothing");
+    // The link goes down: registered within a second, in the same place (RFC 9301 §5.4, R).
+    net.readdress(id, &["198.51.100.1"]);
+    assert_eq!(states(&net), [(v4, true), (v6, false)]);
+    assert_eq!(net.nodes[id].control.local_rlocs(), [v4]);
+    net.run_for(SECOND);
+    let register = registers(&mut net, id).remove(0);
+    let said: Vec<_> =
+        register.records[0].locators.iter().map(|l| (l.address.to_ip(), l.reachable)).collect();
+    assert_eq!(said, [(Some(v4), true), (Some(v6), false)]);
+    assert!(net.nodes[id].events.contains(&Event::OwnLocator { rloc: v6, up: false }));
+    // The address moves to another interface.
+    net.handle(id, Input::Interface { name: "eth1", addresses: &[v6] });
+    assert_eq!(states(&net), [(v4, true), (v6, true)]);
+    assert_eq!(net.nodes[id].control.local_rlocs(), [v4, v6]);
+    assert!(net.nodes[id].events.contains(&Event::OwnLocator { rloc: v6, up: true }));
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn everything() -> ControlConfig {
         replies_total: 30,
         ..Timers::default()
     };
+    config.probing = Some(ProbingConfig::default());
     config
 }
 
@@ -278,6 +279,18 @@ fn answered(records: Vec<EidRecord>) -> Provocation {
     })
 }
 
+/// Has an ITR probe a locator that the underlay says is unreachable; the probe's nonce.
+fn probed(net: &mut Network, id: usize) -> Nonce {
+    net.learn(id, "10.3.0.9", vec![record("10.3.0.0/16", &["203.0.113.1"])]);
+    net.packet(id, "10.1.0.9", eid("10.3.0.9"));
+    net.handle(id, Input::Punt(Punt::Unreachable { rloc: ip("203.0.113.1") }));
+    let probe = net.sent_by(id).find_map(|(_, _, message)| match message {
+        Message::MapRequest(request) if request.probe => Some(request.nonce),
+        _ => None,
+    });
+    probe.expect("a probe")
+}
+
 fn cases() -> Vec<Case> {
     let request = || map_request("10.1.2.3/32", "203.0.113.9", 1);
     let own = || record("10.2.0.0/16", &["198.51.100.2"]);
@@ -466,6 +479,26 @@ fn cases() -> Vec<Case> {
             DropReason::UnreachableUnknown,
             Box::new(|net, id| {
                 net.handle(id, Input::Punt(Punt::Unreachable { rloc: ip("203.0.113.99") }));
+            }),
+        ),
+        (
+            DropReason::UnreachableContradicted,
+            Box::new(|net, id| {
+                let nonce = probed(net, id);
+                let records = vec![record("10.3.0.0/16", &["203.0.113.1"])];
+                net.deliver(
+                    id,
+                    PEER,
+                    &encode(MapReply { probe: true, nonce, records, ..MapReply::default() }),
+                );
+                net.handle(id, Input::Punt(Punt::Unreachable { rloc: ip("203.0.113.1") }));
+            }),
+        ),
+        (
+            DropReason::ProbeReply,
+            Box::new(|net, id| {
+                let nonce = probed(net, id);
+                net.deliver(id, PEER, &encode(MapReply { nonce, ..MapReply::default() }));
             }),
         ),
         (DropReason::RegisterEmpty, bytes(register(1, &key("b"), Vec::new()))),

@@ -7,5 +7,6 @@ mod map_resolver;
 mod map_server;
 mod path;
 mod persist;
+mod probe;
 mod proxy;
 mod signals;

@@ -1,6 +1,13 @@
 //! The site's own EID-prefixes and their locators, with the addresses that interfaces have at the moment.
 //!
-//! Owns: the local entries of the FIB, and which of our addresses can be a source. Must not send messages.
+//! Owns: the local entries of the FIB, which of our locators are up, and so which can be a source, and the note of
+//! whose mapping changed. Must not send messages.
+//!
+//! A locator of ours is up while its address is on an interface that runs. One that is down stays in the mapping, with
+//! its R bit cleared (RFC 9301 §5.4), rather than being left out: the others keep their places, and so their
+//! locator-status-bits (RFC 9300 §10); ITRs see that it is down rather than gone; and when the last one goes down the
+//! mapping stays registered, where a withdrawal would have the site's packets forwarded natively. Left out is only
+//! what never had an address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,11 +31,13 @@ pub(crate) type Interfaces = BTreeMap<String, Vec<IpAddr>>;
 pub struct Entry {
     /// As configured.
     pub config: DatabaseEntry,
-    /// The locators that have an address now, in ascending order of address, as they are registered and answered
-    /// with (RFC 9301 §5.5).
+    /// The locators whose address is known, in ascending order of address, as they are registered and answered with
+    /// (RFC 9301 §5.5).
     pub locators: Vec<Locator>,
-    /// The address that each locator of `config` has now, in its order.
+    /// The address that each locator of `config` has or had last, in its order.
     pub addresses: Vec<Option<IpAddr>>,
+    /// Whether each locator of `config` is up, in its order.
+    pub up: Vec<bool>,
     /// Version of the mapping (RFC 9302); the null version where versions are not used.
     pub version: MapVersion,
     /// Counters of the FIB entry: decapsulated packets to it.
@@ -48,13 +57,30 @@ impl Entry {
         }
     }
 
+    /// Whether any locator is up, so that the site can be reached.
+    pub fn reachable(&self) -> bool {
+        self.up.contains(&true)
+    }
+
+    /// Takes in a configuration of the same prefix, keeping the last addresses of the locators that it has in common
+    /// with the old one. Whether anything changed that the locators don't show.
+    fn reconfigure(&mut self, config: &DatabaseEntry) -> bool {
+        let old = std::mem::replace(&mut self.config, config.clone());
+        let known = |source: &LocatorSource| {
+            let at = old.locators.iter().position(|l| l.source == *source)?;
+            self.addresses.get(at).copied().flatten()
+        };
+        self.addresses = config.locators.iter().map(|l| known(&l.source)).collect();
+        old.ttl != config.ttl
+    }
+
     /// The same as a record of a Map-Register or Map-Reply.
     pub(crate) fn record(&self) -> EidRecord {
         EidRecord::from(&self.mapping())
     }
 }
 
-/// Our own locators, best first: the sources of everything that we send.
+/// Our own locators that are up, best first: the sources of everything that we send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LocalRlocs(Vec<IpAddr>);
 
@@ -86,7 +112,11 @@ pub(crate) struct Database {
     /// Locators that no entry has: a proxy tunnel router's.
     more_locators: Vec<LocatorConfig>,
     interfaces: Interfaces,
+    /// Locators of the site's other xTRs that don't answer.
+    dead: BTreeSet<IpAddr>,
     rlocs: LocalRlocs,
+    /// Prefixes whose mapping changed since it was asked last.
+    changed: BTreeSet<EidPrefix>,
 }
 
 impl Database {
@@ -104,20 +134,32 @@ impl Database {
             self.entries.iter().map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
         for prefix in gone {
             self.entries.remove(&prefix);
+            self.changed.insert(prefix);
             cx.fib(FibUpdate::Remove { prefix });
         }
         for config in entries {
             let prefix = config.eid;
             if let Some(known) = self.entries.get_mut(&prefix) {
-                known.config.clone_from(config);
+                if known.reconfigure(config) {
+                    self.changed.insert(prefix);
+                }
                 continue;
             }
             let stats = Arc::new(Stats::default());
             cx.fib(FibUpdate::Set { prefix, action: FibAction::Local, stats: Arc::clone(&stats) });
-            let config = config.clone();
-            let (locators, addresses, version) = (Vec::new(), Vec::new(), MapVersion::NONE);
-            self.entries.insert(prefix, Entry { config, locators, addresses, version, stats });
+            let entry = Entry {
+                config: config.clone(),
+                locators: Vec::new(),
+                addresses: Vec::new(),
+                up: Vec::new(),
+                version: MapVersion::NONE,
+                stats,
+            };
+            self.entries.insert(prefix, entry);
+            self.changed.insert(prefix);
         }
+        let others: BTreeSet<IpAddr> = self.others().map(|(rloc, _)| rloc).collect();
+        self.dead.retain(|rloc| others.contains(rloc));
         self.resolve_locators();
     }
 
@@ -130,6 +172,32 @@ impl Database {
             self.interfaces.insert(name.to_owned(), addresses);
         }
         self.resolve_locators()
+    }
+
+    /// Locators of the site's other xTRs, each with a prefix that it is for.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (IpAddr, EidPrefix)> {
+        self.entries.iter().flat_map(|(prefix, entry)| {
+            entry.config.locators.iter().filter(|l| !l.local).filter_map(move |l| match l.source {
+                LocatorSource::Address(rloc) => Some((rloc, prefix)),
+                LocatorSource::Interface { .. } => None,
+            })
+        })
+    }
+
+    /// Notes whether a locator of one of the site's other xTRs answers. Whether any of our mappings changed by it.
+    pub(crate) fn other_is_up(&mut self, rloc: IpAddr, up: bool) -> bool {
+        let news = if up { self.dead.remove(&rloc) } else { self.dead.insert(rloc) };
+        news && self.resolve_locators()
+    }
+
+    /// The site's other xTRs are no longer watched. Takes effect with the next [`Self::configure`].
+    pub(crate) fn nobody_is_dead(&mut self) {
+        self.dead.clear();
+    }
+
+    /// The prefixes whose mapping changed since this was asked last: new, other locators, other state of them, gone.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<EidPrefix> {
+        std::mem::take(&mut self.changed)
     }
 
     pub(crate) fn rlocs(&self) -> &LocalRlocs {
@@ -166,24 +234,47 @@ impl Database {
         &self.entries
     }
 
-    /// Gives every locator its address of now. Whether anything changed.
+    /// Locators of ours that no entry has, each with its address if it is up.
+    pub(crate) fn more_locators(&self) -> impl Iterator<Item = (&LocatorConfig, Option<IpAddr>)> {
+        self.more_locators.iter().map(|config| (config, self.address_of(&config.source)))
+    }
+
+    fn address_of(&self, source: &LocatorSource) -> Option<IpAddr> {
+        match source {
+            LocatorSource::Address(addr) => {
+                self.interfaces.values().any(|all| all.contains(addr)).then_some(*addr)
+            }
+            LocatorSource::Interface { name, family } => of_family(self.interfaces.get(name), *family),
+        }
+    }
+
+    /// Gives every locator its address and state of now. Whether anything changed.
     fn resolve_locators(&mut self) -> bool {
         let mut changed = false;
         let mut local: Vec<(u8, IpAddr)> = Vec::new();
+        let present: BTreeSet<IpAddr> = self.interfaces.values().flatten().copied().collect();
         for entry in self.entries.values_mut() {
             let mut locators: Vec<Locator> = Vec::with_capacity(entry.config.locators.len());
-            entry.addresses.clear();
-            for config in &entry.config.locators {
-                let found = address(&config.source, &self.interfaces);
-                entry.addresses.push(found);
-                let Some(rloc) = found else { continue };
-                if config.local {
+            let before = std::mem::take(&mut entry.addresses);
+            entry.up.clear();
+            for (at, config) in entry.config.locators.iter().enumerate() {
+                let (address, up) = match &config.source {
+                    LocatorSource::Address(addr) if config.local => (Some(*addr), present.contains(addr)),
+                    LocatorSource::Address(addr) => (Some(*addr), !self.dead.contains(addr)),
+                    LocatorSource::Interface { name, family } => {
+                        match of_family(self.interfaces.get(name), *family) {
+                            Some(addr) => (Some(addr), true),
+                            None => (before.get(at).copied().flatten(), false),
+                        }
+                    }
+                };
+                entry.addresses.push(address);
+                entry.up.push(up);
+                let Some(rloc) = address else { continue };
+                if config.local && up {
                     local.push((config.priority, rloc));
                 }
-                if locators.iter().any(|l| l.rloc == rloc) {
-                    continue;
-                }
-                locators.push(Locator {
+                let locator = Locator {
                     rloc,
                     priority: config.priority,
                     weight: config.weight,
@@ -191,26 +282,30 @@ impl Database {
                     mweight: config.mweight,
                     local: config.local,
                     probe: false,
-                    reachable: true,
-                });
+                    reachable: up,
+                };
+                match locators.iter_mut().find(|l| l.rloc == rloc) {
+                    // An address that moved from one interface to another counts where it is.
+                    Some(same) if up && !same.reachable => *same = locator,
+                    Some(_) => {}
+                    None => locators.push(locator),
+                }
             }
             locators.sort_by_key(|l| l.rloc);
             if entry.locators != locators {
                 entry.locators = locators;
+                self.changed.insert(entry.config.eid);
                 changed = true;
             }
         }
         for config in self.more_locators.iter().filter(|config| config.local) {
-            local.extend(address(&config.source, &self.interfaces).map(|rloc| (config.priority, rloc)));
+            local.extend(self.address_of(&config.source).map(|rloc| (config.priority, rloc)));
         }
         // Equal priorities keep the order of the configuration.
         local.sort_by_key(|(priority, _)| *priority);
-        let mut rlocs: Vec<IpAddr> = Vec::new();
-        for (_, addr) in local {
-            if !rlocs.contains(&addr) {
-                rlocs.push(addr);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let rlocs: Vec<IpAddr> =
+            local.into_iter().map(|(_, addr)| addr).filter(|addr| seen.insert(*addr)).collect();
         if self.rlocs.0 != rlocs {
             self.rlocs = LocalRlocs(rlocs);
             changed = true;
@@ -219,11 +314,6 @@ impl Database {
     }
 }
 
-fn address(source: &LocatorSource, interfaces: &Interfaces) -> Option<IpAddr> {
-    match source {
-        LocatorSource::Address(addr) => Some(*addr),
-        LocatorSource::Interface { name, family } => {
-            interfaces.get(name)?.iter().copied().find(|addr| Family::of(addr) == *family)
-        }
-    }
+fn of_family(addresses: Option<&Vec<IpAddr>>, family: Family) -> Option<IpAddr> {
+    addresses?.iter().copied().find(|addr| Family::of(addr) == family)
 }

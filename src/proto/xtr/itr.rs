@@ -13,12 +13,13 @@ use crate::proto::control::{LigAnswer, LigError, Output};
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
 use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Nonce, Rloc, Ttl};
-use crate::wire::{Address, Ecm, MapReply, MapRequest, Message};
+use crate::wire::{Address, Ecm, EidRecord, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
 use super::map_cache::{MapCache, Wake};
 use super::pending::{Pending, PendingTable};
 use super::proxy::ProxyEtrs;
+use super::reachability::Cause;
 
 /// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
@@ -44,7 +45,7 @@ const MIN_PATH_MTU_IPV6: u16 = 1280;
 #[derive(Debug)]
 pub(crate) struct Itr {
     config: ItrConfig,
-    cache: MapCache,
+    pub(super) cache: MapCache,
     pending: PendingTable,
     ligs: BTreeMap<Nonce, Lig>,
     /// Which Map-Resolver to ask first, and since when.
@@ -140,6 +141,7 @@ impl Itr {
 
     /// Our own locators changed: paths get other sources, and what could not be asked now can.
     pub(crate) fn locators_changed(&mut self, cx: &mut Context, now: Instant, database: &Database) {
+        self.probing_locators_changed(cx, now, database.rlocs());
         self.cache.republish(cx, database.rlocs());
         self.kick(now);
     }
@@ -163,7 +165,7 @@ impl Itr {
             Punt::Miss { source, destination } => self.miss(cx, now, source, destination, database),
             Punt::PathMtu { rloc, mtu } => self.path_mtu(cx, now, rloc, mtu),
             Punt::Unreachable { rloc } => {
-                if !self.cache.unreachable(cx, now, rloc, database.rlocs()) {
+                if !self.unreachable(cx, now, rloc, Cause::Underlay, database.rlocs()) {
                     cx.drop(DropReason::UnreachableUnknown, None);
                 }
             }
@@ -213,8 +215,7 @@ impl Itr {
 
     /// Packets to a locator arrive: one of them was answered.
     pub(crate) fn arrived(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, database: &Database) {
-        let _ = now;
-        self.cache.reachable(cx, rloc, database.rlocs());
+        self.proven(cx, now, rloc, database.rlocs());
     }
 
     /// Packets to a locator of the site of `eid` were not answered, although they should have been; `dark` where packets
@@ -230,7 +231,9 @@ impl Itr {
     ) {
         let _ = eid;
         if dark {
-            self.cache.unreachable(cx, now, rloc, database.rlocs());
+            self.unreachable(cx, now, rloc, Cause::Echo, database.rlocs());
+        } else {
+            self.probe_soon(now, rloc, database.rlocs());
         }
     }
 
@@ -303,7 +306,14 @@ impl Itr {
     }
 
     /// Asks again for an entry that the map-cache has.
-    fn refresh(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, smr: bool, local: &LocalRlocs) {
+    pub(super) fn refresh(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        prefix: EidPrefix,
+        smr: bool,
+        local: &LocalRlocs,
+    ) {
         let eid = prefix.first();
         if self.pending.get(&eid).is_some() {
             return;
@@ -357,25 +367,16 @@ impl Itr {
             cx.outputs.push_back(Output::LigReply { id: lig.id, result: Ok(answer) });
             return;
         }
+        if self.is_probe(reply.nonce) {
+            return self.probe_reply(cx, now, reply, source, database);
+        }
         let Some((eid, pending)) = self.pending.by_nonce(reply.nonce) else {
             cx.drop(DropReason::ReplyNonce, Some(source));
             return;
         };
         let (started, resolver) = (pending.started, pending.resolver_index);
 
-        let mut mappings: Vec<Mapping> = Vec::with_capacity(reply.records.len());
-        for record in &reply.records {
-            match record.to_mapping() {
-                Ok((mut mapping, skipped)) => {
-                    if skipped > 0 && mapping.is_negative() {
-                        // There are locators, but none that we could send to.
-                        mapping.action = Action::Drop;
-                    }
-                    mappings.push(mapping);
-                }
-                Err(error) => cx.drop_with(DropReason::ReplyEid, Some(source), error.to_string()),
-            }
-        }
+        let mut mappings = self.mappings(cx, &reply.records, source);
         // The record that answers is the longest that covers the EID; others must be more specific exceptions to it
         // (RFC 9301 §5.5).
         let answer = mappings.iter().filter(|m| m.eid.contains(&eid)).max_by_key(|m| m.eid.len());
@@ -417,7 +418,30 @@ impl Itr {
         }
     }
 
-    fn learn(
+    /// The mappings that a Map-Reply's records say.
+    pub(super) fn mappings(
+        &self,
+        cx: &mut Context,
+        records: &[EidRecord],
+        source: SocketAddr,
+    ) -> Vec<Mapping> {
+        let mut mappings: Vec<Mapping> = Vec::with_capacity(records.len());
+        for record in records {
+            match record.to_mapping() {
+                Ok((mut mapping, skipped)) => {
+                    if skipped > 0 && mapping.is_negative() {
+                        // There are locators, but none that we could send to.
+                        mapping.action = Action::Drop;
+                    }
+                    mappings.push(mapping);
+                }
+                Err(error) => cx.drop_with(DropReason::ReplyEid, Some(source), error.to_string()),
+            }
+        }
+        mappings
+    }
+
+    pub(super) fn learn(
         &mut self,
         cx: &mut Context,
         now: Instant,
@@ -476,7 +500,7 @@ impl Itr {
                 self.request(cx, now, eid, pending, database.rlocs());
             }
         }
-        self.cache.recover(cx, now, database.rlocs());
+        self.probe(cx, now, database);
         while let Some(wake) = self.cache.wake(cx, now) {
             if let Wake::Refresh(prefix) = wake {
                 self.refresh(cx, now, prefix, false, database.rlocs());

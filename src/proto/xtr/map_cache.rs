@@ -12,9 +12,12 @@ use crate::fib::{FibAction, FibUpdate, Path, Site, SiteState, Stats};
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
-use crate::types::{Action, Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
+use smallvec::SmallVec;
+
+use crate::types::{Action, Eid, EidPrefix, Instant, Locator, Mapping, Rloc};
 
 use super::database::LocalRlocs;
+use super::reachability::{Reachability, Verdict};
 
 /// Used where the sender leaves the time to live to us (RFC 9301 §5.4): as long as most sites say.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -24,10 +27,6 @@ pub(crate) const DEFAULT_LIMIT: usize = 100_000;
 const REFRESH_LEAD: Duration = Duration::from_secs(30);
 /// An entry is in use if a packet matched it within this time.
 const IN_USE: Duration = Duration::from_secs(60);
-/// How long an RLOC that the underlay can't reach is spared.
-const DOWN_TIME: Duration = Duration::from_secs(30);
-/// RLOCs that may be down at once.
-const MAX_DOWN: usize = 4096;
 /// More specific entries that are looked at when a less specific one comes.
 const MAX_NESTED: usize = 1024;
 
@@ -108,9 +107,9 @@ pub(crate) struct MapCache {
     entries: EidTable<Entry>,
     timers: BTreeSet<(Instant, EidPrefix)>,
     /// The entries that use each RLOC.
-    rlocs: BTreeMap<Rloc, BTreeSet<EidPrefix>>,
-    /// RLOCs that the underlay can't reach, each until when that is believed.
-    down: BTreeMap<Rloc, Instant>,
+    pub(super) rlocs: BTreeMap<Rloc, BTreeSet<EidPrefix>>,
+    /// Which of them can be reached.
+    pub(crate) reach: Reachability,
     limit: usize,
 }
 
@@ -120,7 +119,7 @@ impl MapCache {
             entries: EidTable::default(),
             timers: BTreeSet::new(),
             rlocs: BTreeMap::new(),
-            down: BTreeMap::new(),
+            reach: Reachability::default(),
             limit: or_default(limit),
         }
     }
@@ -199,7 +198,10 @@ impl MapCache {
             .collect();
         for locator in &mapping.locators {
             self.rlocs.entry(locator.rloc).or_default().insert(prefix);
+            self.reach.fresh.insert(locator.rloc);
         }
+        // An answer to a probe mostly says what is known already: nothing that the data plane has to hear of.
+        let news = old.as_ref().is_none_or(|old| !forwards_alike(&old.mapping, &mapping));
         let entry = Entry {
             mapping,
             installed: old.as_ref().map_or(now, |old| old.installed),
@@ -216,7 +218,9 @@ impl MapCache {
             native: old.as_ref().is_some_and(|old| old.native),
             exception: old.as_ref().is_some_and(|old| old.exception),
         };
-        self.publish(cx, prefix, &entry, local);
+        if news {
+            self.publish(cx, prefix, &entry, local);
+        }
         self.timers.insert((wake, prefix));
         self.entries.insert(prefix, entry);
         self.update_natives(cx, &prefix);
@@ -246,6 +250,7 @@ impl MapCache {
         let stats = locators.iter().map(|locator| known(&locator.rloc).unwrap_or_default()).collect();
         for locator in &locators {
             self.rlocs.entry(locator.rloc).or_default().insert(*prefix);
+            self.reach.fresh.insert(locator.rloc);
         }
         entry.mapping.locators = locators;
         entry.locator_stats = stats;
@@ -340,49 +345,12 @@ impl MapCache {
         }
     }
 
-    /// The underlay says that it can't reach `rloc`, which is not used for a while then, as if its priority were 255
-    /// (RFC 9301 §7); where an entry has nothing better, it is used all the same, since such messages can be forged.
-    /// Whether any entry has the locator.
-    pub(crate) fn unreachable(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        rloc: Rloc,
-        local: &LocalRlocs,
-    ) -> bool {
-        let known = self.down.contains_key(&rloc);
-        if !self.uses(&rloc) || (!known && self.down.len() >= MAX_DOWN) {
-            return false;
-        }
-        if !known {
-            self.down.insert(rloc, now + DOWN_TIME);
-            self.republish_users(cx, &rloc, local);
-        }
-        true
+    pub(crate) fn is_down(&self, rloc: &Rloc, local: &LocalRlocs) -> bool {
+        self.reach.verdict(rloc, local).is_some_and(|verdict| !verdict.up)
     }
 
-    /// The other side has shown that packets to `rloc` arrive.
-    pub(crate) fn reachable(&mut self, cx: &mut Context, rloc: Rloc, local: &LocalRlocs) {
-        if self.down.remove(&rloc).is_some() {
-            self.republish_users(cx, &rloc, local);
-        }
-    }
-
-    pub(crate) fn is_down(&self, rloc: &Rloc) -> bool {
-        self.down.contains_key(rloc)
-    }
-
-    /// Tries those RLOCs again that have been down for long enough.
-    pub(crate) fn recover(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
-        let over: Vec<Rloc> =
-            self.down.iter().filter(|(_, until)| **until <= now).map(|(rloc, _)| *rloc).collect();
-        for rloc in over {
-            self.down.remove(&rloc);
-            self.republish_users(cx, &rloc, local);
-        }
-    }
-
-    fn republish_users(&self, cx: &mut Context, rloc: &Rloc, local: &LocalRlocs) {
+    /// Publishes again the entries that have this locator.
+    pub(super) fn republish_users(&self, cx: &mut Context, rloc: &Rloc, local: &LocalRlocs) {
         for prefix in self.rlocs.get(rloc).into_iter().flatten() {
             if let Some(entry) = self.entries.get(prefix) {
                 self.publish(cx, *prefix, entry, local);
@@ -391,7 +359,7 @@ impl MapCache {
     }
 
     fn publish(&self, cx: &mut Context, prefix: EidPrefix, entry: &Entry, local: &LocalRlocs) {
-        let action = action(entry, local, &self.down);
+        let action = action(entry, local, &self.reach);
         cx.fib(FibUpdate::Set { prefix, action, stats: Arc::clone(&entry.stats) });
         if cx.options.any() {
             cx.fib(FibUpdate::Site { prefix, site: Arc::new(entry.site()) });
@@ -415,7 +383,7 @@ impl MapCache {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         let timers = self.timers.first().map(|(at, _)| *at);
-        timers.into_iter().chain(self.down.values().copied()).min()
+        timers.into_iter().chain(self.reach.next()).min()
     }
 
     /// Takes the entry out of all tables, telling nobody.
@@ -495,8 +463,16 @@ fn or_default(limit: usize) -> usize {
     if limit == 0 { DEFAULT_LIMIT } else { limit }
 }
 
+/// Whether the data plane does the same with packets of both.
+fn forwards_alike(a: &Mapping, b: &Mapping) -> bool {
+    let key = |l: &Locator| (l.rloc, l.priority, l.weight, l.reachable);
+    !a.is_negative()
+        && (a.action, a.version) == (b.action, b.version)
+        && a.locators.iter().map(key).eq(b.locators.iter().map(key))
+}
+
 /// What the data plane does with packets of this entry.
-fn action(entry: &Entry, local: &LocalRlocs, down: &BTreeMap<Rloc, Instant>) -> FibAction {
+fn action(entry: &Entry, local: &LocalRlocs, reach: &Reachability) -> FibAction {
     if entry.mapping.is_negative() {
         return FibAction::Negative(match entry.mapping.action {
             // Nowhere to send it.
@@ -504,7 +480,8 @@ fn action(entry: &Entry, local: &LocalRlocs, down: &BTreeMap<Rloc, Instant>) -> 
             action => action,
         });
     }
-    let mut paths: Vec<Path> = entry
+    let mut any_up = false;
+    let mut paths: SmallVec<[(Path, bool); 4]> = entry
         .mapping
         .locators
         .iter()
@@ -513,18 +490,21 @@ fn action(entry: &Entry, local: &LocalRlocs, down: &BTreeMap<Rloc, Instant>) -> 
             locator.usable() && is_unicast(&locator.rloc) && !local.contains(&locator.rloc)
         })
         .filter_map(|(locator, stats)| {
-            Some(Path {
+            let Verdict { source, up } = reach.verdict(&locator.rloc, local)?;
+            let up = up && !entry.down_by_status.contains(&locator.rloc);
+            any_up |= up;
+            let path = Path {
                 rloc: locator.rloc,
-                source: local.of_family(Family::of(&locator.rloc))?,
+                source,
                 priority: locator.priority,
                 weight: locator.weight,
                 stats: Arc::clone(stats),
-            })
+            };
+            Some((path, up))
         })
         .collect();
-    let is_up = |path: &Path| !down.contains_key(&path.rloc) && !entry.down_by_status.contains(&path.rloc);
-    if paths.iter().any(is_up) {
-        paths.retain(is_up);
-    }
+    // As if the priority of those that are down were 255 (RFC 9301 §7); but where all are, they are used all the same.
+    paths.retain(|(_, up)| *up || !any_up);
+    let paths: Vec<Path> = paths.into_iter().map(|(path, _)| path).collect();
     if paths.is_empty() { FibAction::Negative(Action::Drop) } else { FibAction::Forward(paths) }
 }

@@ -28,7 +28,7 @@ const MAX_OUTSTANDING: usize = 16;
 const UNREACHABLE_AFTER: u32 = 4;
 /// Withdrawals are sent this often at most; the registration times out in any case.
 const WITHDRAW_ATTEMPTS: u32 = 5;
-/// How long a prefix may lack locators before that is said: interfaces come up one after the other.
+/// How long a prefix may lack a locator that is up before that is said: interfaces come up one after the other.
 const LACKING_DELAY: Duration = Duration::from_secs(3);
 /// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
@@ -65,7 +65,7 @@ pub struct RegistrationState {
 pub(crate) struct Registrar {
     servers: Vec<Server>,
     withdrawals: Vec<Withdrawal>,
-    /// Prefixes that can't be registered, as no locator has an address, each when to say so; `None` = said.
+    /// Prefixes none of whose locators is up, each when to say so; `None` = said.
     lacking: BTreeMap<EidPrefix, Option<Instant>>,
     first_nonce: u64,
     next_nonce: u64,
@@ -203,7 +203,7 @@ impl Registrar {
         }
         let mut lacking = BTreeMap::new();
         if !self.servers.is_empty() {
-            for (prefix, _) in database.iter().filter(|(_, e)| e.config.register && e.locators.is_empty()) {
+            for (prefix, _) in database.iter().filter(|(_, e)| e.config.register && !e.reachable()) {
                 let said = self.lacking.get(&prefix).copied();
                 lacking.insert(prefix, said.unwrap_or(Some(now + LACKING_DELAY)));
             }

@@ -1,7 +1,10 @@
 //! From the TUNs to the underlay.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
@@ -20,10 +23,13 @@ use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
 use crate::io::udp::{SendErrorKind, SendSocket, SendTo};
-use crate::types::{DATA_PORT, InstanceId};
+use crate::types::{DATA_PORT, InstanceId, Instant};
 
 /// Most errors taken from one socket's queue at a time, so that a flood of them can't hold up packets.
 const ERRORS_AT_ONCE: usize = 64;
+
+/// How long the control plane is not told again that there is no route to a locator.
+const NO_ROUTE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Memory for the packets of one batch: a few super-packets, which the next levels of cache hold.
 const ARENA: usize = 512 * 1024;
@@ -42,6 +48,8 @@ pub(super) struct Itr {
     batch: usize,
     out: SendBatch,
     outlet: Outlet,
+    /// Where the kernel had no route to, and when that was told.
+    no_route: Cell<Option<(IpAddr, Instant)>>,
     clock: Clock,
     counters: Arc<Counters>,
 }
@@ -90,6 +98,7 @@ impl Itr {
             batch: usize::from(config.batch.max(1)),
             out: SendBatch::new(config.source_ports.clamp(1, 64), max_segments),
             outlet: Outlet { fib, punts },
+            no_route: Cell::new(None),
             clock,
             counters,
         })
@@ -268,7 +277,24 @@ impl Itr {
         } else {
             debug!(remote = %group.remote, source = %group.source, %error, "data packet could not be sent");
             self.counters.dropped(DropReason::SendFailed, packets);
+            if let Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) = error.raw_os_error() {
+                self.no_route(group.remote);
+            }
         }
+    }
+
+    /// The kernel has no route to a locator, which is as good as being told so by the underlay (RFC 9301 §7). Said once
+    /// in a while, not for every packet.
+    #[cold]
+    fn no_route(&self, remote: IpAddr) {
+        let now = self.clock.now();
+        let said = |(to, at): (IpAddr, Instant)| to == remote && now.saturating_since(at) < NO_ROUTE_PAUSE;
+        if self.no_route.get().is_some_and(said) || !self.outlet.fib.knows(&remote) {
+            return;
+        }
+        self.no_route.set(Some((remote, now)));
+        let sent = self.outlet.punts.try_send(Punt::Unreachable { rloc: remote }).is_ok();
+        self.counters.count(if sent { Count::Punts } else { Count::PuntsLost }, 1);
     }
 
     fn send_icmp(&self, reply: &IcmpReply, message: Piece) {

@@ -438,6 +438,7 @@ mod tests {
                     address: a.parse().unwrap(),
                     prefix_len: 24,
                     usable: true,
+                    deprecated: false,
                     temporary: false,
                     autoconfigured: false,
                 })

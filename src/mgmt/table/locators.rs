@@ -1,0 +1,104 @@
+//! Table of locators: our own, and how others can be reached.
+
+use std::fmt::Write as _;
+
+use super::text::{age, append, interval, or_dash, table};
+use crate::mgmt::view::{Locators, RemoteLocator, RlocWay, WayState};
+
+/// `show locators`
+pub fn locators(view: &Locators) -> String {
+    let mut text = format!("Our site's locators: {}\n", view.own.len());
+    let mut own = table(["Locator", "Interface", "Source", "State"], &[]);
+    for l in &view.own {
+        own.add_row([
+            l.rloc.map_or_else(|| "no address".into(), |rloc| rloc.to_string()),
+            or_dash(l.interface.as_ref()),
+            if l.local { "own" } else { "site" }.into(),
+            up(l.up),
+        ]);
+    }
+    append(&mut text, &own, 2);
+    let probing = match &view.probing {
+        Some(interval_ms) => format!("probed every {}", milliseconds(*interval_ms)),
+        None => "not probed".into(),
+    };
+    let _ = writeln!(text, "\nRemote locators: {}, {probing}", view.remote.len());
+    let mut remote = table(
+        [
+            "Locator",
+            "State",
+            "Entries",
+            "From",
+            "Way",
+            "Since",
+            "RTT",
+            "Sent",
+            "Answered",
+            "Last sent",
+            "Last answer",
+        ],
+        &[2, 6, 7, 8],
+    );
+    for l in &view.remote {
+        let mut first = [l.rloc.to_string(), state(l), l.entries.to_string()];
+        if l.ways.is_empty() {
+            let [rloc, state, entries] = first;
+            let dash = || "-".to_owned();
+            let from = or_dash(l.source);
+            let rest = [from, way_state(None), dash(), dash(), dash(), dash(), dash(), dash()];
+            remote.add_row([rloc, state, entries].into_iter().chain(rest));
+            continue;
+        }
+        for way in &l.ways {
+            let used = if l.source == Some(way.source) { "" } else { " (unused)" };
+            let rest = [
+                format!("{}{used}", way.source),
+                way_state(Some(way)),
+                interval(way.since),
+                rtt(way.rtt_us),
+                way.sent.to_string(),
+                way.answered.to_string(),
+                age(way.last_sent),
+                age(way.last_answered),
+            ];
+            // Further ways to the same locator stand below without it.
+            remote.add_row(std::mem::take(&mut first).into_iter().chain(rest));
+        }
+    }
+    append(&mut text, &remote, 2);
+    text
+}
+
+fn up(up: bool) -> String {
+    if up { "up" } else { "down" }.into()
+}
+
+fn state(l: &RemoteLocator) -> String {
+    match l.up {
+        _ if l.source.is_none() => "no-source".into(),
+        up if l.site => format!("{}, site", self::up(up)),
+        up => self::up(up),
+    }
+}
+
+/// What is known of a way, in a word or two.
+pub(super) fn way_state(way: Option<&RlocWay>) -> String {
+    let Some(way) = way else { return "unprobed".into() };
+    let state = match way.state {
+        WayState::Unprobed => "unprobed",
+        WayState::Up => "up",
+        WayState::NoAnswer => "no answer",
+        WayState::Unreachable => "unreachable",
+        WayState::NoEcho => "no echo",
+    };
+    if way.pending { format!("{state}, pending") } else { state.into() }
+}
+
+/// A round trip time, given in microseconds.
+pub(super) fn rtt(us: Option<u64>) -> String {
+    or_dash(us.map(|us| format!("{}.{:03} ms", us / 1000, us % 1000)))
+}
+
+fn milliseconds(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
+}
