@@ -12,9 +12,9 @@ use super::output::out;
 use super::{Failure, usage};
 use crate::config::DEFAULT_SOCKET;
 use crate::mgmt::client::{ClientError, ask};
-use crate::mgmt::protocol::{Reply, Request};
+use crate::mgmt::protocol::{LocatorName, Reply, Request};
 use crate::mgmt::{table, view::Filter};
-use crate::types::{Eid, EidPrefix, InstanceId};
+use crate::types::{Eid, EidPrefix, Family, InstanceId, LocatorChange};
 
 /// How long a router may take to answer what it knows.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -88,9 +88,10 @@ pub(super) struct Show {
     /// What to show.
     #[arg(value_enum)]
     what: What,
-    /// Only EID-prefixes that cover this EID or EID-prefix, or lie in it (map-cache, database, sites).
-    #[arg(value_parser = parse_eid)]
-    eid: Option<EidText>,
+    /// `detail` for all that is known (map-cache); an EID or EID-prefix for only those EID-prefixes that cover it or lie
+    /// in it (map-cache, database, sites).
+    #[arg(value_parser = parse_select, num_args = 0..=2, value_name = "detail|EID")]
+    select: Vec<Select>,
     /// Only this instance ID (map-cache, database, sites).
     #[arg(long, value_parser = parse_iid)]
     iid: Option<InstanceId>,
@@ -101,9 +102,36 @@ pub(super) struct Show {
     socket: Socket,
 }
 
+/// What of it to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Select {
+    Detail,
+    Eid(EidText),
+}
+
+fn parse_select(text: &str) -> Result<Select, String> {
+    if text == "detail" { Ok(Select::Detail) } else { parse_eid(text).map(Select::Eid) }
+}
+
 pub(super) fn show(args: &Show) -> Result<(), Failure> {
-    let iid = instance(args.iid, args.eid.and_then(|eid| eid.iid));
-    let filter = Filter { iid, net: args.eid.map(|eid| eid.net.trunc()) };
+    let eids: Vec<EidText> = args
+        .select
+        .iter()
+        .filter_map(|select| match select {
+            Select::Detail => None,
+            Select::Eid(eid) => Some(*eid),
+        })
+        .collect();
+    let detail = args.select.contains(&Select::Detail);
+    if eids.len() > 1 || args.select.len() > eids.len() + 1 {
+        usage("give one EID or EID-prefix at most, and `detail` once");
+    }
+    if detail && args.what != What::MapCache {
+        usage("`detail` is for the map-cache only");
+    }
+    let eid = eids.first();
+    let iid = instance(args.iid, eid.and_then(|eid| eid.iid));
+    let filter = Filter { iid, net: eid.map(|eid| eid.net.trunc()) };
     let request = match args.what {
         What::MapCache => Request::ShowMapCache { filter },
         What::Database => Request::ShowDatabase { filter },
@@ -118,6 +146,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
     };
     let json = args.json;
     match args.socket.ask(&request, PATIENCE)? {
+        Reply::MapCache(view) if detail => print(json, &view, table::map_cache_detail),
         Reply::MapCache(view) => print(json, &view, table::map_cache),
         Reply::Database(view) => print(json, &view, table::database),
         Reply::Sites(view) => print(json, &view, table::sites),
@@ -199,6 +228,90 @@ pub(super) fn lig(args: &Lig) -> Result<(), Failure> {
     }
 }
 
+/// `set`
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    /// What to set.
+    #[arg(value_enum)]
+    what: Settable,
+    /// Which one: its address, or the interface that its address comes from.
+    #[arg(value_name = "ADDRESS|INTERFACE")]
+    name: String,
+    /// What is to hold: any of `priority N` (0 to 255, lowest wins, 255 = never), `weight N` (0 to 100, its share among
+    /// equal priorities), `up`, `down`; or `default` for what is configured. Of an interface, `ipv4` or `ipv6` selects
+    /// the locator of one family.
+    #[arg(value_name = "priority N|weight N|up|down|default", required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// What can be set.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Settable {
+    /// One of the site's locators.
+    Locator,
+}
+
+pub(super) fn set(args: &Set) -> Result<(), Failure> {
+    let Settable::Locator = args.what;
+    let (family, change) = match parse_change(&args.words) {
+        Ok(parsed) => parsed,
+        Err(why) => usage(&why),
+    };
+    let locator = match args.name.parse() {
+        Ok(_) if family.is_some() => usage("an address has its family: leave out ipv4 or ipv6"),
+        Ok(addr) => LocatorName::Address(addr),
+        Err(_) => LocatorName::Interface { name: args.name.clone(), family },
+    };
+    match args.socket.ask(&Request::SetLocator { locator, change }, PATIENCE)? {
+        Reply::LocatorsSet(names) => {
+            let names = names.join(", ");
+            match change {
+                Some(change) => out(format_args!("{names}: {change}, until the next reload or restart")),
+                None => out(format_args!("{names}: as configured")),
+            }
+            Ok(())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The words after the locator's name.
+fn parse_change(words: &[String]) -> Result<(Option<Family>, Option<LocatorChange>), String> {
+    let mut change = LocatorChange::default();
+    let (mut family, mut default) = (None, false);
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut number = |most: u8| {
+            let text = words.next().ok_or_else(|| format!("{word} needs a number from 0 to {most}"))?;
+            let number = text.parse().ok().filter(|n| *n <= most);
+            number.map(Some).ok_or_else(|| format!("{word} {text}: give a number from 0 to {most}"))
+        };
+        match word {
+            "priority" => change.priority = number(255)?,
+            "weight" => change.weight = number(100)?,
+            "up" | "down" => change.up = Some(word == "up"),
+            "ipv4" => family = Some(Family::Ipv4),
+            "ipv6" => family = Some(Family::Ipv6),
+            "default" => default = true,
+            other => {
+                return Err(format!(
+                    "{other}: write any of `priority N`, `weight N`, `up`, `down`, or `default`"
+                ));
+            }
+        }
+    }
+    match (default, change == LocatorChange::default()) {
+        (true, true) => Ok((family, None)),
+        (true, false) => Err("`default` stands alone: it takes every change back".into()),
+        (false, true) => {
+            Err("say what is to hold: `priority N`, `weight N`, `up`, `down`, or `default`".into())
+        }
+        (false, false) => Ok((family, Some(change))),
+    }
+}
+
 /// `reload`
 #[derive(Debug, Args)]
 pub(super) struct Reload {
@@ -244,6 +357,21 @@ fn unexpected(_: &Reply) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_locator_is_set_to_is_read_word_by_word() {
+        let parse = |text: &str| parse_change(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let change = LocatorChange { priority: Some(5), weight: Some(0), up: Some(false) };
+        assert_eq!(parse("priority 5 weight 0 down"), Ok((None, Some(change))));
+        let up = LocatorChange { up: Some(true), ..LocatorChange::default() };
+        assert_eq!(parse("ipv6 up"), Ok((Some(Family::Ipv6), Some(up))));
+        assert_eq!(parse("default"), Ok((None, None)));
+        for wrong in
+            ["", "priority", "priority 256", "weight 101", "weight x", "sideways", "default up", "ipv4"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn eids_are_read_as_they_are_shown() {

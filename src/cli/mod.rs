@@ -54,6 +54,8 @@ enum Command {
     Clear(control::Clear),
     /// Ask the mapping system for an EID's mapping, through a running router (RFC 6835).
     Lig(control::Lig),
+    /// Change a locator of a running router, until it is reloaded or restarted.
+    Set(control::Set),
     /// Make a running router read its configuration again. A file with errors changes nothing.
     Reload(control::Reload),
     /// Show LISP messages from a hex string or a capture.
@@ -101,6 +103,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(args) => control::show(&args),
         Command::Clear(args) => control::clear(&args),
         Command::Lig(args) => control::lig(&args),
+        Command::Set(args) => control::set(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Decode(args) => decode(args),
     }

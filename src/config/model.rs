@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::proto::config::ControlConfig;
 use crate::types::{EidPrefix, InstanceId};
@@ -117,6 +118,8 @@ pub struct DataPlaneConfig {
     pub pending_limit: u32,
     /// Events that may wait for the control plane at once.
     pub punt_queue: u32,
+    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of packets.
+    pub punt_rate: u32,
 }
 
 /// Who moves the packets.
@@ -288,6 +291,8 @@ pub const DEFAULT_SOCKET: &str = "/run/eidolon/control.sock";
 pub const DEFAULT_DATA_PLANE_SOCKET: &str = "/run/eidolon/data-plane.sock";
 /// Where state is kept when nothing else is said.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/eidolon";
+/// After which time without use a map-cache entry is forgotten when nothing else is said.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most map-cache entries when nothing else is said: bounds memory to some 100 MB.
 pub const DEFAULT_MAP_CACHE_LIMIT: usize = 100_000;
 
@@ -335,6 +340,7 @@ impl Default for DataPlaneConfig {
             icmp_source_v6: None,
             pending_limit: 8192,
             punt_queue: 1024,
+            punt_rate: 4000,
         }
     }
 }

@@ -15,10 +15,10 @@ use super::model::{DataPlaneConfig, ExternalConfig, LogConfig, ManagementConfig,
 use super::probing::RawProbing;
 use super::problem::{At, Place, Problems};
 use super::tree::Section;
-use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Variable};
+use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Timeout, Variable};
 use crate::auth::Algorithm;
 use crate::proto::config::{Host, SourceCheck, Timers};
-use crate::types::{EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId};
+use crate::types::{Action, EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId};
 
 /// A whole file.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,11 @@ pub struct RawConfig {
     pub map_resolvers: Vec<At<Host>>,
     /// `[map-cache]`, `limit`: most entries, 1 to 16777216. Default 100000.
     pub map_cache_limit: Option<At<u64>>,
+    /// `[map-cache]`, `idle-timeout`: an entry that no packet has used for so long is forgotten, or `"never"`. Default
+    /// one hour.
+    pub idle_timeout: Option<At<Timeout>>,
+    /// `[[map-cache.static]]`: mappings that the map-cache always has.
+    pub statics: Vec<RawStatic>,
     /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked for at once.
     /// Default true.
     pub expect_return: Option<At<bool>>,
@@ -67,8 +72,8 @@ pub struct RawConfig {
     /// (1 to 256 or `"auto"`), `source-ports` (1 to 64), `batch` (1 to 1024), `receive-buffer` and `send-buffer`
     /// (bytes, a string as `"4MiB"`, or `"auto"`), `dscp` (`"uniform"`, `"pipe"`), `path-mtu` (576 to 65535 bytes),
     /// `icmp-rate` (per second, 0 to 1000000), `icmp-source-ipv4` and `icmp-source-ipv6` (addresses), `pending-limit`
-    /// and `punt-queue` (16 to 1048576); in `[data-plane.external]`, `socket` (path), `mode` (permissions, an octal
-    /// string) and `user-id` (0 to 4294967294).
+    /// and `punt-queue` (16 to 1048576), `punt-rate` (per second, 1 to 10000000); in `[data-plane.external]`, `socket`
+    /// (path), `mode` (permissions, an octal string) and `user-id` (0 to 4294967294).
     pub data_plane: DataPlaneConfig,
     /// The section `[data-plane.external]`.
     pub external: Place,
@@ -154,6 +159,22 @@ pub struct RawEidPrefix {
     pub map_version: Option<At<MapVersion>>,
     /// `[[eid-prefix.locator]]`: its own locators instead of the common ones.
     pub locators: Option<RawLocators>,
+}
+
+/// `[[map-cache.static]]`
+#[derive(Clone, Debug)]
+pub struct RawStatic {
+    /// The section.
+    pub place: Place,
+    /// `prefix`, required, with `instance-id` (default 0).
+    pub prefix: Option<At<EidPrefix>>,
+    /// `action`: `"natively-forward"`, `"drop"`, `"drop/policy-denied"`, `"drop/auth-failure"` or
+    /// `"send-map-request"`; or instead of it `locators`.
+    pub action: Option<At<Action>>,
+    /// `[[map-cache.static.locator]]`: `address` (required), `priority` (default 1) and `weight` (default 100).
+    pub locators: Vec<(At<RlocAddress>, u8, u8)>,
+    /// Some of its keys could not be read.
+    pub incomplete: bool,
 }
 
 /// The keys of a secret: in `[[map-server]]`, `[[site]]` and `[[site.key]]`.
@@ -339,8 +360,13 @@ impl RawConfig {
 
         let map_cache = root.section("map-cache");
         let map_cache_limit = map_cache.integer("limit", 1..=1 << 24);
+        let idle_timeout = map_cache.text("idle-timeout");
         let expect_return = map_cache.bool("expect-return");
         let glean = map_cache.bool("glean");
+        let mut statics = Vec::new();
+        for section in map_cache.sections("static") {
+            ok &= RawStatic::read(section, &mut statics);
+        }
         ok &= map_cache.finish();
         let (data_plane, external) = read_data_plane(root.section("data-plane"));
         let raw = Self {
@@ -351,6 +377,8 @@ impl RawConfig {
             map_servers,
             map_resolvers,
             map_cache_limit,
+            idle_timeout,
+            statics,
             expect_return,
             glean,
             header: RawHeader::read(root.section("data-header")),
@@ -461,6 +489,37 @@ impl RawEidPrefix {
             locators: s.has("locator").then(|| RawLocators::read(&s, "locator")),
         });
         s.finish()
+    }
+}
+
+impl RawStatic {
+    fn read(s: Section<'_>, list: &mut Vec<Self>) -> bool {
+        s.require("prefix", "give the EID-prefix that the mapping is for, as 10.1.0.0/16");
+        if s.has("action") == s.has("locator") {
+            let remedy = "give either an action, or [[map-cache.static.locator]] sections";
+            s.error("action", if s.has("action") { "given beside locators" } else { "missing" }, remedy);
+        }
+        let mut ok = true;
+        let mut locators = Vec::new();
+        for section in s.sections("locator") {
+            section.require("address", "give the locator's address");
+            let number =
+                |key, most, default| section.integer(key, 0..=most).map_or(default, |n| narrow(n.value));
+            let (priority, weight) = (number("priority", 255, 1), number("weight", 100, 100));
+            locators.extend(section.text("address").map(|address| (address, priority, weight)));
+            ok &= section.finish();
+        }
+        let mut raw = Self {
+            place: s.place().clone(),
+            prefix: read_eid_prefix(&s),
+            action: s.text("action"),
+            locators,
+            incomplete: false,
+        };
+        ok &= s.finish();
+        raw.incomplete = !ok;
+        list.push(raw);
+        ok
     }
 }
 
@@ -638,6 +697,9 @@ impl RawTimers {
         }
         for (key, field, range) in [
             ("request-retries", &mut timers.request_retries, 0..=100),
+            ("smr-attempts", &mut timers.smr_attempts, 0..=100),
+            ("requests-per-source", &mut timers.requests_per_source, 1..=10_000_000),
+            ("unverified-bytes-per-rloc", &mut timers.unverified_bytes_per_rloc, 1500..=1_000_000_000),
             ("replies-per-record", &mut timers.replies_per_record, 1..=1_000_000),
             ("replies-per-rloc", &mut timers.replies_per_rloc, 1..=1_000_000),
             ("replies-total", &mut timers.replies_total, 1..=10_000_000),
@@ -662,7 +724,7 @@ impl RawTimers {
 }
 
 /// The durations among the timers, by key.
-fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 11] {
+fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 12] {
     [
         ("register-interval", &mut timers.register_interval),
         ("quick-register-interval", &mut timers.quick_register_interval),
@@ -675,6 +737,7 @@ fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 11] {
         ("echo-nonce-interval", &mut timers.echo_nonce_interval),
         ("echo-nonce-timeout", &mut timers.echo_nonce_timeout),
         ("locator-status-damping", &mut timers.locator_status_damping),
+        ("smr-interval", &mut timers.smr_interval),
     ]
 }
 
@@ -711,6 +774,7 @@ fn read_data_plane(s: Section<'_>) -> (DataPlaneConfig, Place) {
             .integer("pending-limit", 16..=1 << 20)
             .map_or(default.pending_limit, |n| narrow(n.value)),
         punt_queue: s.integer("punt-queue", 16..=1 << 20).map_or(default.punt_queue, |n| narrow(n.value)),
+        punt_rate: s.integer("punt-rate", 1..=10_000_000).map_or(default.punt_rate, |n| narrow(n.value)),
     };
     s.finish();
     (config, place)

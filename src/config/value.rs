@@ -11,7 +11,7 @@ use super::model::{DataPlaneMode, DscpMode, Level, LogFormat, Offload, RoutingMo
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
 use crate::proto::config::{Host, SourceCheck};
-use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
+use crate::types::{Action, EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 /// Why a text is not the value that it should be, and what to write instead.
 #[derive(Debug)]
@@ -314,6 +314,17 @@ impl FromText for Duration {
     }
 }
 
+/// A time after which something is given up, or never: zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout(pub(super) Duration);
+
+impl FromText for Timeout {
+    const WHAT: &'static str = "a duration or \"never\"";
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        if text == "never" { Ok(Self(Duration::ZERO)) } else { Duration::from_text(text).map(Self) }
+    }
+}
+
 impl FromText for Ttl {
     const WHAT: &'static str = "a number of minutes or a duration";
     fn from_text(text: &str) -> Result<Self, Fault> {
@@ -457,6 +468,13 @@ choices! {
         ("proxy-etr", Self::ProxyEtr),
         ("map-server", Self::MapServer),
         ("map-resolver", Self::MapResolver),
+    ];
+    Action, "an action": [
+        ("natively-forward", Self::NativelyForward),
+        ("drop", Self::Drop),
+        ("drop/policy-denied", Self::DropPolicyDenied),
+        ("drop/auth-failure", Self::DropAuthFailure),
+        ("send-map-request", Self::SendMapRequest),
     ];
     Family, "an address family": [("ipv4", Self::Ipv4), ("ipv6", Self::Ipv6)];
     Algorithm, "an algorithm": [

@@ -42,6 +42,8 @@ pub struct DataPlaneConfig {
     pub pending_limit: usize,
     /// How many punts may wait for the control plane at once.
     pub punt_queue: usize,
+    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of packets.
+    pub punt_rate: u32,
 }
 
 /// One EID space and its TUN interface.
@@ -102,6 +104,7 @@ impl Default for DataPlaneConfig {
             icmp_source_v6: None,
             pending_limit: 8192,
             punt_queue: 1024,
+            punt_rate: 4000,
         }
     }
 }

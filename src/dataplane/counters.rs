@@ -117,6 +117,8 @@ names! {
         Punts = "punts",
         /// Punts lost because the control plane's queue or the table of pending destinations was full.
         PuntsLost = "punts-lost",
+        /// Misses that the control plane was not told of, because there were too many of them.
+        PuntsLimited = "punts-rate-limited",
         /// ICMP errors sent to the site.
         IcmpSent = "icmp-sent",
         /// ICMP errors not sent, because of the rate limit or because the kernel refused.

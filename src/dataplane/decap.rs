@@ -9,7 +9,7 @@ use super::counters::{Count, Counters, DropReason};
 use super::header::{Checks, Subject};
 use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
 use crate::fib::{EntryAction, FibGuard, HeaderOptions, InstanceFib, Punt};
-use crate::types::{InstanceId, Instant};
+use crate::types::{Eid, InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::ip::{self, Inner, SumFn};
 
@@ -90,14 +90,16 @@ impl Decapsulator {
     }
 
     /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
-    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`].
+    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`]. Gives the EID that
+    /// the last packet that was not dropped is for.
     pub fn decapsulate(
         &mut self,
         fib: &FibGuard<'_>,
         datagram: &Datagram,
         bytes: &mut [u8],
         out: &mut TunBatch,
-    ) {
+    ) -> Option<Eid> {
+        let mut accepted = None;
         let start = datagram.piece.offset as usize;
         let end = (start + datagram.piece.len as usize).min(bytes.len());
         let step = match usize::from(datagram.segment) {
@@ -112,6 +114,7 @@ impl Decapsulator {
             let packet = bytes.get_mut(at..next).unwrap_or_default();
             match self.unwrap(fib, options, &datagram.outer, packet) {
                 Ok((instance, inner)) => {
+                    accepted = Some((instance, inner.destination));
                     self.counters.count(Count::DecapsulatedPackets, 1);
                     self.counters.count(Count::DecapsulatedBytes, inner.len as u64);
                     let offset = at + data::HEADER;
@@ -126,9 +129,12 @@ impl Decapsulator {
             }
             at = next;
             if at >= end {
-                return;
+                break;
             }
         }
+        let (place, destination) = accepted?;
+        let (iid, _) = self.instances.iter().find(|(_, at)| *at == place)?;
+        Some(Eid::new(*iid, destination))
     }
 
     /// Completes what a batch's datagrams were made into, before it is written.

@@ -72,6 +72,8 @@ enum Route<'a> {
     Path(&'a EntryPath, &'a Stats),
     /// Nowhere, until the control plane has been asked.
     Miss,
+    /// Nowhere, as the mapping says; its entry's counters.
+    Refused(DropReason, &'a Stats),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -117,11 +119,13 @@ impl<'a> Seen<'a> {
             EntryAction::Local => Route::Drop(DropReason::DestinationLocal),
             EntryAction::Negative(action) => match action {
                 Action::SendMapRequest => Route::Miss,
-                Action::NoAction => Route::Drop(DropReason::NegativeNoAction),
-                Action::NativelyForward => Route::Drop(DropReason::NegativeNativelyForward),
-                Action::Drop | Action::Unassigned(_) => Route::Drop(DropReason::NegativeDrop),
-                Action::DropPolicyDenied => Route::Drop(DropReason::NegativePolicyDenied),
-                Action::DropAuthFailure => Route::Drop(DropReason::NegativeAuthFailure),
+                Action::NoAction => Route::Refused(DropReason::NegativeNoAction, &entry.stats),
+                Action::NativelyForward => Route::Refused(DropReason::NegativeNativelyForward, &entry.stats),
+                Action::Drop | Action::Unassigned(_) => {
+                    Route::Refused(DropReason::NegativeDrop, &entry.stats)
+                }
+                Action::DropPolicyDenied => Route::Refused(DropReason::NegativePolicyDenied, &entry.stats),
+                Action::DropAuthFailure => Route::Refused(DropReason::NegativeAuthFailure, &entry.stats),
             },
         };
     }
@@ -136,8 +140,15 @@ pub struct Encapsulator {
     sum: SumFn,
     icmp_source: (IpAddr, IpAddr),
     icmp_limit: Limiter,
+    /// Of punts of misses: for all sources, and for those with the same hash, so that one that tries many destinations
+    /// leaves others a chance.
+    punt_limit: Limiter,
+    punt_limits: Box<[Limiter]>,
     counters: Arc<Counters>,
 }
+
+/// Sources of packets whose punts are limited apart.
+const PUNT_SOURCES: u64 = 64;
 
 impl Encapsulator {
     /// For the thread `worker`, which counts in `counters`; `sum` is the fastest checksum that there is.
@@ -153,6 +164,8 @@ impl Encapsulator {
                 config.icmp_source_v6.map_or(any.1, IpAddr::V6),
             ),
             icmp_limit: Limiter::new(config.icmp_rate),
+            punt_limit: Limiter::new(config.punt_rate),
+            punt_limits: (0..PUNT_SOURCES).map(|_| Limiter::new((config.punt_rate / 4).max(1))).collect(),
             counters,
         }
     }
@@ -227,6 +240,11 @@ impl Encapsulator {
                 self.counters.dropped(*reason, 1);
                 return Ok((0, 0));
             }
+            Route::Refused(reason, stats) => {
+                self.counters.dropped(*reason, 1);
+                stats.record_as(self.worker, 1, inner.len as u64, turn.now);
+                return Ok((0, 0));
+            }
             Route::Miss => {
                 self.counters.dropped(DropReason::NoMapping, 1);
                 self.miss(turn, inner, punt);
@@ -269,12 +287,26 @@ impl Encapsulator {
     }
 
     #[cold]
-    fn miss(&self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
+    fn miss(&mut self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
         let destination = Eid::new(turn.iid, inner.destination);
+        let bits = match inner.source {
+            IpAddr::V4(v4) => u64::from(v4.to_bits()),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+        };
+        // The upper bits of the product depend on all bits of the address.
+        let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let Some(of_source) = self.punt_limits.get_mut((hash % PUNT_SOURCES) as usize) else { return };
+        // Credit is used up by punts alone, not by packets whose destination is pending.
+        if !of_source.would_allow(turn.now) || !self.punt_limit.would_allow(turn.now) {
+            self.counters.count(Count::PuntsLimited, 1);
+            return;
+        }
         match turn.reader.miss(destination, turn.now) {
             Miss::Pending => {}
             Miss::Full => self.counters.count(Count::PuntsLost, 1),
             Miss::Punt => {
+                of_source.allow(turn.now);
+                self.punt_limit.allow(turn.now);
                 if !self.punt(Punt::Miss { source: inner.source, destination }, &mut punt) {
                     turn.reader.unpend(&destination);
                 }
@@ -588,7 +620,7 @@ mod tests {
 
     #[test]
     fn a_punt_that_found_no_room_is_tried_again_with_the_next_packet() {
-        let router = router();
+        let mut router = router();
         let inner = Inner::parse(&udp("10.1.0.1", "10.4.0.1", 9, b"")).unwrap();
         let guard = router.reader.enter().unwrap();
         let turn = Turn::new(InstanceId::DEFAULT, &guard, &router.reader, router.now);
@@ -601,6 +633,52 @@ mod tests {
         }
         assert_eq!(asked, 3);
         assert_eq!(router.counters.totals().counted(Count::PuntsLost), 2);
+    }
+
+    #[test]
+    fn a_host_that_tries_everything_leaves_others_a_share_of_the_punts() {
+        let mut router = Router::with(DataPlaneConfig { punt_rate: 400, ..DataPlaneConfig::default() });
+        let mut fib = crate::fib::new(100_000);
+        for p in ["10.1.0.0/16", "2001:db8:1::/48"] {
+            let prefix = prefix(0, p);
+            fib.apply(FibUpdate::Set { prefix, action: FibAction::Local, stats: Arc::default() });
+        }
+        fib.publish();
+        (router.reader, router.fib) = (fib.reader(), fib);
+        for n in 0..2000u32 {
+            let to = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n).to_string();
+            router.encap(0, &udp("10.1.0.66", &to, 9, b""));
+        }
+        assert_eq!(router.punts.len(), 100, "a quarter for one source");
+        // A steady stream to one of these, which is pending, uses nothing up.
+        (0..2000).for_each(|_| drop(router.encap(0, &udp("10.1.0.7", "11.0.0.1", 9, b""))));
+        for n in 0..100u32 {
+            let to = std::net::Ipv4Addr::from_bits(0x0c00_0000 + n).to_string();
+            router.encap(0, &udp("10.1.0.7", &to, 9, b""));
+        }
+        assert_eq!(router.punts.len(), 200);
+        assert_eq!(router.counters.totals().counted(Count::PuntsLimited), 1900);
+        // All of them together get no more than the whole.
+        for n in 0..2000u32 {
+            let (host, to) = (n % 100, std::net::Ipv4Addr::from_bits(0x0d00_0000 + n));
+            router.encap(0, &udp(&format!("10.1.1.{host}"), &to.to_string(), 9, b""));
+        }
+        assert_eq!(router.punts.len(), 400);
+    }
+
+    #[test]
+    fn a_dropping_entry_counts_what_it_drops() {
+        let mut router = router();
+        let stats = Arc::new(Stats::default());
+        router.fib.apply(FibUpdate::Set {
+            prefix: prefix(0, "10.9.0.0/16"),
+            action: FibAction::Negative(Action::Drop),
+            stats: Arc::clone(&stats),
+        });
+        router.fib.publish();
+        router.encap(0, &udp("10.1.0.1", "10.9.0.1", 9, b"x"));
+        assert_eq!((stats.packets(), stats.last_used()), (1, Some(router.now)));
+        assert_eq!(router.dropped(), Some((DropReason::NegativeDrop, 1)));
     }
 
     #[test]

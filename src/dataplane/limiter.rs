@@ -22,13 +22,22 @@ impl Limiter {
         Self { interval, burst, earned: Instant::ZERO }
     }
 
+    /// Takes one event's credit, if there is as much.
     pub(super) fn allow(&mut self, now: Instant) -> bool {
-        let next = self.earned.max(now) + self.interval;
-        let allowed = next.saturating_since(now) <= self.burst;
+        let allowed = self.would_allow(now);
         if allowed {
-            self.earned = next;
+            self.earned = self.after_one(now);
         }
         allowed
+    }
+
+    /// Whether there is credit for one event.
+    pub(super) fn would_allow(&self, now: Instant) -> bool {
+        self.after_one(now).saturating_since(now) <= self.burst
+    }
+
+    fn after_one(&self, now: Instant) -> Instant {
+        self.earned.max(now) + self.interval
     }
 }
 

@@ -6,6 +6,7 @@
 mod choice;
 mod contract;
 mod pending;
+mod senders;
 mod site;
 mod stats;
 mod table;
@@ -13,6 +14,7 @@ mod table;
 pub use choice::{Choice, EntryPath};
 pub use contract::*;
 pub use pending::Miss;
+pub use senders::{Sender, Senders};
 pub use site::{HeaderNonce, HeaderOptions, Notice, Site, SiteState, SourceCheck};
 pub use stats::{Stats, Worker};
 pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, InstanceFib, Way, new};

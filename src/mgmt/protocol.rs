@@ -13,12 +13,13 @@
 //! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does not speak
 //! with an error. New fields and requests may come without a new version: unknown fields are ignored.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::view;
-use crate::types::{Eid, EidPrefix};
+use crate::types::{Eid, EidPrefix, Family, LocatorChange};
 
 /// Version of the protocol.
 pub const VERSION: u32 = 1;
@@ -81,8 +82,40 @@ pub enum Request {
         /// By this Map-Resolver, or the router's own choice.
         via: Option<IpAddr>,
     },
+    /// Change a locator of the site until the next reload or restart. Answered by [`Reply::LocatorsSet`].
+    SetLocator {
+        /// Which.
+        locator: LocatorName,
+        /// What is to hold beside what was said before; `None` = as configured again.
+        change: Option<LocatorChange>,
+    },
     /// Read the configuration again. Answered by [`Reply::Reloaded`].
     Reload,
+}
+
+/// A locator as an operator names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LocatorName {
+    /// By its configured address.
+    Address(IpAddr),
+    /// By the interface that its address comes from.
+    Interface {
+        /// The interface's name.
+        name: String,
+        /// Its locator of this family, or all of them.
+        family: Option<Family>,
+    },
+}
+
+impl fmt::Display for LocatorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Interface { name, family: None } => f.write_str(name),
+            Self::Interface { name, family: Some(family) } => write!(f, "{name} ({family})"),
+        }
+    }
 }
 
 /// What a router answers.
@@ -109,6 +142,8 @@ pub enum Reply {
     Cleared(u64),
     /// To [`Request::Lig`].
     Lig(view::Lig),
+    /// To [`Request::SetLocator`]: which locators of the configuration these were.
+    LocatorsSet(Vec<String>),
     /// To [`Request::Reload`].
     Reloaded(view::Reloaded),
 }

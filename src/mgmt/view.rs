@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, Mapping, Nonce, SiteId, Ttl, XtrId};
+use crate::types::{
+    Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, SiteId, Ttl, XtrId,
+};
 
 /// Which EID-prefixes are wanted: those that cover an address or prefix, and those within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,15 @@ pub struct MapCacheEntry {
     pub source: MapCacheSource,
     /// Who sent the Map-Reply, where one did.
     pub responder: Option<IpAddr>,
+    /// Since it was learned last, as it is now.
+    #[serde(default)]
+    pub refreshed: u64,
+    /// Whether the kernel forwards its packets natively, without our seeing them.
+    #[serde(default)]
+    pub native: bool,
+    /// Its map-version; 0 = none.
+    #[serde(default)]
+    pub version: MapVersion,
     /// What is done with packets when there are no locators.
     pub action: Action,
     /// Whether it was answered by an ETR rather than a proxy-replying Map-Server.
@@ -75,6 +86,8 @@ pub struct MapCacheEntry {
 pub enum MapCacheSource {
     /// From a solicited Map-Reply.
     MapReply,
+    /// From the reply to an RLOC-probe.
+    Probe,
     /// From a packet or message of the other side, to be confirmed.
     Gleaned,
     /// From another router of the site.
@@ -105,6 +118,18 @@ pub struct MapCacheLocator {
     /// What is known of the way that packets to it take; `None` where nothing is.
     #[serde(default)]
     pub way: Option<RlocWay>,
+    /// Since a packet was sent there last; `None` = none was.
+    #[serde(default)]
+    pub idle: Option<u64>,
+    /// Whether it belongs to who sent the mapping.
+    #[serde(default)]
+    pub local: bool,
+    /// Multicast priority.
+    #[serde(default)]
+    pub mpriority: u8,
+    /// Multicast weight.
+    #[serde(default)]
+    pub mweight: u8,
 }
 
 /// The way from one of our locators to a remote one, and what probes and the underlay said of it.
@@ -158,6 +183,8 @@ pub enum LocatorState {
     Unused,
     /// No: none of our locators is of its family.
     NoSource,
+    /// No: it is one of our own locators, or an EID.
+    Loop,
 }
 
 /// `show locators`

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::auth::Key;
 use crate::fib::HeaderOptions;
 pub use crate::fib::SourceCheck;
-use crate::types::{EidPrefix, Family, MapVersion, SiteId, Ttl, XtrId};
+use crate::types::{EidPrefix, Family, MapVersion, Mapping, SiteId, Ttl, XtrId};
 
 /// Everything that one router's control plane is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,6 +111,15 @@ pub enum LocatorSource {
     },
 }
 
+impl fmt::Display for LocatorSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Interface { name, family } => write!(f, "{name} ({family})"),
+        }
+    }
+}
+
 /// A host by address or by DNS name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
@@ -136,6 +145,10 @@ pub struct ItrConfig {
     pub map_resolvers: Vec<Host>,
     /// Most entries in the map-cache; 0 = 100,000.
     pub map_cache_limit: usize,
+    /// A map-cache entry that no packet has used for so long is forgotten; zero = never.
+    pub idle_timeout: Duration,
+    /// Mappings that the map-cache always has, whatever the mapping system says. Their time to live doesn't count.
+    pub static_entries: Vec<Mapping>,
     /// When another ITR asks for one of our EIDs, ask the mapping system at once for the EID that it asks on behalf of
     /// (the Map-Request's source EID): packets to there are about to follow, and would be lost to a miss.
     pub expect_return: bool,
@@ -281,6 +294,11 @@ pub struct Timers {
     pub request_retries: u32,
     /// How long a destination rests after that.
     pub request_rest: Duration,
+    /// SMRs to one RLOC, and Map-Requests for one EID-prefix that SMRs invoke, are at least so far apart (RFC 9301
+    /// §6.1: 3 s).
+    pub smr_interval: Duration,
+    /// How often an SMR is sent to an RLOC that does not react by a Map-Request, in all; 0 = none is sent.
+    pub smr_attempts: u32,
     /// TTL of a negative reply where no site is configured.
     pub negative_ttl_unconfigured: Ttl,
     /// TTL of a negative reply where a site is configured but not registered.
@@ -291,7 +309,14 @@ pub struct Timers {
     pub replies_per_rloc: u32,
     /// Map-Replies and forwarded Map-Requests of the whole router, per second (bucket of twice as many).
     pub replies_total: u32,
-    /// ITR: destinations that may be unresolved at once; further misses are dropped and counted.
+    /// Map-Requests per second that one sender may have worked on (bucket of twice as many). A Map-Server forwards those
+    /// of many ITRs.
+    pub requests_per_source: u32,
+    /// Bytes of Map-Replies per second to one RLOC that is not known to have asked, as the Map-Request only names it
+    /// (bucket of twice as many).
+    pub unverified_bytes_per_rloc: u32,
+    /// ITR: destinations that may be unresolved at once; further misses are dropped and counted. The last quarter is not
+    /// for a source of packets that has half of them already.
     pub pending_requests: usize,
     /// Map-Server: registrations (an EID-prefix by an xTR each) that one site may have.
     pub registrations_per_site: usize,
@@ -317,11 +342,15 @@ impl Default for Timers {
             request_retry: Duration::from_secs(1),
             request_retries: 10,
             request_rest: Duration::from_secs(30),
+            smr_interval: Duration::from_secs(3),
+            smr_attempts: 3,
             negative_ttl_unconfigured: Ttl(15),
             negative_ttl_unregistered: Ttl(1),
             replies_per_record: 5,
             replies_per_rloc: 100,
             replies_total: 10_000,
+            requests_per_source: 2000,
+            unverified_bytes_per_rloc: 65_536,
             pending_requests: 4096,
             registrations_per_site: 100_000,
             registrations_total: 2_000_000,

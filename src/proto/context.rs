@@ -139,6 +139,15 @@ impl Context {
         }
     }
 
+    /// Whether a Map-Request of `peer` is to be worked on; counts it if not.
+    pub(crate) fn admit_request(&mut self, peer: SocketAddr, now: Instant) -> bool {
+        let admitted = self.limiter.admit_request(peer.ip(), now);
+        if !admitted {
+            self.drop(DropReason::RateSource, Some(peer));
+        }
+        admitted
+    }
+
     /// A fresh random nonce (RFC 9301 §5.2).
     pub(crate) fn nonce(&mut self) -> Nonce {
         Nonce(self.rng.random())
@@ -156,6 +165,8 @@ fn rates(timers: &Timers) -> Rates {
         total: timers.replies_total,
         per_rloc: timers.replies_per_rloc,
         per_record: timers.replies_per_record,
+        per_source: timers.requests_per_source,
+        bytes_unverified: timers.unverified_bytes_per_rloc,
     }
 }
 

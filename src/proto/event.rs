@@ -126,6 +126,13 @@ pub enum Event {
         /// Unconfirmed Map-Registers.
         unanswered: u32,
     },
+    /// An ITR is told that a mapping of ours changed (SMR).
+    Solicited {
+        /// The prefix whose mapping changed.
+        prefix: EidPrefix,
+        /// Who is told.
+        rloc: IpAddr,
+    },
     /// The site can't be reached, as no locator is up.
     NoLocators {
         /// The prefix.
@@ -237,6 +244,7 @@ impl Event {
         match self {
             Self::Resolved { .. }
             | Self::MappingChanged { .. }
+            | Self::Solicited { .. }
             | Self::StaleVersion { .. }
             | Self::EchoMissing { dark: false, .. } => Severity::Debug,
             Self::OwnLocator { up: true, .. }
@@ -256,6 +264,8 @@ impl Event {
                 | DropReason::RequestLoop
                 | DropReason::SmrNotCached
                 | DropReason::SmrRate
+                | DropReason::CacheIdle
+                | DropReason::ReplyWithdrawn
                 | DropReason::NotifyStale
                 | DropReason::UnreachableUnknown
                 | DropReason::UnreachableContradicted
@@ -286,6 +296,7 @@ impl Event {
             | Self::MapServerUnreachable { .. }
             | Self::OwnLocator { .. }
             | Self::MappingChanged { .. }
+            | Self::Solicited { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. } | Self::SiteUnregistered { .. } | Self::NonceRepeated { .. } => {
                 Subsystem::MapServer
@@ -337,6 +348,9 @@ impl fmt::Display for Event {
                     f,
                     " has not confirmed {unanswered} Map-Registers: check that it is up and that the keys agree"
                 )
+            }
+            Self::Solicited { prefix, rloc } => {
+                write!(f, "{rloc} is told that the mapping of {prefix} changed")
             }
             Self::NoLocators { prefix } => {
                 write!(f, "{prefix} can't be reached: none of its locators is up")

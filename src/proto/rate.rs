@@ -25,8 +25,13 @@ impl TokenBucket {
 
     /// Takes a token, if there is one.
     pub(crate) fn take(&mut self, rate: u32, now: Instant) -> bool {
+        self.take_many(1, rate, now)
+    }
+
+    /// Takes so many tokens, or none if there are not as many.
+    pub(crate) fn take_many(&mut self, count: u32, rate: u32, now: Instant) -> bool {
         self.refill(rate, now);
-        match self.level.checked_sub(TOKEN) {
+        match self.level.checked_sub(u64::from(count).saturating_mul(TOKEN)) {
             Some(rest) => {
                 self.level = rest;
                 true
@@ -70,8 +75,12 @@ impl<K: Ord> Buckets<K> {
     }
 
     fn take(&mut self, key: K, rate: u32, now: Instant) -> bool {
+        self.take_many(key, 1, rate, now)
+    }
+
+    fn take_many(&mut self, key: K, count: u32, rate: u32, now: Instant) -> bool {
         if let Some(bucket) = self.table.get_mut(&key) {
-            return bucket.take(rate, now);
+            return bucket.take_many(count, rate, now);
         }
         if self.table.len() >= Self::MAX && now.saturating_since(self.swept) >= Duration::from_secs(1) {
             // A full bucket says no more than none at all.
@@ -79,9 +88,9 @@ impl<K: Ord> Buckets<K> {
             self.table.retain(|_, bucket| !bucket.is_full(rate, now));
         }
         if self.table.len() >= Self::MAX {
-            return self.overflow.take(rate, now);
+            return self.overflow.take_many(count, rate, now);
         }
-        self.table.entry(key).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
+        self.table.entry(key).or_insert_with(|| TokenBucket::new(rate, now)).take_many(count, rate, now)
     }
 }
 
@@ -93,6 +102,8 @@ pub(crate) struct ReplyLimiter {
     total: TokenBucket,
     per_rloc: Buckets<IpAddr>,
     per_record: Buckets<(IpAddr, EidPrefix)>,
+    per_source: Buckets<IpAddr>,
+    bytes: Buckets<IpAddr>,
 }
 
 /// Tokens per second.
@@ -101,6 +112,10 @@ pub(crate) struct Rates {
     pub(crate) total: u32,
     pub(crate) per_rloc: u32,
     pub(crate) per_record: u32,
+    /// Map-Requests of one sender.
+    pub(crate) per_source: u32,
+    /// Bytes to an RLOC that only a Map-Request says is the requester's.
+    pub(crate) bytes_unverified: u32,
 }
 
 impl ReplyLimiter {
@@ -110,7 +125,21 @@ impl ReplyLimiter {
             total: TokenBucket::new(rates.total, now),
             per_rloc: Buckets::new(rates.per_rloc, now),
             per_record: Buckets::new(rates.per_record, now),
+            per_source: Buckets::new(rates.per_source, now),
+            bytes: Buckets::new(rates.bytes_unverified, now),
         }
+    }
+
+    /// Whether a Map-Request of `source` is to be worked on.
+    pub(crate) fn admit_request(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.per_source.take(source, self.rates.per_source, now)
+    }
+
+    /// Whether so many bytes may be sent to `rloc`, of which nothing shows that it asked for them: a Map-Request with a
+    /// third party's address in it must not draw many bytes for few (RFC 9301 §9).
+    pub(crate) fn admit_unverified(&mut self, rloc: IpAddr, bytes: usize, now: Instant) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes.take_many(rloc, bytes, self.rates.bytes_unverified, now)
     }
 
     /// Whether something may be sent on behalf of `rloc` now, a reply with `record` if there is one; if not, why.
@@ -144,7 +173,8 @@ mod tests {
     }
 
     fn limiter(total: u32, per_rloc: u32, per_record: u32) -> ReplyLimiter {
-        ReplyLimiter::new(Rates { total, per_rloc, per_record }, Instant::ZERO)
+        let rates = Rates { total, per_rloc, per_record, per_source: 10, bytes_unverified: 1000 };
+        ReplyLimiter::new(rates, Instant::ZERO)
     }
 
     #[test]
@@ -172,6 +202,17 @@ mod tests {
         // Once they have been quiet for a while, their places are free again.
         assert_eq!(limiter.admit(rloc(99_999), None, Instant::from_secs(10)), Ok(()));
         assert_eq!(limiter.per_rloc.table.len(), 1);
+    }
+
+    #[test]
+    fn senders_and_unverified_receivers_have_limits_of_their_own() {
+        let mut limiter = limiter(1000, 100, 100);
+        assert_eq!((0..100).filter(|_| limiter.admit_request(rloc(1), Instant::ZERO)).count(), 20);
+        assert!(limiter.admit_request(rloc(2), Instant::ZERO));
+        assert_eq!((0..100).filter(|_| limiter.admit_unverified(rloc(1), 150, Instant::ZERO)).count(), 13);
+        assert!(limiter.admit_unverified(rloc(1), 50, Instant::ZERO), "a smaller one still fits");
+        assert!(limiter.admit_unverified(rloc(1), 1000, Instant::from_secs(1)));
+        assert!(!limiter.admit_unverified(rloc(1), usize::MAX, Instant::from_secs(9)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::types::Instant;
 use crate::wire::{EidRecord, MapReply, MapRequest, Message};
 
 use super::context::{Context, DATA_PORT, is_unicast};
-use super::stats::DropReason;
+use super::stats::{DropReason, MessageKind};
 
 /// ITR-RLOCs that are looked at; no more fit the message (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
@@ -81,5 +81,15 @@ pub(crate) fn reply(
     let echo_nonce = ours && cx.options.echo_nonce.is_some();
     let (probe, nonce) = (request.probe, request.nonce);
     let reply = MapReply { probe, echo_nonce, nonce, records, ..MapReply::default() };
-    cx.send(source, SocketAddr::new(rloc, port), &Message::MapReply(reply));
+    let to = SocketAddr::new(rloc, port);
+    let payload = match Message::MapReply(reply).encode() {
+        Ok(payload) => payload,
+        Err(error) => return cx.drop_with(DropReason::Encode, Some(to), error.to_string()),
+    };
+    // Only what came from the very address shows that somebody is there who asked.
+    let verified = origin.inner.is_none() && origin.peer.ip() == rloc;
+    if !verified && !cx.limiter.admit_unverified(rloc, payload.len(), now) {
+        return cx.drop(DropReason::RateUnverified, Some(origin.peer));
+    }
+    cx.send_encoded(MessageKind::MapReply, source, to, payload);
 }

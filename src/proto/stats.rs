@@ -80,6 +80,10 @@ named! {
         RateRloc = "rate-limit-rloc",
         /// More replies in all than allowed.
         RateTotal = "rate-limit-total",
+        /// More Map-Requests from one sender than allowed.
+        RateSource = "rate-limit-source",
+        /// More bytes than allowed for an ITR-RLOC that did not send the Map-Request itself.
+        RateUnverified = "rate-limit-unverified-bytes",
         /// A Map-Reply whose nonce matches no outstanding Map-Request.
         ReplyNonce = "reply-unknown-nonce",
         /// A Map-Reply without a record that covers the EID that was asked for.
@@ -90,18 +94,38 @@ named! {
         ReplyEid = "reply-record-unsupported-eid",
         /// A record of a Map-Reply for EIDs of this very site.
         ReplyLocal = "reply-record-local-eid",
+        /// A record of a Map-Reply for an EID-prefix that the configuration has a mapping for.
+        ReplyStatic = "reply-record-static",
+        /// A record of a Map-Reply with a time to live of 0: the mapping is gone.
+        ReplyWithdrawn = "reply-record-withdrawn",
+        /// A locator of another site that is one of ours: packets to it would come back to us. It is not used.
+        ReplyLocatorOwn = "reply-locator-ours",
+        /// A locator that is an EID itself: packets to it would have to be encapsulated again. It is not used.
+        ReplyLocatorEid = "reply-locator-is-eid",
+        /// A record with more locators than are used; the best ones are.
+        ReplyLocators = "reply-locators-ignored",
         /// An SMR for something that isn't in the map-cache (RFC 9301 §6.1).
         SmrNotCached = "smr-not-cached",
         /// An SMR for an EID-prefix that was asked for moments ago (RFC 9301 §6.1).
         SmrRate = "smr-rate-limit",
+        /// More SMRs than allowed that come from elsewhere than the locators of the entry that they are about.
+        SmrStranger = "smr-rate-limit-strangers",
+        /// More ITRs than can be told of a change of our mappings, or more changes than one of them can be told of.
+        SmrTargets = "smr-targets-full",
         /// A miss while too many Map-Requests are outstanding.
         PendingFull = "pending-requests-full",
+        /// A miss while too many Map-Requests are outstanding on behalf of the same source.
+        PendingSource = "pending-requests-of-source",
         /// A Map-Request could not be sent: no Map-Resolver has a known address.
         NoMapResolver = "no-map-resolver",
         /// A Map-Request could not be sent: no locator of our own that a reply could come to.
         NoLocalRloc = "no-local-rloc",
         /// An entry was thrown out of a full map-cache.
         CacheEvicted = "map-cache-evicted",
+        /// An entry that nobody used for the configured time was removed.
+        CacheIdle = "map-cache-idle",
+        /// The map-cache is full, and nothing in it may be thrown out.
+        CacheFull = "map-cache-full",
         /// A path MTU for an RLOC that no map-cache entry has, or too many of them.
         PathMtuUnknown = "path-mtu-unknown-rloc",
         /// The underlay says that an RLOC is unreachable that no map-cache entry has, or too many of them.

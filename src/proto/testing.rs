@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::{Algorithm, Key, Secret};
-use crate::fib::{FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Site, Stats};
+use crate::fib::{FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Sender, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) disk: Option<BTreeMap<DiskKey, Record>>,
     /// Whether what it waits for reaches the disk.
     pub(crate) disk_works: bool,
+    /// Who sent data packets to it lately.
+    pub(crate) senders: Vec<Sender>,
 }
 
 impl Network {
@@ -304,6 +306,10 @@ impl Network {
                         }
                     }
                 }
+                Output::ListSenders => {
+                    let senders = node.senders.clone();
+                    self.handle(id, Input::Senders(&senders));
+                }
                 Output::LigReply { id, result } => node.ligs.push((id, result)),
                 Output::Event(event) => {
                     assert!(!event.to_string().is_empty());
@@ -354,6 +360,7 @@ impl Node {
             events: Vec::new(),
             disk: None,
             disk_works: true,
+            senders: Vec::new(),
         }
     }
 
@@ -434,8 +441,6 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
         itr: Some(ItrConfig {
             map_resolvers: vec![Host::Address(ip(ms))],
             map_cache_limit: 1000,
-            expect_return: false,
-            glean: false,
             ..ItrConfig::default()
         }),
         etr: Some(EtrConfig {

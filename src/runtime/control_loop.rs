@@ -20,11 +20,13 @@ use super::{RunError, views};
 use crate::config::{self, Config, DataPlaneMode};
 use crate::fib::Punt;
 use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
-use crate::mgmt::protocol::{Reply, Request};
+use crate::mgmt::protocol::{LocatorName, Reply, Request};
 use crate::mgmt::server::Call;
 use crate::mgmt::view;
+use crate::proto::config::LocatorSource;
 use crate::proto::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
-use crate::types::{Eid, EidPrefix, InstanceId, Instant};
+use crate::proto::xtr::MapCacheEntry;
+use crate::types::{Eid, EidPrefix, InstanceId, Instant, LocatorChange};
 use crate::wire::Message;
 use crate::wire::display::HexDump;
 
@@ -32,6 +34,8 @@ use crate::wire::display::HexDump;
 const TURN: usize = 64;
 /// How long the answer of a DNS server is waited for.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long ago a data packet may have come for its sender to hear of a change of our mappings (RFC 9301 §6.1).
+const SENT_LATELY: Duration = Duration::from_secs(60);
 /// How long undoing rules and routes may take at exit.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -145,13 +149,7 @@ impl ControlLoop {
                 Some(call) = self.calls.recv() => self.answer(call).await,
                 () = sleep_until(wake.unwrap_or_else(|| self.clock.to_tokio(Instant::FAR_FUTURE))),
                     if wake.is_some() => self.plane.handle_timeout(self.clock.now()),
-                _ = self.signals.hangup.recv() => {
-                    match self.reload().await {
-                        Ok(reloaded) if reloaded.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
-                        Ok(reloaded) => reloaded.changes.iter().for_each(|change| tracing::info!("reloaded: {change}")),
-                        Err(error) => tracing::error!("not reloaded, the old configuration holds: {error}"),
-                    }
-                }
+                _ = self.signals.hangup.recv() => drop(self.reload().await),
                 _ = self.signals.interrupt.recv() => break,
                 _ = self.signals.terminate.recv() => break,
             }
@@ -177,6 +175,11 @@ impl ControlLoop {
                 Output::NativeException { prefix, present } => self.native_exception(prefix, present).await,
                 Output::Resolve { name } => self.resolve(name),
                 Output::Persist(change) => self.keeper.keep(change),
+                Output::ListSenders => {
+                    let now = self.clock.now();
+                    let senders = self.forwarding.as_ref().map(|f| f.senders(now - SENT_LATELY));
+                    self.plane.handle(now, Input::Senders(&senders.unwrap_or_default()));
+                }
                 Output::LigReply { id, result } => self.lig_reply(id, result),
                 Output::Event(event) => self.log.write(&event, self.clock.now()),
             }
@@ -267,6 +270,11 @@ impl ControlLoop {
             }),
             Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
+            Request::ClearMapCache { prefix: Some(prefix) }
+                if self.plane.map_cache_entry(&prefix).is_some_and(MapCacheEntry::is_static) =>
+            {
+                Reply::Error(format!("{prefix} is static: remove it from the configuration and reload"))
+            }
             Request::ClearMapCache { prefix } => {
                 let before = self.plane.map_cache_len();
                 self.plane.handle(now, Input::Command(Command::ClearMapCache(prefix)));
@@ -279,6 +287,7 @@ impl ControlLoop {
                 self.plane.handle(now, Input::Command(Command::Lig { id, eid, via }));
                 return;
             }
+            Request::SetLocator { locator, change } => self.set_locator(&locator, change, now),
             Request::Reload => match self.reload().await {
                 Ok(reloaded) => Reply::Reloaded(reloaded),
                 Err(error) => Reply::Error(error),
@@ -286,6 +295,36 @@ impl ControlLoop {
         };
         // Fails only when the client has gone.
         let _ = call.answer.send(reply);
+    }
+
+    /// `set locator`
+    fn set_locator(&mut self, wanted: &LocatorName, change: Option<LocatorChange>, now: Instant) -> Reply {
+        let locators = || self.config.control.database.iter().flat_map(|entry| &entry.locators);
+        let mut sources: Vec<LocatorSource> = Vec::new();
+        for locator in locators().filter(|locator| is_named(&locator.source, wanted)) {
+            if !sources.contains(&locator.source) {
+                sources.push(locator.source.clone());
+            }
+        }
+        if sources.is_empty() {
+            let mut known: Vec<String> = locators().map(|l| l.source.to_string()).collect();
+            known.sort();
+            known.dedup();
+            return Reply::Error(match known.is_empty() {
+                true => "this router has no locators".into(),
+                false => format!("{wanted} is no locator of this router: they are {}", known.join(", ")),
+            });
+        }
+        for source in &sources {
+            self.plane.set_locator(source, change, now);
+            match change {
+                Some(change) => {
+                    tracing::info!("locator {source} set by command until the next reload: {change}")
+                }
+                None => tracing::info!("locator {source} set by command to what is configured"),
+            }
+        }
+        Reply::LocatorsSet(sources.iter().map(ToString::to_string).collect())
     }
 
     fn lig_reply(&mut self, id: u64, result: Result<LigAnswer, LigError>) {
@@ -308,8 +347,18 @@ impl ControlLoop {
         }
     }
 
-    /// Reads the configuration again. After an error, nothing has changed.
+    /// Reads the configuration again, and writes to the log what came of it. After an error, nothing has changed.
     async fn reload(&mut self) -> Result<view::Reloaded, String> {
+        let result = self.load_again().await;
+        match &result {
+            Ok(reloaded) if reloaded.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
+            Ok(reloaded) => reloaded.changes.iter().for_each(|change| tracing::info!("reloaded: {change}")),
+            Err(error) => tracing::error!("not reloaded, the old configuration holds: {error}"),
+        }
+        result
+    }
+
+    async fn load_again(&mut self) -> Result<view::Reloaded, String> {
         let loaded = config::load(&self.path).map_err(|report| report.to_string())?;
         let (new, old) = (loaded.config, &self.config);
         let fixed = [
@@ -341,8 +390,12 @@ impl ControlLoop {
             super::logging::apply(&new.log).map_err(|error| error.to_string())?;
             reloaded.changes.push("log levels".into());
         }
-        if new.control != old.control {
+        let commanded = !self.plane.locator_changes().is_empty();
+        if new.control != old.control || commanded {
             reloaded.changes.extend(super::reload::differences(&old.control, &new.control));
+            if commanded {
+                reloaded.changes.push("locators set by command are as configured again".into());
+            }
             self.plane.reload(new.control.clone(), self.clock.now());
         }
         self.config = new;
@@ -390,6 +443,16 @@ async fn next_punt(forwarding: &mut Option<Forwarding>, external: &mut Option<Ex
     match punts(forwarding, external) {
         Some(punts) => punts.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+fn is_named(source: &LocatorSource, wanted: &LocatorName) -> bool {
+    match (source, wanted) {
+        (LocatorSource::Address(addr), LocatorName::Address(wanted)) => addr == wanted,
+        (LocatorSource::Interface { name, family }, LocatorName::Interface { name: wanted, family: of }) => {
+            name == wanted && of.is_none_or(|of| of == *family)
+        }
+        _ => false,
     }
 }
 

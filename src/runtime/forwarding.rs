@@ -9,10 +9,10 @@ use super::kernel::{KernelIntegration, KernelPlan};
 use super::{RunError, views};
 use crate::config::{Config, InstanceConfig};
 use crate::dataplane;
-use crate::fib::{self, FibReader, FibWriter, Punt};
+use crate::fib::{self, FibReader, FibWriter, Punt, Sender};
 use crate::io::netlink::Interface;
 use crate::mgmt::view;
-use crate::types::Rloc;
+use crate::types::{Instant, Rloc};
 
 /// What moves packets.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Forwarding {
     /// The path MTU to a locator, if a limit is known.
     pub(super) fn path_mtu(&self, rloc: &Rloc) -> Option<u16> {
         self.reader.path_mtu(rloc)
+    }
+
+    /// Who sent data packets to this site since `since`.
+    pub(super) fn senders(&self, since: Instant) -> Vec<Sender> {
+        self.plane.senders(since)
     }
 
     /// The data plane's part of `show statistics`.
@@ -100,20 +105,21 @@ fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
             UdpChecksum::Computed => dataplane::UdpChecksum::Computed,
             UdpChecksum::Zero => dataplane::UdpChecksum::Zero,
         },
-        queues: told.queues.unwrap_or(0),
-        source_ports: told.source_ports,
-        batch: told.batch,
-        receive_buffer: told.receive_buffer,
-        send_buffer: told.send_buffer,
         dscp: match told.dscp {
             DscpMode::Uniform => dataplane::DscpMode::Uniform,
             DscpMode::Pipe => dataplane::DscpMode::Pipe,
         },
         path_mtu: told.path_mtu,
+        queues: told.queues.unwrap_or(0),
+        source_ports: told.source_ports,
+        batch: told.batch,
+        receive_buffer: told.receive_buffer,
+        send_buffer: told.send_buffer,
         icmp_rate: told.icmp_rate,
         icmp_source_v4: told.icmp_source_v4,
         icmp_source_v6: told.icmp_source_v6,
         pending_limit: told.pending_limit as usize,
         punt_queue: told.punt_queue as usize,
+        punt_rate: told.punt_rate,
     }
 }

@@ -9,8 +9,10 @@ use crate::io::netlink::Interface;
 use crate::mgmt::view;
 use crate::proto::config::LocatorSource;
 use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
-use crate::proto::xtr::{Cause, MapCacheEntry, Pending, RegistrationState, RlocWay, Verdict, WayState};
-use crate::types::{Eid, EidPrefix, Family, Instant, Locator, Mapping, Rloc};
+use crate::proto::xtr::{
+    Cause, MapCacheEntry, MapCacheSource, Pending, RegistrationState, RlocWay, Verdict, WayState,
+};
+use crate::types::{Eid, EidPrefix, Family, Instant, Locator, LocatorChange, Mapping, Rloc};
 use crate::wire::EidRecord;
 
 /// `show map-cache`
@@ -45,6 +47,9 @@ fn map_cache_entry(
             state: match (locator, verdict) {
                 (Locator { priority: 255, .. }, _) => view::LocatorState::Unused,
                 (Locator { reachable: false, .. }, _) => view::LocatorState::Down,
+                _ if entry.is_circular(&locator.rloc) || plane.local_rlocs().contains(&locator.rloc) => {
+                    view::LocatorState::Loop
+                }
                 (_, None) => view::LocatorState::NoSource,
                 (_, Some(Verdict { up: false, .. })) => view::LocatorState::Down,
                 _ if entry.down_by_status.contains(&locator.rloc) => view::LocatorState::Down,
@@ -56,14 +61,26 @@ fn map_cache_entry(
             bytes: stats.bytes(),
             path_mtu: path_mtu(&locator.rloc),
             way: way.map(|way| rloc_way(way, now)),
+            idle: stats.last_used().map(|used| secs_since(used, now)),
+            local: locator.local,
+            mpriority: locator.mpriority,
+            mweight: locator.mweight,
         }
     });
     view::MapCacheEntry {
         eid,
         uptime: secs_since(entry.installed, now),
-        expires: Some(secs_until(entry.expires, now)),
-        source: view::MapCacheSource::MapReply,
-        responder: Some(entry.responder),
+        expires: (!entry.is_static()).then(|| secs_until(entry.expires, now)),
+        source: match entry.source {
+            MapCacheSource::MapReply => view::MapCacheSource::MapReply,
+            MapCacheSource::Probe => view::MapCacheSource::Probe,
+            MapCacheSource::Gleaned => view::MapCacheSource::Gleaned,
+            MapCacheSource::Static => view::MapCacheSource::Static,
+        },
+        responder: entry.responder,
+        refreshed: secs_since(entry.refreshed, now),
+        native: entry.is_native(),
+        version: entry.mapping.version,
         action: entry.mapping.action,
         authoritative: entry.mapping.authoritative,
         idle: entry.stats.last_used().map(|used| secs_since(used, now)),
@@ -152,10 +169,15 @@ pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> v
 /// `show database`
 pub(super) fn database(plane: &ControlPlane, filter: &view::Filter, now: Instant) -> view::Database {
     let entries = plane.database().filter(|view| filter.matches(&view.prefix));
-    view::Database { entries: entries.map(|entry| database_entry(entry, now)).collect() }
+    let changes = plane.locator_changes();
+    view::Database { entries: entries.map(|entry| database_entry(entry, changes, now)).collect() }
 }
 
-fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEntry {
+fn database_entry(
+    database: DatabaseView<'_>,
+    changes: &[(LocatorSource, LocatorChange)],
+    now: Instant,
+) -> view::DatabaseEntry {
     let config = &database.entry.config;
     view::DatabaseEntry {
         eid: database.prefix,
@@ -168,16 +190,17 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
             .locators
             .iter()
             .zip(database.entry.addresses.iter().copied().zip(database.entry.up.iter().copied()))
-            .map(|(locator, (rloc, up))| view::DatabaseLocator {
+            .map(|(locator, way)| (locator, way, change_of(&locator.source, changes)))
+            .map(|(locator, (rloc, up), change)| view::DatabaseLocator {
                 rloc,
                 interface: match &locator.source {
                     LocatorSource::Address(_) => None,
                     LocatorSource::Interface { name, .. } => Some(name.clone()),
                 },
-                priority: locator.priority,
-                weight: locator.weight,
+                priority: change.priority.unwrap_or(locator.priority),
+                weight: change.weight.unwrap_or(locator.weight),
                 local: locator.local,
-                reachable: up,
+                reachable: up && change.up != Some(false),
             })
             .collect(),
         registrations: database
@@ -194,6 +217,11 @@ fn database_entry(database: DatabaseView<'_>, now: Instant) -> view::DatabaseEnt
             })
             .collect(),
     }
+}
+
+/// What commands changed of a locator.
+fn change_of(source: &LocatorSource, changes: &[(LocatorSource, LocatorChange)]) -> LocatorChange {
+    changes.iter().find(|(changed, _)| changed == source).map(|(_, change)| *change).unwrap_or_default()
 }
 
 fn registration_state(state: &RegistrationState) -> view::RegistrationState {

@@ -149,6 +149,39 @@ impl Locator {
     }
 }
 
+/// What an operator's command says of one of the site's locators, in place of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatorChange {
+    /// Another priority: 0 to 255.
+    pub priority: Option<u8>,
+    /// Another weight: 0 to 100.
+    pub weight: Option<u8>,
+    /// Whether it is up: one that is down is announced as unreachable and with priority 255, so that nobody uses it,
+    /// while packets that still come to it are taken.
+    pub up: Option<bool>,
+}
+
+impl LocatorChange {
+    /// What holds after another change.
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            priority: later.priority.or(self.priority),
+            weight: later.weight.or(self.weight),
+            up: later.up.or(self.up),
+        }
+    }
+}
+
+impl fmt::Display for LocatorChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let up = self.up.map(|up| if up { "up" } else { "down" }.to_owned());
+        let priority = self.priority.map(|priority| format!("priority {priority}"));
+        let weight = self.weight.map(|weight| format!("weight {weight}"));
+        let parts: Vec<String> = [priority, weight, up].into_iter().flatten().collect();
+        f.write_str(&parts.join(" "))
+    }
+}
+
 /// An EID-prefix and the locators that reach it, or what to do where there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {

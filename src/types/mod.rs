@@ -10,7 +10,7 @@ mod time;
 
 pub use eid::{Eid, EidPrefix, Family, InstanceId};
 pub use ids::{Nonce, SiteId, XtrId};
-pub use mapping::{Action, Locator, MapVersion, Mapping, Rloc};
+pub use mapping::{Action, Locator, LocatorChange, MapVersion, Mapping, Rloc};
 pub use time::{Instant, Ttl};
 
 /// UDP port of encapsulated data packets (RFC 9300 §5.3).

@@ -5,6 +5,7 @@
 
 mod header;
 mod host;
+mod map_cache;
 mod mapping_system;
 mod proxy;
 mod secret;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 pub(super) use secret::MOST_BYTES;
 
-use super::model::{Config, DEFAULT_MAP_CACHE_LIMIT, DEFAULT_STATE_DIR, RouterConfig};
+use super::model::{Config, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAP_CACHE_LIMIT, DEFAULT_STATE_DIR, RouterConfig};
 use super::problem::{At, Place, Problems};
 use super::raw::RawConfig;
 use super::sources::Sources;
@@ -112,12 +113,15 @@ pub(super) fn validate(
         )),
     };
     let probing = raw.probing.checked(problems);
+    let statics = map_cache::statics(&cx, &database, map_cache_limit);
     let control = ControlConfig {
         database,
         locators: proxies.locators,
         itr: cx.asks().then_some(ItrConfig {
             map_resolvers,
             map_cache_limit,
+            idle_timeout: raw.idle_timeout.as_ref().map_or(DEFAULT_IDLE_TIMEOUT, |timeout| timeout.value.0),
+            static_entries: statics,
             expect_return: raw.expect_return.as_ref().is_none_or(|e| e.value),
             glean: raw.glean.as_ref().is_some_and(|g| g.value),
             proxy_etrs: proxies.proxy_etrs,
@@ -168,6 +172,8 @@ fn check_roles(cx: &Context<'_>) {
     }
     let cache = [
         cx.raw.map_cache_limit.as_ref().map(|limit| &limit.place),
+        cx.raw.idle_timeout.as_ref().map(|timeout| &timeout.place),
+        cx.raw.statics.first().map(|first| &first.place),
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
         cx.raw.glean.as_ref().map(|glean| &glean.place),
         cx.raw.probing.place.as_ref(),

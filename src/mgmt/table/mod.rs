@@ -10,4 +10,4 @@ mod xtr;
 pub use locators::locators;
 pub use mapping_system::sites;
 pub use text::{age, interval};
-pub use xtr::{database, interfaces, lig, map_cache, pending, statistics};
+pub use xtr::{database, interfaces, lig, map_cache, map_cache_detail, pending, statistics};

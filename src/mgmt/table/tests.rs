@@ -49,6 +49,10 @@ fn map_cache_table() {
         bytes: packets * 100,
         path_mtu: (packets == 0).then_some(1400),
         way: None,
+        idle: (packets > 0).then_some(1),
+        local: priority == 1,
+        mpriority: 255,
+        mweight: 0,
     };
     let positive = MapCacheEntry {
         eid: eid("10.2.0.0/16", 0),
@@ -56,6 +60,9 @@ fn map_cache_table() {
         expires: Some(86_338),
         source: MapCacheSource::MapReply,
         responder: Some(ip("203.0.113.2")),
+        refreshed: 30,
+        native: false,
+        version: MapVersion::new(7),
         action: Action::NoAction,
         authoritative: true,
         idle: Some(1),
@@ -70,6 +77,8 @@ fn map_cache_table() {
     let negative = MapCacheEntry {
         eid: eid("0.0.0.0/5", 7),
         action: Action::NativelyForward,
+        native: true,
+        version: MapVersion::NONE,
         authoritative: false,
         expires: None,
         responder: None,
@@ -95,6 +104,25 @@ LISP map-cache: 3 entries of at most 1000, 2 shown
 0.0.0.0/5, instance 7, uptime: 00:01:02, expires: never, via map-reply
   Negative cache entry, action: natively-forward
   0 packets, 0 bytes, never used
+",
+    );
+    assert_text(
+        &map_cache_detail(&view),
+        "\
+LISP map-cache: 3 entries of at most 1000, 2 shown
+
+10.2.0.0/16, uptime: 00:01:02, expires: 23:58:58, via map-reply from 203.0.113.2, authoritative
+  1234 packets, 123400 bytes, idle 00:00:01
+  last learned 00:00:30 ago, map-version 7
+  Locator           Uptime    State      Pri/Wgt  MPri/MWgt  Owner   Packets   Bytes  Idle      Path MTU
+  203.0.113.2       00:01:02  up            1/75      255/0  sender     1234  123400  00:00:01         -
+  2001:db8:ffff::2  00:01:02  no-source     1/25      255/0  sender        0       0  never         1400
+  203.0.113.3       00:01:02  unused     255/100      255/0  site          0       0  never         1400
+
+0.0.0.0/5, instance 7, uptime: 00:01:02, expires: never, via map-reply
+  Negative cache entry, action: natively-forward
+  0 packets, 0 bytes, never used
+  last learned 00:00:30 ago, map-version none, forwarded by the kernel
 ",
     );
     assert_text(

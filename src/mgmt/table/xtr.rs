@@ -12,6 +12,15 @@ use crate::types::{Action, Locator};
 
 /// `show map-cache`
 pub fn map_cache(view: &MapCache) -> String {
+    map_cache_with(view, map_cache_entry)
+}
+
+/// `show map-cache detail`
+pub fn map_cache_detail(view: &MapCache) -> String {
+    map_cache_with(view, map_cache_entry_detail)
+}
+
+fn map_cache_with(view: &MapCache, show: fn(&mut String, &MapCacheEntry)) -> String {
     let total = usize::try_from(view.total).unwrap_or(usize::MAX);
     let mut text = format!("LISP map-cache: {} of at most {}", count(total, "entry", "entries"), view.limit);
     if view.entries.len() != total {
@@ -19,14 +28,86 @@ pub fn map_cache(view: &MapCache) -> String {
     }
     text.push('\n');
     for entry in &view.entries {
-        map_cache_entry(&mut text, entry);
+        show(&mut text, entry);
     }
     text
 }
 
 fn map_cache_entry(text: &mut String, entry: &MapCacheEntry) {
+    map_cache_head(text, entry);
+    if entry.locators.is_empty() {
+        return;
+    }
+    let mut locators =
+        table(["Locator", "Uptime", "State", "Pri/Wgt", "Packets", "Bytes", "Path MTU"], &[3, 4, 5, 6]);
+    for l in &entry.locators {
+        locators.add_row([
+            l.rloc.to_string(),
+            interval(l.uptime),
+            locator_state(l.state).into(),
+            format!("{}/{}", l.priority, l.weight),
+            l.packets.to_string(),
+            l.bytes.to_string(),
+            or_dash(l.path_mtu),
+        ]);
+    }
+    append(text, &locators, 2);
+}
+
+fn map_cache_entry_detail(text: &mut String, entry: &MapCacheEntry) {
+    map_cache_head(text, entry);
+    let version = entry.version.get();
+    let version = if version == 0 { "none".into() } else { version.to_string() };
+    let _ = write!(text, "  last learned {} ago, map-version {version}", interval(entry.refreshed));
+    text.push_str(if entry.native { ", forwarded by the kernel\n" } else { "\n" });
+    if entry.locators.is_empty() {
+        return;
+    }
+    let columns = [
+        "Locator",
+        "Uptime",
+        "State",
+        "Pri/Wgt",
+        "MPri/MWgt",
+        "Owner",
+        "Packets",
+        "Bytes",
+        "Idle",
+        "Path MTU",
+    ];
+    let mut locators = table(columns, &[3, 4, 6, 7, 9]);
+    for l in &entry.locators {
+        locators.add_row([
+            l.rloc.to_string(),
+            interval(l.uptime),
+            locator_state(l.state).into(),
+            format!("{}/{}", l.priority, l.weight),
+            format!("{}/{}", l.mpriority, l.mweight),
+            if l.local { "sender" } else { "site" }.into(),
+            l.packets.to_string(),
+            l.bytes.to_string(),
+            age(l.idle),
+            or_dash(l.path_mtu),
+        ]);
+    }
+    append(text, &locators, 2);
+}
+
+fn locator_state(state: LocatorState) -> &'static str {
+    match state {
+        LocatorState::Up => "up",
+        LocatorState::Down => "down",
+        LocatorState::Unused => "unused",
+        LocatorState::NoSource => "no-source",
+        LocatorState::Loop => "loop",
+    }
+}
+
+/// What the short and the long form begin with.
+fn map_cache_head(text: &mut String, entry: &MapCacheEntry) {
     let source = match entry.source {
         MapCacheSource::MapReply => "map-reply",
+        MapCacheSource::Probe => "probe",
         MapCacheSource::Gleaned => "gleaned",
         MapCacheSource::Synchronised => "synchronised",
         MapCacheSource::Static => "static",
@@ -49,29 +130,6 @@ fn map_cache_entry(text: &mut String, entry: &MapCacheEntry) {
     }
     let idle = entry.idle.map_or_else(|| "never used".into(), |idle| format!("idle {}", interval(idle)));
     let _ = writeln!(text, "  {} packets, {} bytes, {idle}", entry.packets, entry.bytes);
-    if entry.locators.is_empty() {
-        return;
-    }
-    let mut locators =
-        table(["Locator", "Uptime", "State", "Pri/Wgt", "Packets", "Bytes", "Path MTU"], &[3, 4, 5, 6]);
-    for l in &entry.locators {
-        let state = match l.state {
-            LocatorState::Up => "up",
-            LocatorState::Down => "down",
-            LocatorState::Unused => "unused",
-            LocatorState::NoSource => "no-source",
-        };
-        locators.add_row([
-            l.rloc.to_string(),
-            interval(l.uptime),
-            state.into(),
-            format!("{}/{}", l.priority, l.weight),
-            l.packets.to_string(),
-            l.bytes.to_string(),
-            or_dash(l.path_mtu),
-        ]);
-    }
-    append(text, &locators, 2);
 }
 
 /// `show database`

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::fib::{FibUpdate, Punt};
+use crate::fib::{FibUpdate, Punt, Sender};
 use crate::proto::event::Event;
 use crate::proto::persist::{Change, Record};
 use crate::types::{Eid, EidPrefix};
@@ -43,6 +43,8 @@ pub enum Input<'a> {
     Restored(&'a [Record]),
     /// A record that [is awaited](Record::is_awaited) is on the disk; or can't be, and waiting is of no use.
     Persisted(&'a Record),
+    /// Who sent data packets to this site lately: the answer to [`Output::ListSenders`].
+    Senders(&'a [Sender]),
     /// An operator's command.
     Command(Command),
 }
@@ -91,6 +93,9 @@ pub enum Output {
     },
     /// Remember something over a restart, or forget it. Only after [`Input::Restored`].
     Persist(Change),
+    /// Say who sent data packets to this site within the last minute, by [`Input::Senders`]: a mapping of ours changed,
+    /// and they are to hear of it. Without an answer, those hear of it that this site sends to or that asked for it.
+    ListSenders,
     /// The answer to [`Command::Lig`]; exactly one per command.
     LigReply {
         /// The command's.

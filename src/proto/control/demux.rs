@@ -7,8 +7,8 @@ use crate::proto::mapping_system::Question;
 use crate::proto::request::Origin;
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::proto::xtr::etr;
-use crate::types::{EidPrefix, Instant};
-use crate::wire::{DecodeError, Ecm, MapRequest, Message};
+use crate::types::{EidPrefix, Instant, Rloc};
+use crate::wire::{Address, DecodeError, Ecm, MapRequest, Message};
 
 use super::plane::ControlPlane;
 
@@ -86,6 +86,9 @@ impl ControlPlane {
         ecm: Option<Ecm>,
     ) {
         let peer = Some(origin.peer);
+        if !self.cx.admit_request(origin.peer, now) {
+            return;
+        }
         if request.records.is_empty() {
             return self.cx.drop(DropReason::RequestEmpty, peer);
         }
@@ -117,6 +120,11 @@ impl ControlPlane {
             asked.into_iter().partition(|prefix| self.is_ours(prefix));
         if !ours.is_empty() {
             etr::answer(&mut self.cx, now, &origin, &request, &ours, &self.database);
+            let rlocs: Vec<Rloc> = request.itr_rlocs.iter().filter_map(Address::to_ip).collect();
+            for asked in &ours {
+                let entry = self.database.longest_covering(asked).map_or(*asked, |(prefix, _)| prefix);
+                self.solicitor.answered(now, &rlocs, &entry, request.smr_invoked);
+            }
             if let Some(itr) = &mut self.itr
                 && let Ok(source) = request.source_eid.to_eid()
                 && !request.probe

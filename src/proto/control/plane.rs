@@ -1,6 +1,6 @@
 use rand::rngs::StdRng;
 
-use crate::proto::config::{ControlConfig, Host};
+use crate::proto::config::{ControlConfig, Host, LocatorSource};
 use crate::proto::context::Context;
 use crate::proto::event::Event;
 use crate::proto::mapping_system::MappingSystem;
@@ -12,7 +12,8 @@ use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::proxy;
 use crate::proto::xtr::register::Registrar;
 use crate::proto::xtr::signals::Signals;
-use crate::types::Instant;
+use crate::proto::xtr::smr::Solicitor;
+use crate::types::{Instant, LocatorChange};
 
 use super::{Command, Input, LigError, Output};
 
@@ -51,6 +52,7 @@ use super::{Command, Input, LigError, Output};
 ///             Output::NativeException { prefix, present } => { /* a route to the TUN inside it, too */ }
 ///             Output::Resolve { name } => names.push(name),
 ///             Output::Persist(change) => { /* to the disk, to be given back by Input::Restored */ }
+///             Output::ListSenders => { /* the data plane says who, and `Input::Senders` passes it on */ }
 ///             Output::LigReply { id, result } => { /* to the client that asked */ }
 ///             Output::Event(event) => { /* to the log, at a bounded rate */ }
 ///         }
@@ -75,6 +77,7 @@ pub struct ControlPlane {
     pub(super) itr: Option<Itr>,
     pub(super) registrar: Registrar,
     pub(super) signals: Signals,
+    pub(super) solicitor: Solicitor,
     pub(super) mapping_system: MappingSystem,
 }
 
@@ -90,6 +93,7 @@ impl ControlPlane {
             itr: None,
             registrar: Registrar::new(nonce_base),
             signals: Signals::new(nonce_base),
+            solicitor: Solicitor::new(now),
             mapping_system: MappingSystem::default(),
         };
         plane.reload(config, now);
@@ -135,6 +139,9 @@ impl ControlPlane {
                     self.registrar.reserved(*below);
                 }
             }
+            Input::Senders(senders) => {
+                self.solicitor.senders(&mut self.cx, now, senders, self.database.rlocs());
+            }
             Input::Command(command) => self.command(now, command),
         }
         self.handle_timeout(now);
@@ -157,6 +164,8 @@ impl ControlPlane {
         }
         self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
+        let cache = self.itr.as_ref().map(Itr::cache);
+        self.solicitor.handle_timeout(&mut self.cx, now, cache, &self.registrar, self.database.rlocs());
         if let Some(server) = &mut self.mapping_system.server {
             server.handle_timeout(&mut self.cx, now);
         }
@@ -172,10 +181,9 @@ impl ControlPlane {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let itr = self.itr.as_ref().and_then(Itr::next);
         let server = self.mapping_system.server.as_ref().and_then(|s| s.next());
-        [self.cx.names.next(), itr, self.registrar.next(), self.signals.next(), server]
-            .into_iter()
-            .flatten()
-            .min()
+        let (registrar, signals, solicitor) =
+            (self.registrar.next(), self.signals.next(), self.solicitor.next());
+        [self.cx.names.next(), itr, registrar, signals, solicitor, server].into_iter().flatten().min()
     }
 
     /// Changes to another configuration. What it doesn't change goes on: the map-cache stays, so do registrations of
@@ -198,8 +206,8 @@ impl ControlPlane {
         self.database.configure(cx, &config.database, &config.locators);
         proxy::announce(cx, &self.config, &config);
         match (&mut self.itr, &config.itr) {
-            (Some(itr), Some(config)) => itr.reconfigure(cx, config.clone()),
-            (itr @ None, Some(config)) => *itr = Some(Itr::new(config.clone())),
+            (Some(itr), Some(config)) => itr.reconfigure(cx, now, config.clone(), &self.database),
+            (itr @ None, Some(config)) => *itr = Some(Itr::new(cx, now, config.clone(), &self.database)),
             (itr, None) => {
                 if let Some(mut itr) = itr.take() {
                     itr.stop(cx);
@@ -267,6 +275,26 @@ impl ControlPlane {
         }
     }
 
+    /// Has an operator's change hold for every locator with this source until the next reload; `None` = as configured
+    /// again. How many locators that is about, over all EID-prefixes.
+    pub fn set_locator(
+        &mut self,
+        source: &LocatorSource,
+        change: Option<LocatorChange>,
+        now: Instant,
+    ) -> usize {
+        let before = self.database.rlocs().clone();
+        let count = self.database.set_locator(source, change);
+        if count > 0 {
+            if before != *self.database.rlocs() {
+                self.sources_changed(now, &before);
+            }
+            self.mapping_changed(now);
+            self.handle_timeout(now);
+        }
+        count
+    }
+
     /// What we tell others of the site may have changed, by configuration, interface or the death of another xTR: the
     /// one place that has it spread. Cheap where nothing changed.
     fn mapping_changed(&mut self, now: Instant) {
@@ -276,6 +304,10 @@ impl ControlPlane {
         self.registrar.update(&mut self.cx, now, &etr, &self.database);
         if !prefixes.is_empty() {
             self.cx.event(Event::MappingChanged { prefixes: prefixes.len() });
+        }
+        let outdated = self.database.take_outdated();
+        if self.config.etr.is_some() {
+            self.solicitor.changed(now, outdated);
         }
     }
 

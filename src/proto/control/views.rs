@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::config::{LocatorConfig, SiteConfig};
+use crate::proto::config::{LocatorConfig, LocatorSource, SiteConfig};
 use crate::proto::mapping_system::map_server::{MapServer, Registration};
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState, RemoteRloc, Verdict};
-use crate::types::{Eid, EidPrefix, Rloc};
+use crate::types::{Eid, EidPrefix, LocatorChange, Rloc};
 
 use super::plane::ControlPlane;
 
@@ -91,6 +91,11 @@ impl ControlPlane {
     /// Locators of ours that none of the site's EID-prefixes has, each with its address if it is up.
     pub fn more_locators(&self) -> impl Iterator<Item = (&LocatorConfig, Option<Rloc>)> {
         self.database.more_locators()
+    }
+
+    /// What commands changed of the locators, until the next reload.
+    pub fn locator_changes(&self) -> &[(LocatorSource, LocatorChange)] {
+        self.database.overrides()
     }
 
     /// The entry of exactly `prefix`.

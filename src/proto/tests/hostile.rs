@@ -11,7 +11,7 @@ use crate::proto::config::*;
 use crate::proto::control::{Command, Input};
 use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
-use crate::types::{Action, Nonce, Ttl};
+use crate::types::{Action, Instant, Mapping, Nonce, Ttl};
 use crate::wire::{Address, EidAddress, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ fn everything() -> ControlConfig {
         replies_per_record: 10,
         replies_per_rloc: 20,
         replies_total: 30,
+        requests_per_source: 100,
+        unverified_bytes_per_rloc: 3000,
         ..Timers::default()
     };
     config.probing = Some(ProbingConfig::default());
@@ -436,9 +438,124 @@ fn cases() -> Vec<Case> {
                 config.itr.as_mut().unwrap().map_resolvers = resolvers;
                 net.reload(id, config);
                 for n in 0..21 {
+                    net.packet(id, &format!("10.1.0.{n}"), eid(&format!("10.66.0.{n}")));
+                }
+                net.reload(id, everything());
+            }),
+        ),
+        (
+            DropReason::PendingSource,
+            Box::new(|net, id| {
+                let resolvers = vec![Host::Address(ip("192.0.2.250"))];
+                let mut config = everything();
+                config.itr.as_mut().unwrap().map_resolvers = resolvers;
+                net.reload(id, config);
+                for n in 0..21 {
                     net.packet(id, "10.1.0.9", eid(&format!("10.66.0.{n}")));
                 }
                 net.reload(id, everything());
+            }),
+        ),
+        (
+            DropReason::RateSource,
+            Box::new(|net, id| {
+                for _ in 0..201 {
+                    net.deliver(
+                        id,
+                        PEER,
+                        &encode(MapRequest {
+                            records: Vec::new(),
+                            ..map_request("10.1.0.0/16", "203.0.113.9", 1)
+                        }),
+                    );
+                }
+            }),
+        ),
+        (
+            DropReason::RateUnverified,
+            Box::new(|net, id| {
+                let mut config = everything();
+                let locators = (0..60).map(|n| locator(&format!("198.51.100.{n}"), 1, 1));
+                config.database[0].locators.extend(locators);
+                net.reload(id, config);
+                for n in 0..12 {
+                    net.deliver(id, PEER, &encode(map_request("10.1.2.3/32", "203.0.113.200", n)));
+                }
+            }),
+        ),
+        (
+            DropReason::ReplyStatic,
+            Box::new(|net, id| {
+                let mut config = everything();
+                config.itr.as_mut().unwrap().static_entries =
+                    vec![Mapping::negative(prefix("10.3.7.0/24"), Ttl(1), Action::Drop)];
+                net.reload(id, config);
+                answered(vec![
+                    record("10.3.0.0/16", &["203.0.113.1"]),
+                    record("10.3.7.0/24", &["203.0.113.1"]),
+                ])(net, id);
+            }),
+        ),
+        (
+            DropReason::ReplyWithdrawn,
+            answered(vec![EidRecord { ttl: Ttl(0), ..record("10.3.0.0/16", &["203.0.113.1"]) }]),
+        ),
+        (DropReason::ReplyLocatorOwn, answered(vec![record("10.3.0.0/16", &["192.0.2.1"])])),
+        (DropReason::ReplyLocatorEid, answered(vec![record("10.3.0.0/16", &["10.1.0.7"])])),
+        (
+            DropReason::ReplyLocators,
+            Box::new(|net, id| {
+                let rlocs: Vec<String> = (0..255).map(|n| format!("203.0.113.{n}")).collect();
+                let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
+                answered(vec![record("10.3.0.0/16", &rlocs)])(net, id);
+            }),
+        ),
+        (
+            DropReason::SmrStranger,
+            Box::new(|net, id| {
+                let mut config = everything();
+                config.timers.smr_interval = Duration::ZERO;
+                net.reload(id, config);
+                answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
+                for nonce in 0..41 {
+                    let smr = MapRequest { smr: true, ..map_request("10.3.0.0/16", "203.0.113.9", nonce) };
+                    net.deliver(id, PEER, &encode(smr));
+                }
+            }),
+        ),
+        (
+            DropReason::SmrTargets,
+            Box::new(|net, id| {
+                let sender = |n: u32| crate::fib::Sender {
+                    rloc: std::net::Ipv4Addr::from_bits(0x0b00_0000 + n).into(),
+                    destination: eid("10.1.0.1"),
+                    last: Instant::FAR_FUTURE,
+                };
+                net.nodes[id].senders = (0..17_000).map(sender).collect();
+                let mut config = everything();
+                config.database[0].locators[0].weight = 7;
+                net.reload(id, config);
+                net.run_for(2 * SECOND);
+            }),
+        ),
+        (
+            DropReason::CacheIdle,
+            Box::new(|net, id| {
+                let mut config = everything();
+                config.itr.as_mut().unwrap().idle_timeout = 10 * SECOND;
+                net.reload(id, config);
+                answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
+                net.run_for(11 * SECOND);
+            }),
+        ),
+        (
+            DropReason::CacheFull,
+            Box::new(|net, id| {
+                let fixed = |n| Mapping::negative(prefix(&format!("10.70.{n}.0/24")), Ttl(1), Action::Drop);
+                let mut config = everything();
+                config.itr.as_mut().unwrap().static_entries = (0..20).map(fixed).collect();
+                net.reload(id, config);
+                answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
             }),
         ),
         (

@@ -489,7 +489,7 @@ fn pending_requests_are_bounded_and_those_at_rest_make_room() {
     let mut net = Network::new(1);
     let id = net.add(&["198.51.100.1"], config);
     for n in 0..200 {
-        net.packet(id, "10.1.0.9", eid(&format!("10.2.0.{n}")));
+        net.packet(id, &format!("10.1.0.{n}"), eid(&format!("10.2.0.{n}")));
     }
     assert_eq!(net.nodes[id].control.pending().count(), 50);
     assert_eq!(net.nodes[id].dropped(DropReason::PendingFull), 150);

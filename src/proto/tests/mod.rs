@@ -3,6 +3,7 @@
 mod etr;
 mod hostile;
 mod itr;
+mod map_cache;
 mod map_resolver;
 mod map_server;
 mod path;
@@ -10,3 +11,4 @@ mod persist;
 mod probe;
 mod proxy;
 mod signals;
+mod smr;

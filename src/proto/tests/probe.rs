@@ -395,6 +395,8 @@ fn an_xtr_that_no_longer_has_the_prefix_answers_and_the_mapping_system_is_asked(
     // The prefix is now reached by the second uplink alone; the xTR that is probed has another one.
     let mut config = config_b();
     config.database[0].eid = prefix("10.3.0.0/16");
+    // It would tell by an SMR.
+    config.timers.smr_attempts = 0;
     net.reload(b, config);
     net.take_sent(b);
     run_in_use(&mut net, a, SECOND);

@@ -17,7 +17,7 @@ use crate::fib::{FibAction, FibUpdate, Stats};
 use crate::proto::config::{DatabaseEntry, LocatorConfig, LocatorSource};
 use crate::proto::context::Context;
 use crate::proto::eid_table::EidTable;
-use crate::types::{Action, Eid, EidPrefix, Family, Locator, MapVersion, Mapping};
+use crate::types::{Action, Eid, EidPrefix, Family, Locator, LocatorChange, MapVersion, Mapping};
 use crate::wire::EidRecord;
 
 /// Addresses of an interface that are looked at.
@@ -42,6 +42,8 @@ pub struct Entry {
     pub version: MapVersion,
     /// Counters of the FIB entry: decapsulated packets to it.
     pub stats: Arc<Stats>,
+    /// No locator of it was up since the router started, so that nobody can know how it was before.
+    unheard: bool,
 }
 
 impl Entry {
@@ -115,13 +117,17 @@ pub(crate) struct Database {
     /// Locators of the site's other xTRs that don't answer.
     dead: BTreeSet<IpAddr>,
     rlocs: LocalRlocs,
+    /// What an operator's commands changed, by the locator's source as configured.
+    overrides: Vec<(LocatorSource, LocatorChange)>,
+    /// EID-prefixes whose mapping is another than others may know, or that are gone.
+    outdated: BTreeSet<EidPrefix>,
     /// Prefixes whose mapping changed since it was asked last.
     changed: BTreeSet<EidPrefix>,
 }
 
 impl Database {
     /// Replaces the entries by those of the configuration, the FIB's local entries following, and the locators of a
-    /// proxy tunnel router.
+    /// proxy tunnel router. What commands changed is as configured again.
     pub(crate) fn configure(
         &mut self,
         cx: &mut Context,
@@ -129,12 +135,15 @@ impl Database {
         more_locators: &[LocatorConfig],
     ) {
         self.more_locators = more_locators.to_vec();
+        let first = self.entries.len() == 0;
+        self.overrides.clear();
         let kept: BTreeSet<EidPrefix> = entries.iter().map(|entry| entry.eid).collect();
         let gone: Vec<EidPrefix> =
             self.entries.iter().map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
         for prefix in gone {
             self.entries.remove(&prefix);
             self.changed.insert(prefix);
+            self.outdated.insert(prefix);
             cx.fib(FibUpdate::Remove { prefix });
         }
         for config in entries {
@@ -142,6 +151,7 @@ impl Database {
             if let Some(known) = self.entries.get_mut(&prefix) {
                 if known.reconfigure(config) {
                     self.changed.insert(prefix);
+                    self.outdated.insert(prefix);
                 }
                 continue;
             }
@@ -154,6 +164,7 @@ impl Database {
                 up: Vec::new(),
                 version: MapVersion::NONE,
                 stats,
+                unheard: first,
             };
             self.entries.insert(prefix, entry);
             self.changed.insert(prefix);
@@ -193,6 +204,37 @@ impl Database {
     /// The site's other xTRs are no longer watched. Takes effect with the next [`Self::configure`].
     pub(crate) fn nobody_is_dead(&mut self) {
         self.dead.clear();
+    }
+
+    /// Has an operator's change hold for the locators with this source, or (`None`) the configuration again. How many
+    /// locators there are with it.
+    pub(crate) fn set_locator(&mut self, source: &LocatorSource, change: Option<LocatorChange>) -> usize {
+        let count = self.locators_with(source);
+        let at = self.overrides.iter().position(|(s, _)| s == source);
+        let before = at.map(|at| self.overrides.swap_remove(at).1).unwrap_or_default();
+        if let Some(change) = change
+            && count > 0
+        {
+            self.overrides.push((source.clone(), before.then(change)));
+        }
+        self.resolve_locators();
+        count
+    }
+
+    /// What an operator's commands changed.
+    pub(crate) fn overrides(&self) -> &[(LocatorSource, LocatorChange)] {
+        &self.overrides
+    }
+
+    fn locators_with(&self, source: &LocatorSource) -> usize {
+        let locators = self.entries.iter().flat_map(|(_, entry)| &entry.config.locators);
+        locators.filter(|locator| locator.source == *source).count()
+    }
+
+    /// The prefixes whose mapping others may know as it was before, since this was asked last: those that are gone, and
+    /// the others but for the first state after the start.
+    pub(crate) fn take_outdated(&mut self) -> BTreeSet<EidPrefix> {
+        std::mem::take(&mut self.outdated)
     }
 
     /// The prefixes whose mapping changed since this was asked last: new, other locators, other state of them, gone.
@@ -271,18 +313,23 @@ impl Database {
                 entry.addresses.push(address);
                 entry.up.push(up);
                 let Some(rloc) = address else { continue };
+                let change = self.overrides.iter().find(|(source, _)| *source == config.source);
+                let change = change.map(|(_, change)| *change).unwrap_or_default();
+                let wanted = change.up.unwrap_or(true);
+                let priority = if wanted { change.priority.unwrap_or(config.priority) } else { 255 };
+                // One that an operator set down is still better than none.
                 if config.local && up {
-                    local.push((config.priority, rloc));
+                    local.push((priority, rloc));
                 }
                 let locator = Locator {
                     rloc,
-                    priority: config.priority,
-                    weight: config.weight,
+                    priority,
+                    weight: change.weight.unwrap_or(config.weight),
                     mpriority: config.mpriority,
                     mweight: config.mweight,
                     local: config.local,
                     probe: false,
-                    reachable: up,
+                    reachable: up && wanted,
                 };
                 match locators.iter_mut().find(|l| l.rloc == rloc) {
                     // An address that moved from one interface to another counts where it is.
@@ -296,6 +343,12 @@ impl Database {
                 entry.locators = locators;
                 self.changed.insert(entry.config.eid);
                 changed = true;
+                let up = entry.locators.iter().any(|locator| locator.reachable);
+                if !entry.unheard {
+                    self.outdated.insert(entry.config.eid);
+                } else if up {
+                    entry.unheard = false;
+                }
             }
         }
         for config in self.more_locators.iter().filter(|config| config.local) {

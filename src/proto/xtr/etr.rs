@@ -9,6 +9,7 @@ use crate::types::{Action, EidPrefix, Instant, Mapping};
 use crate::wire::{Address, EidRecord, MapRequest};
 
 use super::database::{Database, Entry};
+use super::register::{MAX_RECORD_BYTES, encoded_len};
 
 /// More specific prefixes that a Map-Reply lists beside the one asked for. With more, the reply is for the part of the
 /// prefix around the EID that has none.
@@ -71,7 +72,10 @@ fn records_for(database: &Database, asked: &EidPrefix) -> Vec<EidRecord> {
     };
     let inside: Vec<&Entry> =
         database.strictly_within(&prefix).map(|(_, e)| e).take(MAX_MORE_SPECIFIC + 1).collect();
-    if inside.len() > MAX_MORE_SPECIFIC {
+    // Neither may a reply be cut into fragments, nor draw a short question many bytes (RFC 9301 §9).
+    let bytes: usize = inside.iter().map(|e| encoded_len(&e.record())).sum();
+    let most = MAX_RECORD_BYTES.saturating_sub(encoded_len(&entry.record()));
+    if inside.len() > MAX_MORE_SPECIFIC || (!inside.is_empty() && bytes > most) {
         let free = free_prefix(&asked.first(), &[database.table()]);
         return vec![EidRecord { eid: free.into(), ..entry.record() }];
     }

@@ -11,20 +11,26 @@ use crate::proto::config::ItrConfig;
 use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
 use crate::proto::control::{LigAnswer, LigError, Output};
 use crate::proto::event::Event;
+use crate::proto::rate::TokenBucket;
 use crate::proto::stats::DropReason;
 use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Nonce, Rloc, Ttl};
 use crate::wire::{Address, Ecm, EidRecord, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
-use super::map_cache::{MapCache, Wake};
+use super::map_cache::{Keeping, Learnt, MAX_PATHS, MapCache, Source, Wake};
 use super::pending::{Pending, PendingTable};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
 
 /// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
-/// SMR-invoked Map-Requests for one entry are at least this far apart (RFC 9301 §6.1).
-const SMR_INTERVAL: Duration = Duration::from_secs(3);
+/// Entries that one SMR may have asked for again.
+const MAX_SOLICITED: usize = 8;
+/// SMR-invoked Map-Requests per second, all in all (bucket of twice as many).
+const SOLICITED_RATE: u32 = 500;
+/// The same of SMRs that don't come from a locator of the entry that they are about: a site that has moved sends such,
+/// but so can anybody.
+const STRANGERS_RATE: u32 = 20;
 /// After this time a Map-Resolver that did not answer is tried first again.
 const RESOLVER_MEMORY: Duration = Duration::from_secs(60);
 /// Map-Requests of a lig before it gives up.
@@ -53,6 +59,9 @@ pub(crate) struct Itr {
     /// Path MTUs that the underlay told, each until when it is believed.
     path_mtus: BTreeMap<Rloc, (u16, Instant)>,
     proxy_etrs: ProxyEtrs,
+    /// What SMRs may still have asked for.
+    solicited: TokenBucket,
+    strangers: TokenBucket,
 }
 
 #[derive(Debug)]
@@ -67,11 +76,15 @@ struct Lig {
 }
 
 impl Itr {
-    pub(crate) fn new(config: ItrConfig) -> Self {
-        let cache = MapCache::new(config.map_cache_limit);
+    pub(crate) fn new(cx: &mut Context, now: Instant, config: ItrConfig, database: &Database) -> Self {
+        let keeping = keeping(&config);
+        let mut cache = MapCache::new(keeping.clone());
+        cache.configure(cx, now, keeping, &config.static_entries, database);
         Self {
             config,
             cache,
+            solicited: TokenBucket::new(SOLICITED_RATE, now),
+            strangers: TokenBucket::new(STRANGERS_RATE, now),
             pending: PendingTable::default(),
             ligs: BTreeMap::new(),
             preferred: (0, Instant::ZERO),
@@ -108,9 +121,15 @@ impl Itr {
         self.pending.iter()
     }
 
-    /// Takes in a new configuration; the map-cache stays.
-    pub(crate) fn reconfigure(&mut self, cx: &mut Context, config: ItrConfig) {
-        self.cache.set_limit(cx, config.map_cache_limit);
+    /// Takes in a new configuration; what the map-cache has learnt stays.
+    pub(crate) fn reconfigure(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        config: ItrConfig,
+        database: &Database,
+    ) {
+        self.cache.configure(cx, now, keeping(&config), &config.static_entries, database);
         if self.config.map_resolvers != config.map_resolvers {
             self.preferred = (0, Instant::ZERO);
         }
@@ -127,7 +146,7 @@ impl Itr {
 
     /// The role ends: nothing of it stays.
     pub(crate) fn stop(&mut self, cx: &mut Context) {
-        self.cache.clear(cx);
+        self.cache.stop(cx);
         for eid in self.pending.eids() {
             self.finish(cx, &eid);
         }
@@ -263,6 +282,13 @@ impl Itr {
             self.pending.insert(eid, pending);
             return;
         }
+        // One host that tries many destinations must leave others a chance.
+        let limit = cx.timers.pending_requests;
+        if self.pending.len() >= limit * 3 / 4 && self.pending.of_source(&source) >= (limit / 2).max(1) {
+            cx.drop(DropReason::PendingSource, None);
+            cx.fib(FibUpdate::Unpend { eid });
+            return;
+        }
         if !self.make_room(cx) {
             cx.drop(DropReason::PendingFull, None);
             cx.fib(FibUpdate::Unpend { eid });
@@ -318,7 +344,8 @@ impl Itr {
         if self.pending.get(&eid).is_some() {
             return;
         }
-        if !self.make_room(cx) {
+        // What is known already waits for what is not.
+        if self.pending.len() >= cx.timers.pending_requests * 3 / 4 || !self.make_room(cx) {
             cx.drop(DropReason::PendingFull, None);
             return;
         }
@@ -326,8 +353,9 @@ impl Itr {
         self.request(cx, now, eid, pending, local);
     }
 
-    /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). Whether there is anything to
-    /// refresh.
+    /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). What is known of it is asked for
+    /// again, through the mapping system and at a limited rate, whoever sent the SMR: it proves nothing. Whether there
+    /// is anything to ask for.
     pub(crate) fn solicited(
         &mut self,
         cx: &mut Context,
@@ -336,16 +364,29 @@ impl Itr {
         peer: SocketAddr,
         local: &LocalRlocs,
     ) -> bool {
-        let Some((cached, _)) = self.cache.longest(&prefix.first()) else { return false };
-        if let Some(entry) = self.cache.get_mut(&cached) {
-            if entry.asked.is_some_and(|asked| now.saturating_since(asked) < SMR_INTERVAL) {
+        let mut known = false;
+        for cached in self.cache.about(prefix, MAX_SOLICITED) {
+            let Some(entry) = self.cache.get_mut(&cached).filter(|entry| !entry.is_static()) else {
+                continue;
+            };
+            known = true;
+            if entry.asked.is_some_and(|asked| now.saturating_since(asked) < cx.timers.smr_interval) {
                 cx.drop(DropReason::SmrRate, Some(peer));
-                return true;
+                continue;
+            }
+            let stranger = entry.mapping.locators.iter().all(|l| l.rloc != peer.ip());
+            if stranger && !self.strangers.take(STRANGERS_RATE, now) {
+                cx.drop(DropReason::SmrStranger, Some(peer));
+                continue;
+            }
+            if !self.solicited.take(SOLICITED_RATE, now) {
+                cx.drop(DropReason::SmrRate, Some(peer));
+                continue;
             }
             entry.asked = Some(now);
+            self.refresh(cx, now, cached, true, local);
         }
-        self.refresh(cx, now, cached, true, local);
-        true
+        known
     }
 
     pub(crate) fn map_reply(
@@ -456,17 +497,44 @@ impl Itr {
         } else if let Some((local, _)) = database.longest_covering(&prefix) {
             cx.drop_with(DropReason::ReplyLocal, Some(source), format!("{prefix} is inside our own {local}"));
         } else if mapping.ttl == Ttl::WITHDRAWN {
-            self.cache.remove(cx, &prefix);
+            if self.cache.get(&prefix).is_some_and(|entry| !entry.is_static()) {
+                self.cache.remove(cx, &prefix);
+            }
+            cx.statistics.count_drop(DropReason::ReplyWithdrawn);
         } else {
             self.proxy_etrs.adopt(&mut mapping);
-            self.cache.install(cx, now, mapping, source.ip(), database.rlocs());
+            let learnt = Learnt { source: Source::MapReply, responder: Some(source.ip()) };
+            if self.cache.install(cx, now, mapping, learnt, database) {
+                self.complain(cx, &prefix, source, database.rlocs());
+            }
+        }
+    }
+
+    /// Counts what of an entry's locators must not be used.
+    fn complain(&self, cx: &mut Context, prefix: &EidPrefix, source: SocketAddr, local: &LocalRlocs) {
+        let Some(entry) = self.cache.get(prefix) else { return };
+        let locators = &entry.mapping.locators;
+        let mut say = |reason, rloc: &Rloc| {
+            cx.drop_with(reason, Some(source), format!("{rloc} of {prefix}"));
+        };
+        if let Some(own) = locators.iter().find(|l| local.contains(&l.rloc)) {
+            say(DropReason::ReplyLocatorOwn, &own.rloc);
+        }
+        if let Some(eid) = locators.iter().find(|l| entry.is_circular(&l.rloc)) {
+            say(DropReason::ReplyLocatorEid, &eid.rloc);
+        }
+        if locators.len() > MAX_PATHS {
+            let detail = format!("{} locators of {prefix}, {MAX_PATHS} are used", locators.len());
+            cx.drop_with(DropReason::ReplyLocators, Some(source), detail);
         }
     }
 
     pub(crate) fn clear(&mut self, cx: &mut Context, prefix: Option<EidPrefix>) {
         match prefix {
             Some(prefix) => {
-                self.cache.remove(cx, &prefix);
+                if self.cache.get(&prefix).is_some_and(|entry| !entry.is_static()) {
+                    self.cache.remove(cx, &prefix);
+                }
             }
             None => self.cache.clear(cx),
         }
@@ -506,6 +574,7 @@ impl Itr {
                 self.refresh(cx, now, prefix, false, database.rlocs());
             }
         }
+        self.cache.sweep(cx, now);
         let due: Vec<Nonce> =
             self.ligs.iter().filter(|(_, lig)| lig.wake <= now).map(|(nonce, _)| *nonce).collect();
         for nonce in due {
@@ -679,6 +748,10 @@ impl Itr {
         self.path_mtus.insert(rloc, (mtu, now + PATH_MTU_LIFETIME));
         cx.fib(FibUpdate::PathMtu { rloc, mtu: Some(mtu) });
     }
+}
+
+fn keeping(config: &ItrConfig) -> Keeping {
+    Keeping { limit: config.map_cache_limit, idle_timeout: config.idle_timeout }
 }
 
 /// Where a Map-Reply may go: each of our locators, best first.

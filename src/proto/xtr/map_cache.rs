@@ -1,7 +1,8 @@
-//! The map-cache: what the mapping system said about other sites, until it expires.
+//! The map-cache: what the mapping system said about other sites, until it expires or nobody uses it, and what the
+//! configuration says of them.
 //!
 //! Owns: the entries and everything of them that reaches the FIB. Must not send messages; when to ask again is the
-//! ITR's business ([`Wake`]).
+//! ITR's business ([`Wake`]). Which entry is thrown out first is [`super::use_order`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,10 +15,11 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
 use smallvec::SmallVec;
 
-use crate::types::{Action, Eid, EidPrefix, Instant, Locator, Mapping, Rloc};
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Rloc};
 
-use super::database::LocalRlocs;
+use super::database::{Database, LocalRlocs};
 use super::reachability::{Reachability, Verdict};
+use super::use_order::{Rank, TooMany, UseOrder};
 
 /// Used where the sender leaves the time to live to us (RFC 9301 §5.4): as long as most sites say.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -29,6 +31,26 @@ const REFRESH_LEAD: Duration = Duration::from_secs(30);
 const IN_USE: Duration = Duration::from_secs(60);
 /// More specific entries that are looked at when a less specific one comes.
 const MAX_NESTED: usize = 1024;
+/// Of a full cache, entries that have not carried packets yet may have one in so many, whatever happens.
+const SPARED_SHARE: usize = 8;
+/// Where there are more idle entries than one turn may look at: when the next turn is.
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// Paths of an entry that the data plane chooses from: as many as there are locator-status-bits (RFC 9300 §5.3). Each
+/// packet's choice looks at all of them, so that a record with 255 locators must not have its way.
+pub(super) const MAX_PATHS: usize = 32;
+
+/// Where an entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// A Map-Reply that was asked for.
+    MapReply,
+    /// The reply to an RLOC-probe (RFC 9301 §7.1).
+    Probe,
+    /// A packet or message of the other side, not verified yet (RFC 9300 §9).
+    Gleaned,
+    /// The configuration: never expires, is never thrown out or replaced.
+    Static,
+}
 
 /// One entry.
 #[derive(Clone, Debug)]
@@ -41,8 +63,10 @@ pub struct Entry {
     pub refreshed: Instant,
     /// When it ends, unless it is refreshed.
     pub expires: Instant,
-    /// Who answered: the source of the Map-Reply.
-    pub responder: IpAddr,
+    /// Where it comes from.
+    pub source: Source,
+    /// Who answered: the source of the Map-Reply, where there was one.
+    pub responder: Option<IpAddr>,
     /// Counters of the entry, the same over all refreshes.
     pub stats: Arc<Stats>,
     /// Counters of each locator, in the mapping's order, the same over all refreshes.
@@ -55,11 +79,15 @@ pub struct Entry {
     pub echoes: bool,
     /// What its packets said, the same over all refreshes.
     site_state: Arc<SiteState>,
+    /// Locators that are EIDs, so that packets to them would have to be encapsulated again, without end.
+    circular: Vec<Rloc>,
     wake: Instant,
     /// The kernel was told to forward its packets natively …
     native: bool,
     /// … or not to, although it does so with those of the entry around it.
     exception: bool,
+    /// Where it stands in the order in which entries are thrown out.
+    rank: Rank,
 }
 
 impl Entry {
@@ -87,9 +115,38 @@ impl Entry {
         }
     }
 
+    /// Whether the configuration made it.
+    pub fn is_static(&self) -> bool {
+        self.source == Source::Static
+    }
+
+    /// Whether packets may never go to this locator of it, since its address is an EID.
+    pub fn is_circular(&self, rloc: &Rloc) -> bool {
+        self.circular.contains(rloc)
+    }
+
+    /// Whether the kernel has been told to forward its packets natively.
+    pub fn is_native(&self) -> bool {
+        self.native
+    }
+
     fn wants_native(&self) -> bool {
         self.mapping.is_negative() && self.mapping.action == Action::NativelyForward
     }
+
+    /// Its rank by what it was used for itself.
+    fn own_rank(&self) -> Rank {
+        let used = self.stats.last_used();
+        let proven = used.is_some() && !self.mapping.is_negative() && self.source != Source::Gleaned;
+        Rank { proven, since: used.map_or(self.installed, |used| used.max(self.installed)) }
+    }
+}
+
+/// What an entry is made of, beside its mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learnt {
+    pub(crate) source: Source,
+    pub(crate) responder: Option<IpAddr>,
 }
 
 /// What [`MapCache::wake`] found due.
@@ -101,34 +158,79 @@ pub(crate) enum Wake {
     Nothing,
 }
 
+/// How the cache is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Keeping {
+    /// Most entries; 0 = [`DEFAULT_LIMIT`].
+    pub(crate) limit: usize,
+    /// An entry that has not been used for so long goes; zero = never.
+    pub(crate) idle_timeout: Duration,
+}
+
 /// The cache.
 #[derive(Debug)]
 pub(crate) struct MapCache {
     entries: EidTable<Entry>,
     timers: BTreeSet<(Instant, EidPrefix)>,
+    order: UseOrder,
     /// The entries that use each RLOC.
     pub(super) rlocs: BTreeMap<Rloc, BTreeSet<EidPrefix>>,
     /// Which of them can be reached.
     pub(crate) reach: Reachability,
-    limit: usize,
+    keeping: Keeping,
+    /// Not before this time are idle entries looked for.
+    idle_pause: Instant,
 }
 
 impl MapCache {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(keeping: Keeping) -> Self {
         Self {
             entries: EidTable::default(),
             timers: BTreeSet::new(),
+            order: UseOrder::default(),
             rlocs: BTreeMap::new(),
             reach: Reachability::default(),
-            limit: or_default(limit),
+            keeping,
+            idle_pause: Instant::ZERO,
         }
     }
 
-    pub(crate) fn set_limit(&mut self, cx: &mut Context, limit: usize) {
-        self.limit = or_default(limit);
-        while self.entries.len() > self.limit {
-            self.evict(cx);
+    /// Takes in other limits and the static entries: those that are no longer configured go.
+    pub(crate) fn configure(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        keeping: Keeping,
+        statics: &[Mapping],
+        database: &Database,
+    ) {
+        self.keeping = keeping;
+        let kept: BTreeSet<EidPrefix> = statics.iter().map(|mapping| mapping.eid).collect();
+        let gone: Vec<EidPrefix> = self
+            .entries
+            .iter()
+            .filter(|(prefix, entry)| entry.is_static() && !kept.contains(prefix))
+            .map(|(prefix, _)| prefix)
+            .collect();
+        for prefix in gone {
+            self.remove(cx, &prefix);
         }
+        let learnt = Learnt { source: Source::Static, responder: None };
+        for mapping in statics {
+            let unchanged = |e: &Entry| {
+                let by_proxy = e.mapping.is_by_proxy() && mapping.is_negative();
+                e.is_static()
+                    && e.mapping.action == mapping.action
+                    && (by_proxy || e.mapping.locators == mapping.locators)
+            };
+            if self.entries.get(&mapping.eid).is_some_and(unchanged) {
+                continue;
+            }
+            // Whatever was learnt for the prefix gives way, with its counters.
+            self.remove(cx, &mapping.eid);
+            self.install(cx, now, mapping.clone(), learnt, database);
+        }
+        while self.entries.len() > self.limit() && self.evict(cx) {}
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,7 +238,7 @@ impl MapCache {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        if self.keeping.limit == 0 { DEFAULT_LIMIT } else { self.keeping.limit }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Entry)> {
@@ -160,29 +262,45 @@ impl MapCache {
         self.rlocs.contains_key(rloc)
     }
 
-    /// Adds or refreshes the entry of `mapping.eid`. The time to live must not be 0.
+    /// Adds or refreshes the entry of `mapping.eid`, unless there is a static one or no room. The time to live must
+    /// not be 0. Whether it was done.
     pub(crate) fn install(
         &mut self,
         cx: &mut Context,
         now: Instant,
         mapping: Mapping,
-        responder: IpAddr,
-        local: &LocalRlocs,
-    ) {
+        learnt: Learnt,
+        database: &Database,
+    ) -> bool {
         let prefix = mapping.eid;
-        if self.entries.get(&prefix).is_none() {
-            while self.entries.len() >= self.limit {
-                self.evict(cx);
+        let is_static = learnt.source == Source::Static;
+        match self.entries.get(&prefix) {
+            Some(old) if old.is_static() && !is_static => {
+                cx.drop_with(DropReason::ReplyStatic, None, format!("{prefix} is configured"));
+                return false;
+            }
+            Some(_) => {}
+            None => {
+                while self.entries.len() >= self.limit() {
+                    if !self.evict(cx) {
+                        cx.drop_with(DropReason::CacheFull, None, prefix.to_string());
+                        return false;
+                    }
+                }
             }
         }
         let mut expires = now + mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
-        // A less specific entry must not outlive the more specific ones inside it, or it would take over their
-        // packets (RFC 9301 §5.5).
-        for (_, inner) in self.entries.strictly_within(&prefix).take(MAX_NESTED) {
-            expires = expires.min(inner.expires);
+        if is_static {
+            expires = Instant::FAR_FUTURE;
+        } else {
+            // A less specific entry must not outlive the more specific ones inside it, or it would take over their
+            // packets (RFC 9301 §5.5).
+            for (_, inner) in self.entries.strictly_within(&prefix).take(MAX_NESTED) {
+                expires = expires.min(inner.expires);
+            }
         }
         let lifetime = expires.saturating_since(now);
-        let wake = expires - REFRESH_LEAD.min(lifetime / 4);
+        let wake = if is_static { expires } else { expires - REFRESH_LEAD.min(lifetime / 4) };
 
         let old = self.remove_quietly(&prefix);
         let locator_stats = mapping
@@ -202,28 +320,38 @@ impl MapCache {
         }
         // An answer to a probe mostly says what is known already: nothing that the data plane has to hear of.
         let news = old.as_ref().is_none_or(|old| !forwards_alike(&old.mapping, &mapping));
-        let entry = Entry {
+        let circular =
+            mapping.locators.iter().map(|l| l.rloc).filter(|r| is_circular(&mapping, r, database)).collect();
+        let mut entry = Entry {
             mapping,
             installed: old.as_ref().map_or(now, |old| old.installed),
             refreshed: now,
             expires,
-            responder,
+            source: learnt.source,
+            responder: learnt.responder,
             stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
             locator_stats,
             asked: old.as_ref().and_then(|old| old.asked),
             down_by_status: old.as_ref().map(|old| old.down_by_status.clone()).unwrap_or_default(),
             echoes: old.as_ref().is_some_and(|old| old.echoes),
             site_state: old.as_ref().map(|old| Arc::clone(&old.site_state)).unwrap_or_default(),
+            circular,
             wake,
             native: old.as_ref().is_some_and(|old| old.native),
             exception: old.as_ref().is_some_and(|old| old.exception),
+            rank: Rank { proven: false, since: now },
         };
         if news {
-            self.publish(cx, prefix, &entry, local);
+            self.publish(cx, prefix, &entry, database.rlocs());
         }
-        self.timers.insert((wake, prefix));
+        if !is_static {
+            entry.rank = entry.own_rank();
+            self.order.insert(prefix, entry.rank);
+            self.timers.insert((wake, prefix));
+        }
         self.entries.insert(prefix, entry);
         self.update_natives(cx, &prefix);
+        true
     }
 
     /// Gives an entry other locators. Nothing else of it changes.
@@ -279,8 +407,8 @@ impl MapCache {
         let hiding: Vec<EidPrefix> = self
             .entries
             .covering(&eid.to_prefix())
+            .filter(|(p, entry)| p.len() > prefix.len() && !entry.is_static())
             .map(|(p, _)| p)
-            .filter(|p| p.len() > prefix.len())
             .collect();
         for p in hiding {
             self.remove(cx, &p);
@@ -295,8 +423,17 @@ impl MapCache {
         }
     }
 
-    /// Removes everything.
+    /// Removes everything that was learnt.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
+        let all: Vec<EidPrefix> =
+            self.entries.iter().filter(|(_, e)| !e.is_static()).map(|(p, _)| p).collect();
+        for p in all {
+            self.remove(cx, &p);
+        }
+    }
+
+    /// Removes everything.
+    pub(crate) fn stop(&mut self, cx: &mut Context) {
         let all: Vec<EidPrefix> = self.entries.iter().map(|(p, _)| p).collect();
         for p in all {
             self.remove(cx, &p);
@@ -381,15 +518,56 @@ impl MapCache {
         Some(if in_use { Wake::Refresh(prefix) } else { Wake::Nothing })
     }
 
+    /// Removes entries that nobody has used for the configured time. A set of overlapping entries goes as a whole: a
+    /// less specific one alone would take over the packets of those inside it (RFC 9301 §5.5).
+    pub(crate) fn sweep(&mut self, cx: &mut Context, now: Instant) {
+        let timeout = self.keeping.idle_timeout;
+        if timeout.is_zero() || now < self.idle_pause {
+            return;
+        }
+        let before = now - timeout;
+        loop {
+            let entries = &mut self.entries;
+            match self.order.idle(before, |prefix| look(entries, prefix, now)) {
+                Ok(Some(prefix)) => {
+                    self.remove_around(cx, &prefix, DropReason::CacheIdle);
+                }
+                Ok(None) => return,
+                Err(TooMany) => {
+                    self.idle_pause = now + IDLE_PAUSE;
+                    return;
+                }
+            }
+        }
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         let timers = self.timers.first().map(|(at, _)| *at);
-        timers.into_iter().chain(self.reach.next()).min()
+        let timeout = self.keeping.idle_timeout;
+        let idle = self.order.next_idle(timeout).filter(|_| !timeout.is_zero());
+        let idle = idle.map(|at| at.max(self.idle_pause));
+        timers.into_iter().chain(idle).chain(self.reach.next()).min()
+    }
+
+    /// The locators of entries that packets were sent to within the last minute, with the entry's prefix.
+    pub(crate) fn correspondents(&self, now: Instant) -> impl Iterator<Item = (EidPrefix, Rloc)> {
+        self.entries
+            .iter()
+            .filter(move |(_, entry)| entry.in_use(now))
+            .flat_map(|(prefix, entry)| entry.mapping.locators.iter().map(move |l| (prefix, l.rloc)))
+    }
+
+    /// The entries that an SMR for `prefix` is about: the one that covers it, and those inside it, `most` at most.
+    pub(crate) fn about(&self, prefix: &EidPrefix, most: usize) -> Vec<EidPrefix> {
+        let covering = self.entries.longest_covering(prefix).map(|(p, _)| p);
+        covering.into_iter().chain(self.entries.strictly_within(prefix).map(|(p, _)| p)).take(most).collect()
     }
 
     /// Takes the entry out of all tables, telling nobody.
     fn remove_quietly(&mut self, prefix: &EidPrefix) -> Option<Entry> {
         let entry = self.entries.remove(prefix)?;
         self.timers.remove(&(entry.wake, *prefix));
+        self.order.remove(*prefix, entry.rank);
         for locator in &entry.mapping.locators {
             if let Some(users) = self.rlocs.get_mut(&locator.rloc) {
                 users.remove(prefix);
@@ -401,26 +579,25 @@ impl MapCache {
         Some(entry)
     }
 
-    /// Throws out the least recently used entries: a 64th of the cache at once, so that finding them costs each new
-    /// entry a look at 64 others and not at all.
-    fn evict(&mut self, cx: &mut Context) {
-        let mut by_use: Vec<(Instant, EidPrefix)> = self
-            .entries
-            .iter()
-            .map(|(prefix, entry)| {
-                (entry.stats.last_used().map_or(entry.refreshed, |used| used.max(entry.installed)), prefix)
-            })
-            .collect();
-        let batch = (by_use.len() / 64).max(1);
-        if batch < by_use.len() {
-            by_use.select_nth_unstable(batch);
-            by_use.truncate(batch);
+    /// Makes room: whether it could.
+    fn evict(&mut self, cx: &mut Context) -> bool {
+        let spared = self.limit() / SPARED_SHARE;
+        let entries = &mut self.entries;
+        match self.order.victim(spared, |prefix| look(entries, prefix, Instant::ZERO)) {
+            Some(prefix) => self.remove_around(cx, &prefix, DropReason::CacheEvicted),
+            None => false,
         }
-        by_use.sort_unstable();
-        for (_, prefix) in by_use {
-            self.remove(cx, &prefix);
-            cx.statistics.count_drop(DropReason::CacheEvicted);
+    }
+
+    /// Removes an entry and the less specific ones around it, and counts them.
+    fn remove_around(&mut self, cx: &mut Context, prefix: &EidPrefix, reason: DropReason) -> bool {
+        let around: Vec<EidPrefix> =
+            self.entries.covering(prefix).filter(|(_, e)| !e.is_static()).map(|(p, _)| p).collect();
+        for p in &around {
+            self.remove(cx, p);
+            cx.statistics.count_drop(reason);
         }
+        !around.is_empty()
     }
 
     /// The kernel forwards natively what lies in a natively-forward entry, and must be told of the exceptions inside it,
@@ -459,8 +636,29 @@ impl MapCache {
     }
 }
 
-fn or_default(limit: usize) -> usize {
-    if limit == 0 { DEFAULT_LIMIT } else { limit }
+/// The rank that an entry has by now, which it keeps. An entry inside another goes no sooner than that one. What the
+/// kernel forwards natively may be in use without our knowing, so that until it expires it is not idle: `now`.
+fn look(entries: &mut EidTable<Entry>, prefix: &EidPrefix, now: Instant) -> Option<Rank> {
+    let mut rank = entries.get(prefix)?.own_rank();
+    for (_, around) in entries.covering(prefix) {
+        let theirs = around.own_rank();
+        rank.proven |= theirs.proven;
+        rank.since = rank.since.max(theirs.since);
+        if around.native {
+            rank.since = rank.since.max(now);
+        }
+    }
+    entries.get_mut(prefix)?.rank = rank;
+    Some(rank)
+}
+
+/// Whether a locator is an EID: of this site, or of the very EID-prefix that it is a locator of. Of other instances the
+/// EIDs are no addresses of the underlay. A default mapping covers all locators and means none; what is natively
+/// forwarded is no EID-prefix at all, so that a proxy-ETR may well be in it.
+fn is_circular(mapping: &Mapping, rloc: &Rloc, database: &Database) -> bool {
+    let eid = Eid::new(InstanceId::DEFAULT, *rloc);
+    let own = mapping.eid.contains(&eid) && !mapping.eid.is_empty() && !mapping.is_by_proxy();
+    database.longest(&eid).is_some() || own
 }
 
 /// Whether the data plane does the same with packets of both.
@@ -486,8 +684,13 @@ fn action(entry: &Entry, local: &LocalRlocs, reach: &Reachability) -> FibAction 
         .locators
         .iter()
         .zip(&entry.locator_stats)
+        .enumerate()
+        // The same locator again would have its share twice.
+        .filter(|(at, (l, _))| !entry.mapping.locators.iter().take(*at).any(|earlier| earlier.rloc == l.rloc))
+        .map(|(_, both)| both)
         .filter(|(locator, _)| {
-            locator.usable() && is_unicast(&locator.rloc) && !local.contains(&locator.rloc)
+            let rloc = &locator.rloc;
+            locator.usable() && is_unicast(rloc) && !local.contains(rloc) && !entry.is_circular(rloc)
         })
         .filter_map(|(locator, stats)| {
             let Verdict { source, up } = reach.verdict(&locator.rloc, local)?;
@@ -505,6 +708,10 @@ fn action(entry: &Entry, local: &LocalRlocs, reach: &Reachability) -> FibAction 
         .collect();
     // As if the priority of those that are down were 255 (RFC 9301 §7); but where all are, they are used all the same.
     paths.retain(|(_, up)| *up || !any_up);
-    let paths: Vec<Path> = paths.into_iter().map(|(path, _)| path).collect();
+    let mut paths: Vec<Path> = paths.into_iter().map(|(path, _)| path).collect();
+    if paths.len() > MAX_PATHS {
+        paths.sort_by_key(|path| path.priority);
+        paths.truncate(MAX_PATHS);
+    }
     if paths.is_empty() { FibAction::Negative(Action::Drop) } else { FibAction::Forward(paths) }
 }

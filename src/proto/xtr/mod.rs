@@ -15,10 +15,12 @@ pub(crate) mod proxy;
 pub(crate) mod reachability;
 pub(crate) mod register;
 pub(crate) mod signals;
+pub(crate) mod smr;
+pub(crate) mod use_order;
 mod versions;
 
 pub use database::Entry as DatabaseEntry;
-pub use map_cache::Entry as MapCacheEntry;
+pub use map_cache::{Entry as MapCacheEntry, Source as MapCacheSource};
 pub use pending::Pending;
 pub use reachability::{Cause, RemoteRloc, RlocWay, Verdict, WayState};
 pub use register::RegistrationState;

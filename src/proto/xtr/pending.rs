@@ -43,11 +43,18 @@ pub(crate) struct PendingTable {
     by_nonce: BTreeMap<Nonce, Eid>,
     timers: BTreeSet<(Instant, Eid)>,
     resting: BTreeSet<(Instant, Eid)>,
+    /// How many wait for each source of packets.
+    sources: BTreeMap<IpAddr, usize>,
 }
 
 impl PendingTable {
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many destinations a source of packets has pending, those that rest included.
+    pub(crate) fn of_source(&self, source: &IpAddr) -> usize {
+        self.sources.get(source).copied().unwrap_or(0)
     }
 
     pub(crate) fn get(&self, eid: &Eid) -> Option<&Pending> {
@@ -71,6 +78,9 @@ impl PendingTable {
         } else {
             self.by_nonce.insert(pending.nonce, eid);
         }
+        if let Some(source) = pending.source {
+            *self.sources.entry(source).or_default() += 1;
+        }
         self.entries.insert(eid, pending);
     }
 
@@ -79,6 +89,14 @@ impl PendingTable {
         self.timers.remove(&(pending.wake, *eid));
         self.resting.remove(&(pending.wake, *eid));
         self.by_nonce.remove(&pending.nonce);
+        if let Some(source) = &pending.source
+            && let Some(count) = self.sources.get_mut(source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(source);
+            }
+        }
         Some(pending)
     }
 

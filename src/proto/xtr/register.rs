@@ -21,7 +21,7 @@ use super::database::{Database, LocalRlocs};
 /// Records per Map-Register, at most.
 const MAX_RECORDS: usize = 20;
 /// Bytes of all records of a Map-Register: what is left of a datagram that no underlay fragments.
-const MAX_RECORD_BYTES: usize = 1100;
+pub(super) const MAX_RECORD_BYTES: usize = 1100;
 /// Nonces of unconfirmed Map-Registers that a Map-Notify may still answer.
 const MAX_OUTSTANDING: usize = 16;
 /// Unconfirmed Map-Registers after which a Map-Server counts as unreachable.
@@ -212,6 +212,19 @@ impl Registrar {
         for gone in old {
             self.withdraw(now, &gone, gone.bundles.iter().flat_map(|b| &b.records));
         }
+    }
+
+    /// Whether the Map-Servers know how `prefix` is registered now, or that it is no more, as far as we can tell.
+    pub(crate) fn knows(&self, prefix: &EidPrefix) -> bool {
+        let mut bundles =
+            self.servers.iter().flat_map(|s| &s.bundles).filter(|b| b.prefixes.contains(prefix));
+        let is_it = |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| p == *prefix);
+        bundles.all(|b| b.confirmed) && !self.withdrawals.iter().any(|w| w.records.iter().any(is_it))
+    }
+
+    /// Whether some Map-Server is not asked to confirm registrations.
+    pub(crate) fn wants_no_notify(&self) -> bool {
+        self.servers.iter().any(|s| !s.config.want_notify)
     }
 
     /// Names were resolved: what could not be sent can be now.
@@ -562,7 +575,7 @@ fn remember(outstanding: &mut Vec<Nonce>, nonce: Option<Nonce>) {
 }
 
 /// Bytes of a record (RFC 9301 §5.4).
-fn encoded_len(record: &EidRecord) -> usize {
+pub(super) fn encoded_len(record: &EidRecord) -> usize {
     let address = |address: &Address| match address.to_ip().map(|ip| Family::of(&ip)) {
         Some(Family::Ipv4) => 6,
         _ => 18,

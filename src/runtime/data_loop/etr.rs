@@ -13,7 +13,7 @@ use super::worker::ETR;
 use crate::dataplane::{
     Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
 };
-use crate::fib::{FibReader, Punt};
+use crate::fib::{FibReader, Punt, Senders};
 use crate::io::checksum;
 use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
@@ -34,6 +34,7 @@ pub(super) struct Etr {
     clock: Clock,
     fib: FibReader,
     punts: mpsc::Sender<Punt>,
+    senders: Arc<Senders>,
     counters: Arc<Counters>,
 }
 
@@ -75,12 +76,18 @@ impl Etr {
             clock,
             fib,
             punts,
+            senders: Arc::default(),
             counters,
         })
     }
 
     pub(super) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Who it got data packets from.
+    pub(super) fn senders(&self) -> Arc<Senders> {
+        Arc::clone(&self.senders)
     }
 
     /// Has `poller` tell when there are datagrams.
@@ -127,11 +134,12 @@ impl Etr {
         }
         self.counters.count(Count::Receives, 1);
         let mut len = 0;
+        let now = self.clock.now();
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return 0 };
             if guard.options().any() {
-                self.decapsulator.begin(self.clock.now());
+                self.decapsulator.begin(now);
             }
             for received in batch.received() {
                 len += received.len;
@@ -140,7 +148,9 @@ impl Etr {
                     segment: received.segment.unwrap_or(0),
                     outer: Outer { remote: received.remote.ip(), ttl: received.ttl, tos: received.tos },
                 };
-                self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out);
+                if let Some(eid) = self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out) {
+                    self.senders.note(datagram.outer.remote, eid, now);
+                }
             }
             self.decapsulator.finish(bytes, &mut self.out);
         }

@@ -15,14 +15,14 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use crate::dataplane::{Counters, DataPlaneConfig, Instance, Offload, Totals};
-use crate::fib::{FibReader, Punt, Worker};
+use crate::fib::{FibReader, Punt, Sender, Senders, Worker};
 use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller, StopSignal};
 use crate::io::steering::Steering;
 use crate::io::tun::Tun;
 use crate::io::udp::{ReceiveSocket, SendSocket};
-use crate::types::{DATA_PORT, Family};
+use crate::types::{DATA_PORT, Family, Instant};
 
 /// Why the data plane could not start, in a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,7 @@ pub struct DataPlane {
     threads: Vec<(String, JoinHandle<()>)>,
     /// Of each direction of each queue.
     counters: Vec<(String, Arc<Counters>)>,
+    senders: Vec<Arc<Senders>>,
     tuns: Vec<String>,
     mode: Mode,
 }
@@ -119,6 +120,7 @@ impl DataPlane {
             stop,
             threads: Vec::new(),
             counters: Vec::new(),
+            senders: Vec::new(),
             tuns: config.instances.iter().map(|i| i.tun.clone()).collect(),
             mode: Mode { queues: count, plain_because },
         };
@@ -131,6 +133,7 @@ impl DataPlane {
                 }
                 false => None,
             };
+            plane.senders.extend(etr.as_ref().map(etr::Etr::senders));
             let worker = Worker { index: index as u16, count };
             let itr = match config.itr {
                 true => Some(itr::Itr::new(config, worker, clock, fib.clone(), tuns, punts.clone())?),
@@ -161,6 +164,12 @@ impl DataPlane {
     /// What each direction of each queue counted so far, by its name.
     pub fn per_thread(&self) -> Vec<(String, Totals)> {
         self.counters.iter().map(|(name, counters)| (name.clone(), counters.totals())).collect()
+    }
+
+    /// Who sent data packets to this site since `since`; the same one several times where its packets came to several
+    /// queues, instances or families.
+    pub fn senders(&self, since: Instant) -> Vec<Sender> {
+        self.senders.iter().flat_map(|senders| senders.since(since)).collect()
     }
 
     /// What all of them counted so far.
