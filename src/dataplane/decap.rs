@@ -74,7 +74,7 @@ impl Decapsulator {
         Self { instances, dscp: config.dscp, coalescer, checks: Checks::new(), counters }
     }
 
-    /// A batch begins, at `now`. Needed only while any of [`FibGuard::options`] is on.
+    /// A batch begins, at `now`. Needed only while there are [`FibGuard::checks`].
     pub fn begin(&mut self, now: Instant) {
         self.checks.begin(now);
     }
@@ -106,7 +106,7 @@ impl Decapsulator {
             0 => end.saturating_sub(start).max(1),
             segment => segment,
         };
-        let options = Some(fib.options()).filter(|options| options.any());
+        let options = fib.checks();
         let mut at = start;
         // A datagram without payload is one packet too.
         loop {

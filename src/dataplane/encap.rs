@@ -44,8 +44,7 @@ impl<'a> Turn<'a> {
     /// For packets of `iid` at `now`.
     pub fn new(iid: InstanceId, fib: &'a FibGuard<'_>, reader: &'a FibReader, now: Instant) -> Self {
         let lisp = DataHeader::of_instance(iid).to_bytes();
-        let options = Some(fib.options()).filter(|options| options.sends());
-        Self { iid, fib: fib.instance(iid), reader, now, lisp, options }
+        Self { iid, fib: fib.instance(iid), reader, now, lisp, options: fib.header_options() }
     }
 }
 

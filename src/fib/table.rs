@@ -305,10 +305,16 @@ impl FibGuard<'_> {
         self.tables.instances.iter().find(|(id, _)| *id == iid).map(|(_, fib)| fib)
     }
 
-    /// What LISP headers say, and which checks received packets pass.
+    /// What LISP headers say, where they say anything but the instance.
     #[inline]
-    pub fn options(&self) -> &HeaderOptions {
-        &self.tables.options
+    pub fn header_options(&self) -> Option<&HeaderOptions> {
+        self.tables.sends.then_some(&self.tables.options)
+    }
+
+    /// Which checks received packets have to pass, where there are any.
+    #[inline]
+    pub fn checks(&self) -> Option<&HeaderOptions> {
+        self.tables.checks.then_some(&self.tables.options)
     }
 
     /// Whether the control plane is to be told of a source that no entry covers. It then counts as told, for some
@@ -510,6 +516,9 @@ impl Prefix for Key<u128> {
 #[derive(Clone, Debug, Default)]
 struct Tables {
     options: HeaderOptions,
+    /// [`HeaderOptions::sends`] and [`HeaderOptions::any`] of these, which every packet asks for.
+    sends: bool,
+    checks: bool,
     instances: Vec<(InstanceId, InstanceFib)>,
 }
 
@@ -540,6 +549,7 @@ impl Tables {
             Op::Site(prefix, site) => self.instance(prefix.iid).set_site(prefix.net, Some(site)),
             Op::Options(options) => {
                 self.options = options;
+                (self.sends, self.checks) = (options.sends(), options.any());
                 if !options.any() {
                     for (_, fib) in &mut self.instances {
                         fib.sites_v4 = PrefixMap::new();

@@ -138,7 +138,7 @@ impl Etr {
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return 0 };
-            if guard.options().any() {
+            if guard.checks().is_some() {
                 self.decapsulator.begin(now);
             }
             for received in batch.received() {
