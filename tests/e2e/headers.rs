@@ -25,7 +25,7 @@ fn options(site: &Site, header: &str) -> XtrOptions {
             .to_vec();
     }
     options.more = format!(
-        "[data-header]\n{header}\n[timers]\necho-nonce-interval = \"500ms\"\necho-nonce-timeout = \"500ms\"\n"
+        "[probing]\nenabled = false\n[data-header]\n{header}\n[timers]\necho-nonce-interval = \"500ms\"\necho-nonce-timeout = \"500ms\"\n"
     );
     options
 }
