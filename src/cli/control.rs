@@ -78,6 +78,8 @@ pub(super) enum What {
     Statistics,
     /// TUNs and underlay interfaces.
     Interfaces,
+    /// The Map-Resolvers, and how they do.
+    Resolvers,
     /// Outstanding Map-Requests.
     Pending,
 }
@@ -142,6 +144,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         What::Locators => Request::ShowLocators,
         What::Statistics => Request::ShowStatistics,
         What::Interfaces => Request::ShowInterfaces,
+        What::Resolvers => Request::ShowResolvers,
         What::Pending => Request::ShowPending,
     };
     let json = args.json;
@@ -153,6 +156,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::Locators(view) => print(json, &view, table::locators),
         Reply::Statistics(view) => print(json, &view, table::statistics),
         Reply::Interfaces(view) => print(json, &view, table::interfaces),
+        Reply::Resolvers(view) => print(json, &view, table::resolvers),
         Reply::Pending(view) => print(json, &view, table::pending),
         other => Err(unexpected(&other)),
     }

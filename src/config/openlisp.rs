@@ -17,11 +17,13 @@ use std::ops::RangeInclusive;
 
 use super::problem::{At, Place, Problems};
 use super::raw::{
-    RawConfig, RawEidPrefix, RawKey, RawKeySource, RawLocator, RawLocatorSource, RawLocators, RawMapServer,
+    RawConfig, RawEidPrefix, RawKey, RawKeySource, RawLocator, RawLocatorSource, RawLocators, RawMapResolver,
+    RawMapServer,
 };
 use super::tree::{nearest, shorten};
 use super::value::{Fault, FromText, RlocAddress, Role, SecretText, prefix};
 use crate::auth::Algorithm;
+use crate::proto::config::Host;
 use crate::types::{InstanceId, Ttl};
 
 const SECTIONS: [&str; 3] = ["@MAPSERVER", "@MAPRESOLVER", "@EID"];
@@ -147,16 +149,23 @@ impl Reader<'_> {
             place: host.as_ref().map_or_else(|| source.place.clone(), |h| h.place.clone()),
             name: None,
             host,
-            key: RawKey { source: Some(source), id, algorithm: Algorithm::HmacSha1, truncate: false },
+            keys: vec![RawKey { source: Some(source), id, algorithm: Algorithm::HmacSha1, truncate: false }],
             proxy_reply: false,
             want_notify: true,
+            use_ttl: false,
+            merge: false,
         });
     }
 
     fn map_resolver(&mut self, words: &[Word<'_>]) {
         let Some([host]) = self.fields(words, "@MAPRESOLVER", "ADDRESS") else { return };
-        let host = self.value(host, "@MAPRESOLVER address", FromText::from_text);
-        self.raw.map_resolvers.extend(host);
+        let host: Option<At<Host>> = self.value(host, "@MAPRESOLVER address", FromText::from_text);
+        self.raw.map_resolvers.extend(host.map(|host| RawMapResolver {
+            place: host.place.clone(),
+            host: Some(host),
+            prefixes: Vec::new(),
+            iid: None,
+        }));
     }
 
     fn eid_prefix(&mut self, words: &[Word<'_>]) {
@@ -378,13 +387,15 @@ fn write_toml(raw: &RawConfig, to: &mut String) -> std::fmt::Result {
         }
     }
     for server in &raw.map_servers {
-        let (Some(host), Some(source)) = (&server.host, &server.key.source) else { continue };
+        let source = server.keys.first().and_then(|key| key.source.as_ref());
+        let (Some(host), Some(source)) = (&server.host, source) else { continue };
         let RawKeySource::Inline(key) = &source.value else { continue };
         let key = toml::Value::String(key.0.to_string());
         write!(to, "\n[[map-server]]\naddress = \"{}\"\nkey = {key}\nalgorithm = \"sha1\"\n", host.value)?;
     }
     for resolver in &raw.map_resolvers {
-        write!(to, "\n[[map-resolver]]\naddress = \"{}\"\n", resolver.value)?;
+        let Some(host) = &resolver.host else { continue };
+        write!(to, "\n[[map-resolver]]\naddress = \"{}\"\n", host.value)?;
     }
     Ok(())
 }

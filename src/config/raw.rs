@@ -17,7 +17,7 @@ use super::problem::{At, Place, Problems};
 use super::tree::Section;
 use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Timeout, Variable};
 use crate::auth::Algorithm;
-use crate::proto::config::{Host, SourceCheck, Timers};
+use crate::proto::config::{Host, ResolverSelection, SourceCheck, Timers};
 use crate::types::{Action, EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId};
 
 /// A whole file.
@@ -34,9 +34,8 @@ pub struct RawConfig {
     pub eid_prefixes: Vec<RawEidPrefix>,
     /// `[[map-server]]`: where an ETR registers.
     pub map_servers: Vec<RawMapServer>,
-    /// `[[map-resolver]]`: whom an ITR asks, in order of preference. The only key, required, is `address`: an
-    /// address or DNS name.
-    pub map_resolvers: Vec<At<Host>>,
+    /// `[[map-resolver]]`: whom an ITR asks, in order of preference.
+    pub map_resolvers: Vec<RawMapResolver>,
     /// `[map-cache]`, `limit`: most entries, 1 to 16777216. Default 100000.
     pub map_cache_limit: Option<At<u64>>,
     /// `[map-cache]`, `idle-timeout`: an entry that no packet has used for so long is forgotten, or `"never"`. Default
@@ -60,6 +59,8 @@ pub struct RawConfig {
     pub proxy_etr: RawProxy,
     /// `[probing]`
     pub probing: RawProbing,
+    /// `[map-cache]`, `resolver-selection`: `"order"` or `"fastest"`. Default `"order"`.
+    pub resolver_selection: Option<At<ResolverSelection>>,
     /// `[[site]]`: who may register with our Map-Server.
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
@@ -212,12 +213,31 @@ pub struct RawMapServer {
     pub name: Option<At<String>>,
     /// `address`, required: an address or DNS name.
     pub host: Option<At<Host>>,
-    /// Its key.
-    pub key: RawKey,
+    /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[map-server.key]]`: the first
+    /// is preferred.
+    pub keys: Vec<RawKey>,
     /// `proxy-reply`: it is to answer Map-Requests itself. Default false.
     pub proxy_reply: bool,
     /// `want-notify`: it is to confirm registrations. Default true.
     pub want_notify: bool,
+    /// `use-ttl`: it is to time registrations out by the TTL of the EID-prefix. Default false.
+    pub use_ttl: bool,
+    /// `merge`: it is to merge the locators with those that other xTRs of the site register. Default false.
+    pub merge: bool,
+}
+
+/// `[[map-resolver]]`
+#[derive(Clone, Debug)]
+pub struct RawMapResolver {
+    /// The section.
+    pub place: Place,
+    /// `address`, required: an address or DNS name.
+    pub host: Option<At<Host>>,
+    /// `eid-prefixes`: the EID space that it is asked for, a list as of a `[[site]]`. Prefixes without an instance ID in
+    /// brackets are in the instance of `instance-id`. Default: all EIDs that no other `[[map-resolver]]` is for.
+    pub prefixes: Vec<At<EidPrefix>>,
+    /// `instance-id`: without `eid-prefixes`, it is asked for all of the instance.
+    pub iid: Option<At<InstanceId>>,
 }
 
 /// `[[use-petr]]`
@@ -344,11 +364,7 @@ impl RawConfig {
         let mut map_servers = Vec::new();
         each("map-server", &mut |s| RawMapServer::read(s, &mut map_servers));
         let mut map_resolvers = Vec::new();
-        each("map-resolver", &mut |s| {
-            s.require("address", "give the Map-Resolver's address or DNS name");
-            map_resolvers.extend(s.text("address"));
-            s.finish()
-        });
+        each("map-resolver", &mut |s| RawMapResolver::read(s, &mut map_resolvers));
         let mut proxy_etrs = Vec::new();
         each("use-petr", &mut |s| RawProxyEtr::read(s, &mut proxy_etrs));
         let mut sites = Vec::new();
@@ -367,6 +383,7 @@ impl RawConfig {
         for section in map_cache.sections("static") {
             ok &= RawStatic::read(section, &mut statics);
         }
+        let resolver_selection = map_cache.text("resolver-selection");
         ok &= map_cache.finish();
         let (data_plane, external) = read_data_plane(root.section("data-plane"));
         let raw = Self {
@@ -386,6 +403,7 @@ impl RawConfig {
             proxy_itr: RawProxy::read(root.section("proxy-itr")),
             proxy_etr: RawProxy::read(root.section("proxy-etr")),
             probing: RawProbing::read(&root),
+            resolver_selection,
             sites,
             forwards,
             instances,
@@ -548,14 +566,45 @@ impl RawKey {
 impl RawMapServer {
     fn read(s: Section<'_>, list: &mut Vec<Self>) -> bool {
         s.require("address", "give the Map-Server's address or DNS name");
+        let mut ok = true;
+        let keys = read_keys(&s, "map-server.key", &mut ok);
         list.push(Self {
             place: s.place().clone(),
             name: s.text("name"),
             host: s.text("address"),
-            key: RawKey::read(&s),
+            keys,
             proxy_reply: s.bool("proxy-reply").is_some_and(|p| p.value),
             want_notify: s.bool("want-notify").is_none_or(|w| w.value),
+            use_ttl: s.bool("use-ttl").is_some_and(|t| t.value),
+            merge: s.bool("merge").is_some_and(|m| m.value),
         });
+        s.finish() && ok
+    }
+}
+
+impl RawMapResolver {
+    fn read(s: Section<'_>, list: &mut Vec<Self>) -> bool {
+        s.require("address", "give the Map-Resolver's address or DNS name");
+        let iid = read_iid(&s);
+        let listed = s.texts::<EidPrefix>("eid-prefixes");
+        if listed.as_ref().is_some_and(|l| l.value.is_empty()) && !s.bad() {
+            s.error("eid-prefixes", "is empty", "give EID-prefixes, or leave the key out");
+        }
+        let mut prefixes = listed.map_or_else(Vec::new, |l| l.value);
+        if let Some(iid) = &iid {
+            for prefix in &mut prefixes {
+                if prefix.value.iid.is_default() {
+                    prefix.value.iid = iid.value;
+                } else if prefix.value.iid != iid.value {
+                    s.error(
+                        "eid-prefixes",
+                        format!("{} is not in instance {}", prefix.value, iid.value),
+                        "leave out instance-id or the prefix",
+                    );
+                }
+            }
+        }
+        list.push(Self { place: s.place().clone(), host: s.text("address"), prefixes, iid });
         s.finish()
     }
 }
@@ -596,20 +645,7 @@ impl RawSite {
             prefixes.extend(prefix.map(|prefix| (prefix, more_specifics)));
             ok &= section.finish();
         }
-        let mut keys = Vec::new();
-        if s.has_sections("key") {
-            for key in ["key-file", "key-env", "key-id", "algorithm", "truncate"] {
-                if s.has(key) {
-                    s.error(key, "given beside [[site.key]]", "move it into [[site.key]]");
-                }
-            }
-            for section in s.sections("key") {
-                keys.push(RawKey::read(&section));
-                ok &= section.finish();
-            }
-        } else {
-            keys.push(RawKey::read(&s));
-        }
+        let keys = read_keys(&s, "site.key", &mut ok);
         let site = Self {
             place: s.place().clone(),
             name: s.text("name"),
@@ -724,13 +760,14 @@ impl RawTimers {
 }
 
 /// The durations among the timers, by key.
-fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 12] {
+fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 14] {
     [
         ("register-interval", &mut timers.register_interval),
         ("quick-register-interval", &mut timers.quick_register_interval),
         ("quick-register-time", &mut timers.quick_register_time),
         ("register-retry", &mut timers.register_retry),
         ("register-retry-max", &mut timers.register_retry_max),
+        ("notify-retry", &mut timers.notify_retry),
         ("registration-timeout", &mut timers.registration_timeout),
         ("request-retry", &mut timers.request_retry),
         ("request-rest", &mut timers.request_rest),
@@ -738,6 +775,7 @@ fn durations(timers: &mut Timers) -> [(&'static str, &mut Duration); 12] {
         ("echo-nonce-timeout", &mut timers.echo_nonce_timeout),
         ("locator-status-damping", &mut timers.locator_status_damping),
         ("smr-interval", &mut timers.smr_interval),
+        ("name-refresh", &mut timers.name_refresh),
     ]
 }
 
@@ -807,6 +845,25 @@ fn read_log(s: Section<'_>) -> LogConfig {
     levels.finish();
     s.finish();
     config
+}
+
+/// One key in the section itself, or several in sections below it, called `name`. `ok` is false afterwards if one of
+/// these could not be read in full.
+fn read_keys(s: &Section<'_>, name: &str, ok: &mut bool) -> Vec<RawKey> {
+    if !s.has_sections("key") {
+        return vec![RawKey::read(s)];
+    }
+    for key in ["key-file", "key-env", "key-id", "algorithm", "truncate"] {
+        if s.has(key) {
+            s.error(key, format!("given beside [[{name}]]"), format!("move it into [[{name}]]"));
+        }
+    }
+    let mut keys = Vec::new();
+    for section in s.sections("key") {
+        keys.push(RawKey::read(&section));
+        *ok &= section.finish();
+    }
+    keys
 }
 
 fn read_iid(s: &Section<'_>) -> Option<At<InstanceId>> {

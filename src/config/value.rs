@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::model::{DataPlaneMode, DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
-use crate::proto::config::{Host, SourceCheck};
+use crate::proto::config::{Host, ResolverSelection, SourceCheck};
 use crate::types::{Action, EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 /// Why a text is not the value that it should be, and what to write instead.
@@ -487,6 +487,7 @@ choices! {
         ("prefixes", Self::Prefixes),
         ("none", Self::None),
     ];
+    ResolverSelection, "a selection": [("order", Self::Order), ("fastest", Self::Fastest)];
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
     Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
     DataPlaneMode, "a data plane": [("internal", Self::Internal), ("external", Self::External)];

@@ -68,6 +68,8 @@ pub enum Request {
     ShowStatistics,
     /// Answered by [`Reply::Interfaces`].
     ShowInterfaces,
+    /// Answered by [`Reply::Resolvers`].
+    ShowResolvers,
     /// Answered by [`Reply::Pending`].
     ShowPending,
     /// Forget map-cache entries. Answered by [`Reply::Cleared`].
@@ -136,6 +138,8 @@ pub enum Reply {
     Statistics(view::Statistics),
     /// To [`Request::ShowInterfaces`].
     Interfaces(view::Interfaces),
+    /// To [`Request::ShowResolvers`].
+    Resolvers(view::Resolvers),
     /// To [`Request::ShowPending`].
     Pending(view::Pending),
     /// To [`Request::ClearMapCache`]: how many entries were forgotten.

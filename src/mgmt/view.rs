@@ -287,6 +287,21 @@ pub struct Registration {
     pub sent: u64,
     /// Map-Notifies that confirmed it.
     pub notified: u64,
+    /// Key ID and algorithm of the last Map-Register that was confirmed, or else sent.
+    #[serde(default)]
+    pub key: Option<KeyInUse>,
+    /// The Map-Server tells others other locators: another router of the site contradicts this one.
+    #[serde(default)]
+    pub contradicted: bool,
+}
+
+/// A key that authenticates registrations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInUse {
+    /// Key ID.
+    pub id: u8,
+    /// Name of the algorithm, as in RFC 9301 §12.5.
+    pub algorithm: String,
 }
 
 /// How a registration stands.
@@ -350,6 +365,15 @@ pub struct SiteRegistration {
     pub expires: u64,
     /// Whether the Map-Server answers in its place.
     pub proxy_reply: bool,
+    /// The key of its last Map-Register.
+    #[serde(default)]
+    pub key: Option<KeyInUse>,
+    /// Whether its locators are merged with those of the site's other ETRs.
+    #[serde(default)]
+    pub merge: bool,
+    /// Whether it times out by its TTL.
+    #[serde(default)]
+    pub use_ttl: bool,
     /// TTL that it gave, in minutes.
     pub ttl: Ttl,
     /// Its locators.
@@ -512,6 +536,52 @@ pub struct LocatorInterface {
     pub mtu: Option<u32>,
     /// Locators on it.
     pub addresses: Vec<IpAddr>,
+}
+
+/// `show resolvers`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resolvers {
+    /// Which of several is asked: `order` or `fastest`.
+    pub selection: String,
+    /// Map-Resolvers, in order of the configuration.
+    pub resolvers: Vec<Resolver>,
+}
+
+/// A Map-Resolver, for one EID space, by one of its addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// As it is configured: an address or a DNS name.
+    pub host: String,
+    /// The EID space that it is asked for; `None` = all that are nobody's.
+    pub space: Option<EidPrefix>,
+    /// Its address; `None` = the name is not resolved.
+    pub address: Option<IpAddr>,
+    /// How it does.
+    pub state: ResolverState,
+    /// Smoothed milliseconds from a Map-Request to its Map-Reply.
+    pub response_ms: Option<f64>,
+    /// Map-Requests sent.
+    pub requests: u64,
+    /// Map-Replies to them.
+    pub answers: u64,
+    /// Map-Requests that were not answered in time.
+    pub timeouts: u64,
+    /// Since the last answer.
+    pub last_answer: Option<u64>,
+}
+
+/// How a Map-Resolver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolverState {
+    /// Its name is not resolved.
+    Unresolved,
+    /// It was not asked yet.
+    Untried,
+    /// It answers.
+    Up,
+    /// It does not answer, and is passed over where there is another one.
+    Silent,
 }
 
 /// `show pending`

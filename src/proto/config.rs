@@ -141,8 +141,12 @@ impl fmt::Display for Host {
 /// The ITR role.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ItrConfig {
-    /// Map-Resolvers, in order of preference.
+    /// Map-Resolvers of every EID that is in none of `resolver_spaces`, in order of preference.
     pub map_resolvers: Vec<Host>,
+    /// Map-Resolvers of single EID spaces, in order of preference; the longest that contains the EID counts.
+    pub resolver_spaces: Vec<(EidPrefix, Vec<Host>)>,
+    /// Which of several is asked.
+    pub resolver_selection: ResolverSelection,
     /// Most entries in the map-cache; 0 = 100,000.
     pub map_cache_limit: usize,
     /// A map-cache entry that no packet has used for so long is forgotten; zero = never.
@@ -211,6 +215,16 @@ impl Default for ProbingConfig {
     }
 }
 
+/// Which of several Map-Resolvers is asked, among those that answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResolverSelection {
+    /// The first one.
+    #[default]
+    Order,
+    /// The one with the shortest measured response time.
+    Fastest,
+}
+
 /// The ETR role.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EtrConfig {
@@ -231,10 +245,37 @@ pub struct EtrMapServer {
     pub host: Host,
     /// How registrations are authenticated.
     pub key: Key,
+    /// Further keys: tried in turn where the Map-Server does not confirm, as while a key is changed.
+    pub more_keys: Vec<Key>,
     /// P: it is to answer Map-Requests itself.
     pub proxy_reply: bool,
     /// M: it is to confirm registrations by Map-Notify.
     pub want_notify: bool,
+    /// T: it is to time registrations out by the TTL of the records, not after its own time (RFC 9301 §5.6).
+    pub use_ttl: bool,
+    /// a: it is to merge the locators with those that other xTRs register for the same EID-prefix (RFC 9301 §5.6).
+    pub merge: bool,
+}
+
+impl EtrMapServer {
+    /// A Map-Server with what is usual: no proxy replies, confirmation wanted.
+    pub const fn new(name: String, host: Host, key: Key) -> Self {
+        Self {
+            name,
+            host,
+            key,
+            more_keys: Vec::new(),
+            proxy_reply: false,
+            want_notify: true,
+            use_ttl: false,
+            merge: false,
+        }
+    }
+
+    /// All keys, the preferred one first.
+    pub fn keys(&self) -> Vec<Key> {
+        std::iter::once(&self.key).chain(&self.more_keys).cloned().collect()
+    }
 }
 
 /// The Map-Server role.
@@ -286,6 +327,9 @@ pub struct Timers {
     pub register_retry: Duration,
     /// Longest retransmission interval of the same.
     pub register_retry_max: Duration,
+    /// Map-Server: first retransmission of a Map-Notify that nobody asked for and that is not acknowledged
+    /// (RFC 9301 §5.7: 3 seconds).
+    pub notify_retry: Duration,
     /// Map-Server: registration time-out (RFC 9301 §8.3: 3 minutes).
     pub registration_timeout: Duration,
     /// First retransmission of a Map-Request; at most one per EID-prefix in this time (RFC 9301 §5.3: 1 s).
@@ -318,6 +362,8 @@ pub struct Timers {
     /// ITR: destinations that may be unresolved at once; further misses are dropped and counted. The last quarter is not
     /// for a source of packets that has half of them already.
     pub pending_requests: usize,
+    /// DNS names are resolved again after this time. Their records' own time to live is not known.
+    pub name_refresh: Duration,
     /// Map-Server: registrations (an EID-prefix by an xTR each) that one site may have.
     pub registrations_per_site: usize,
     /// Map-Server: registrations of all sites.
@@ -338,6 +384,7 @@ impl Default for Timers {
             quick_register_time: Duration::from_secs(300),
             register_retry: Duration::from_secs(1),
             register_retry_max: Duration::from_secs(60),
+            notify_retry: Duration::from_secs(3),
             registration_timeout: Duration::from_secs(180),
             request_retry: Duration::from_secs(1),
             request_retries: 10,
@@ -352,6 +399,7 @@ impl Default for Timers {
             requests_per_source: 2000,
             unverified_bytes_per_rloc: 65_536,
             pending_requests: 4096,
+            name_refresh: Duration::from_secs(300),
             registrations_per_site: 100_000,
             registrations_total: 2_000_000,
             echo_nonce_interval: Duration::from_secs(5),

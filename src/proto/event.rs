@@ -117,6 +117,25 @@ pub enum Event {
         /// The prefix.
         prefix: EidPrefix,
     },
+    /// A Map-Server tells others something else of a prefix than we registered: another xTR of the site registers it
+    /// with other locators.
+    RegistrationContradicted {
+        /// The Map-Server's name.
+        map_server: String,
+        /// The prefix.
+        prefix: EidPrefix,
+    },
+    /// Two xTRs of a site register the same prefix with locators that contradict each other.
+    Contradiction {
+        /// The site's name.
+        site: String,
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Who registered last.
+        registrant: Registrant,
+        /// Whom that contradicts.
+        other: Registrant,
+    },
     /// A Map-Server has not confirmed for a while.
     MapServerUnreachable {
         /// The Map-Server's name.
@@ -132,6 +151,18 @@ pub enum Event {
         prefix: EidPrefix,
         /// Who is told.
         rloc: IpAddr,
+    },
+    /// A Map-Resolver leaves Map-Requests unanswered, and nothing else it was asked is answered either.
+    MapResolverSilent {
+        /// Its address.
+        resolver: IpAddr,
+        /// Map-Requests in a row.
+        requests: u32,
+    },
+    /// A Map-Resolver of which that was said answers again.
+    MapResolverBack {
+        /// Its address.
+        resolver: IpAddr,
     },
     /// The site can't be reached, as no locator is up.
     NoLocators {
@@ -250,11 +281,12 @@ impl Event {
             Self::OwnLocator { up: true, .. }
             | Self::RemoteLocator { .. }
             | Self::LocatorStatus { .. }
-            | Self::EchoMissing { dark: true, .. } => Severity::Info,
+            | Self::EchoMissing { dark: true, .. }
+            | Self::RegistrationConfirmed { .. }
+            | Self::MapResolverBack { .. }
+            | Self::SiteRegistered { .. }
+            | Self::NameResolved { .. } => Severity::Info,
             Self::OwnLocator { up: false, .. } => Severity::Warning,
-            Self::RegistrationConfirmed { .. } | Self::SiteRegistered { .. } | Self::NameResolved { .. } => {
-                Severity::Info
-            }
             Self::SiteUnregistered { cause, .. } => match cause {
                 Unregistered::TimedOut => Severity::Warning,
                 Unregistered::Withdrawn | Unregistered::Reconfigured => Severity::Info,
@@ -274,7 +306,10 @@ impl Event {
                 _ => Severity::Warning,
             },
             Self::Unanswered { .. }
+            | Self::MapResolverSilent { .. }
             | Self::RegistrationRefused { .. }
+            | Self::RegistrationContradicted { .. }
+            | Self::Contradiction { .. }
             | Self::MapServerUnreachable { .. }
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
@@ -289,18 +324,22 @@ impl Event {
             | Self::Unanswered { .. }
             | Self::RemoteLocator { .. }
             | Self::LocatorStatus { .. }
-            | Self::EchoMissing { .. } => Subsystem::Itr,
+            | Self::EchoMissing { .. }
+            | Self::MapResolverSilent { .. }
+            | Self::MapResolverBack { .. } => Subsystem::Itr,
             Self::StaleVersion { .. }
             | Self::RegistrationConfirmed { .. }
             | Self::RegistrationRefused { .. }
+            | Self::RegistrationContradicted { .. }
             | Self::MapServerUnreachable { .. }
             | Self::OwnLocator { .. }
             | Self::MappingChanged { .. }
             | Self::Solicited { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
-            Self::SiteRegistered { .. } | Self::SiteUnregistered { .. } | Self::NonceRepeated { .. } => {
-                Subsystem::MapServer
-            }
+            Self::SiteRegistered { .. }
+            | Self::SiteUnregistered { .. }
+            | Self::Contradiction { .. }
+            | Self::NonceRepeated { .. } => Subsystem::MapServer,
             Self::Dropped { .. } | Self::NameUnresolved { .. } | Self::NameResolved { .. } => {
                 Subsystem::Control
             }
@@ -338,6 +377,16 @@ impl fmt::Display for Event {
             Self::RegistrationRefused { map_server, prefix } => {
                 write!(f, "Map-Server {map_server} does not accept {prefix}: check the site's prefixes there")
             }
+            Self::RegistrationContradicted { map_server, prefix } => write!(
+                f,
+                "Map-Server {map_server} has other locators for {prefix} than this router registers: another xTR of the \
+                 site contradicts it; list the same locators at both, or set merge = true at both"
+            ),
+            Self::Contradiction { site, prefix, registrant, other } => write!(
+                f,
+                "site {site}: {registrant} registers {prefix} with other locators than {other}, and the last one wins; \
+                 list the same locators at both, or set merge = true at both"
+            ),
             Self::MapServerUnreachable { map_server, address, unanswered } => {
                 write!(f, "Map-Server {map_server}")?;
                 match address {
@@ -352,6 +401,12 @@ impl fmt::Display for Event {
             Self::Solicited { prefix, rloc } => {
                 write!(f, "{rloc} is told that the mapping of {prefix} changed")
             }
+            Self::MapResolverSilent { resolver, requests } => write!(
+                f,
+                "Map-Resolver {resolver} left {requests} Map-Requests in a row unanswered: it, or the ETRs that were \
+                 asked for, may be down"
+            ),
+            Self::MapResolverBack { resolver } => write!(f, "Map-Resolver {resolver} answers again"),
             Self::NoLocators { prefix } => {
                 write!(f, "{prefix} can't be reached: none of its locators is up")
             }

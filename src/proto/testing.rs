@@ -444,13 +444,7 @@ pub(crate) fn xtr(eids: &[&str], rlocs: &[&str], ms: &str, secret: &str) -> Cont
             ..ItrConfig::default()
         }),
         etr: Some(EtrConfig {
-            map_servers: vec![EtrMapServer {
-                name: ms.into(),
-                host: Host::Address(ip(ms)),
-                key: key(secret),
-                proxy_reply: false,
-                want_notify: true,
-            }],
+            map_servers: vec![EtrMapServer::new(ms.into(), Host::Address(ip(ms)), key(secret))],
             xtr_site: None,
             ..EtrConfig::default()
         }),

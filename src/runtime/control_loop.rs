@@ -269,6 +269,7 @@ impl ControlLoop {
                 store: self.keeper.status(),
             }),
             Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
+            Request::ShowResolvers => Reply::Resolvers(views::resolvers(&self.plane, now)),
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
             Request::ClearMapCache { prefix: Some(prefix) }
                 if self.plane.map_cache_entry(&prefix).is_some_and(MapCacheEntry::is_static) =>

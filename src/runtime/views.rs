@@ -1,16 +1,19 @@
 //! Snapshots of the machines' state, as `mgmt` shows them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::auth::Algorithm;
 use crate::config::Config;
 use crate::dataplane::{Count, DropReason, Totals};
 use crate::io::netlink::Interface;
 use crate::mgmt::view;
-use crate::proto::config::LocatorSource;
+use crate::proto::config::{LocatorSource, ResolverSelection};
 use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
 use crate::proto::xtr::{
-    Cause, MapCacheEntry, MapCacheSource, Pending, RegistrationState, RlocWay, Verdict, WayState,
+    Cause, MapCacheEntry, MapCacheSource, Pending, RegistrationState, ResolverHealth, RlocWay, Verdict,
+    WayState,
 };
 use crate::types::{Eid, EidPrefix, Family, Instant, Locator, LocatorChange, Mapping, Rloc};
 use crate::wire::EidRecord;
@@ -214,6 +217,8 @@ fn database_entry(
                 last_notified: state.last_notified.map(|at| secs_since(at, now)),
                 sent: state.sent,
                 notified: state.notified,
+                key: state.key.map(|(id, algorithm)| key_in_use(id, algorithm)),
+                contradicted: state.contradicted,
             })
             .collect(),
     }
@@ -222,6 +227,10 @@ fn database_entry(
 /// What commands changed of a locator.
 fn change_of(source: &LocatorSource, changes: &[(LocatorSource, LocatorChange)]) -> LocatorChange {
     changes.iter().find(|(changed, _)| changed == source).map(|(_, change)| *change).unwrap_or_default()
+}
+
+fn key_in_use(id: u8, algorithm: Algorithm) -> view::KeyInUse {
+    view::KeyInUse { id, algorithm: algorithm.name().into() }
 }
 
 fn registration_state(state: &RegistrationState) -> view::RegistrationState {
@@ -260,12 +269,47 @@ fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site 
             last: secs_since(registration.refreshed, now),
             expires: secs_until(registration.expires, now),
             proxy_reply: registration.proxy_reply,
+            key: Some(key_in_use(registration.key_id, registration.algorithm)),
+            merge: registration.merge,
+            use_ttl: registration.use_ttl,
             ttl: registration.record.ttl,
             locators: mapping(&registration.record).map(|m| m.locators).unwrap_or_default(),
         });
     }
     let prefixes = prefixes.into_values().collect();
     view::Site { name: site.config.name.clone(), prefixes }
+}
+
+/// `show resolvers`
+pub(super) fn resolvers(plane: &ControlPlane, now: Instant) -> view::Resolvers {
+    let mut resolvers = Vec::new();
+    for (space, host, addresses) in plane.resolvers() {
+        let resolver = |address: Option<IpAddr>, health: &ResolverHealth| view::Resolver {
+            host: host.to_string(),
+            space,
+            address,
+            state: match (address, health) {
+                (None, _) => view::ResolverState::Unresolved,
+                (_, ResolverHealth { suspect: Some(_), .. }) => view::ResolverState::Silent,
+                (_, ResolverHealth { last_answer: None, .. }) => view::ResolverState::Untried,
+                _ => view::ResolverState::Up,
+            },
+            response_ms: health.response_time.map(|time| time.as_secs_f64() * 1e3),
+            requests: health.requests,
+            answers: health.answers,
+            timeouts: health.timeouts,
+            last_answer: health.last_answer.map(|at| secs_since(at, now)),
+        };
+        if addresses.is_empty() {
+            resolvers.push(resolver(None, &ResolverHealth::default()));
+        }
+        resolvers.extend(addresses.iter().map(|(address, health)| resolver(Some(*address), health)));
+    }
+    let selection = match plane.resolver_selection() {
+        ResolverSelection::Order => "order",
+        ResolverSelection::Fastest => "fastest",
+    };
+    view::Resolvers { selection: selection.into(), resolvers }
 }
 
 /// `show pending`

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::{Algorithm, Secret};
-use crate::proto::config::{Host, LocatorSource, ProbingConfig, ProxyEtr, Timers};
+use crate::proto::config::{Host, LocatorSource, ProbingConfig, ProxyEtr, ResolverSelection, Timers};
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 fn examples() -> PathBuf {
@@ -72,7 +72,9 @@ fn the_reference_means_what_its_comments_say() {
     let london = Host::Address("203.0.113.10".parse().unwrap());
     let other = Host::Name("ms.example.net".into());
     assert_eq!(servers[0], ("london", &london, Algorithm::HmacSha256));
-    assert_eq!(servers[1], ("ms.example.net", &other, Algorithm::HmacSha1));
+    assert_eq!(servers[1], ("ms.example.net", &other, Algorithm::HmacSha256));
+    let keys: Vec<_> = etr.map_servers[1].keys().iter().map(|k| (k.id, k.algorithm)).collect();
+    assert_eq!(keys, [(1, Algorithm::HmacSha256), (0, Algorithm::HmacSha1)], "the preferred one first");
     assert_eq!(etr.map_servers[0].key.secret, Secret::new("change-me"));
     let proxied = [eid("10.2.0.0/16", 0), eid("2001:db8:2::/48", 0)];
     assert_eq!((&etr.proxy_for[..], control.locators.len()), (&proxied[..], 3));
@@ -82,6 +84,18 @@ fn the_reference_means_what_its_comments_say() {
     let used = ProxyEtr { host: proxy, priority: 1, weight: 100, eid_family: Some(Family::Ipv6) };
     assert_eq!(itr.proxy_etrs, [used]);
     assert_eq!((itr.map_resolvers, itr.map_cache_limit), (vec![london], 100_000));
+    let spaces: Vec<_> = itr.resolver_spaces.iter().map(|(p, hosts)| (*p, hosts[0].to_string())).collect();
+    let (named, addressed) = ("mr.example.org".to_owned(), "203.0.113.77".to_owned());
+    assert_eq!(
+        spaces,
+        [
+            (eid("10.64.0.0/10", 0), named.clone()),
+            (eid("2001:db8:6400::/40", 0), named),
+            (eid("0.0.0.0/0", 7), addressed.clone()),
+            (eid("::/0", 7), addressed),
+        ]
+    );
+    assert_eq!(itr.resolver_selection, ResolverSelection::Order);
 
     let sites = control.map_server.unwrap().sites;
     let prefixes =
@@ -120,6 +134,12 @@ fn no_key_is_read_and_forgotten() {
         ("quick-register-time = \"5min\"", "quick-register-time = \"6min\""),
         ("register-retry = \"1s\"", "register-retry = \"1500ms\""),
         ("register-retry-max = \"60s\"", "register-retry-max = \"1h\""),
+        ("notify-retry = \"3s\"", "notify-retry = \"4s\""),
+        ("name-refresh = \"5min\"", "name-refresh = \"1min\""),
+        ("resolver-selection = \"order\"", "resolver-selection = \"fastest\""),
+        ("use-ttl = false", "use-ttl = true"),
+        ("merge = false", "merge = true"),
+        ("instance-id = 7             # of these", "instance-id = 8 # of these"),
         ("registration-timeout = \"3min\"", "registration-timeout = \"1d\""),
         ("request-retry = \"1s\"", "request-retry = \"2s\""),
         ("request-retries = 10", "request-retries = 0"),

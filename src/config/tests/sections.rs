@@ -715,6 +715,66 @@ register-retry = "61s"
         r#"2:1: timers.register-retry: 61s is longer than register-retry-max, 60s; make it shorter, or raise register-retry-max
 "#,
     ),
+    (
+        XTR,
+        r#"[{ address = "203.0.113.1" }]"#,
+        r#"[{ address = "::1", eid-prefixes = ["10.0.0.0/8"] }, { address = "::1" }, { address = "::1", eid-prefixes = ["10.0.0.0/8", "10.2.0.0/16"] }]"#,
+        r#"3:102: map-resolver[3].address: ::1 is already in line 3; remove one of the two
+"#,
+    ),
+    (
+        XTR,
+        r#"[{ address = "203.0.113.1" }]"#,
+        r#"[{ address = "::1", instance-id = 7 }]"#,
+        r#"3:17: warning: map-resolver[1]: every Map-Resolver is for an EID space, so that EIDs outside of these can't be resolved; add a [[map-resolver]] without eid-prefixes and instance-id, if that is not meant
+"#,
+    ),
+    (
+        XTR,
+        r#"[{ address = "203.0.113.1" }]"#,
+        r#"[{ address = "::1" }, { address = "::2", instance-id = 7, eid-prefixes = ["10.0.0.0/8", "[8]10.0.0.0/8"] }]"#,
+        r#"3:89: map-resolver[2].eid-prefixes: [8]10.0.0.0/8 is not in instance 7; leave out instance-id or the prefix
+"#,
+    ),
+    (
+        XTR,
+        r#"[{ address = "203.0.113.1" }]"#,
+        r#"[{ address = "::1" }, { address = "::2", eid-prefixes = [] }]"#,
+        r#"3:72: map-resolver[2].eid-prefixes: is empty; give EID-prefixes, or leave the key out
+"#,
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        r#"key-id = 1
+want-notify = false
+[[map-server.key]]
+key = "new"
+key-id = 2
+[[map-server.key]]
+key = "old"
+key-id = 2"#,
+        r#"7:10: map-server[1].key-id: given beside [[map-server.key]]; move it into [[map-server.key]]
+14:10: map-server[1].key[2].key-id: a key with id 2 for this algorithm is already in line 11; give each its own key-id
+14:10: warning: map-server[1].key[2].key-id: never used, as without want-notify nothing tells that the first key does not work; set want-notify = true, or keep one key
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[[map-server]]
+name = "other"
+address = "203.0.113.2"
+key = "k"
+[[eid-prefix]]
+prefix = "10.1.2.0/24"
+map-servers = ["ms"]
+[[eid-prefix.locator]]
+address = "192.0.2.9"
+[[eid-prefix]]"#,
+        r#"18:10: warning: eid-prefix[2].prefix: "other" is told of 10.1.0.0/16, but not of 10.1.2.0/24 inside it, whose locators are others: it will answer for it with those of 10.1.0.0/16; add "other" to the map-servers of 10.1.2.0/24
+"#,
+    ),
 ];
 
 #[test]

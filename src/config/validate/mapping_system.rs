@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::secret::key;
 use super::{Context, covering, first_with};
 use crate::config::problem::{At, Place};
-use crate::config::raw::{RawKey, RawMapServer, RawSite};
+use crate::config::raw::{RawKey, RawMapResolver, RawMapServer, RawSite};
 use crate::config::tree::shorten;
 use crate::config::value::Role;
 use crate::proto::config::{EtrMapServer, Host, SiteConfig, SitePrefix};
@@ -48,17 +50,85 @@ pub(super) fn map_servers(cx: &Context<'_>) -> Vec<EtrMapServer> {
                 "give each Map-Server its own name",
             );
         }
-        let key = key(cx, &server.key);
-        let (Some(name), Some(host), Some(key)) = (name(server), &server.host, key) else { continue };
+        check_key_ids(cx, &server.keys);
+        if let (Some(second), false) = (server.keys.get(1), server.want_notify) {
+            cx.problems.warning(
+                &second.id.place,
+                "never used, as without want-notify nothing tells that the first key does not work",
+                "set want-notify = true, or keep one key",
+            );
+        }
+        let mut keys = server.keys.iter().filter_map(|k| key(cx, k));
+        let first = keys.next();
+        let (Some(name), Some(host), Some(key)) = (name(server), &server.host, first) else { continue };
         result.push(EtrMapServer {
             name,
             host: host.value.clone(),
             key,
+            more_keys: keys.collect(),
             proxy_reply: server.proxy_reply,
             want_notify: server.want_notify,
+            use_ttl: server.use_ttl,
+            merge: server.merge,
         });
     }
     result
+}
+
+/// Map-Resolvers by EID space: those for everything else, and those of each space.
+pub(super) type Resolvers = (Vec<Host>, Vec<(EidPrefix, Vec<Host>)>);
+
+/// Checks `[[map-resolver]]`.
+pub(super) fn map_resolvers(cx: &Context<'_>) -> Resolvers {
+    let sections = &cx.raw.map_resolvers;
+    if cx.asks() {
+        if sections.is_empty() {
+            let role = if cx.is(Role::Itr) { "itr" } else { "proxy-itr" };
+            cx.lacks(role, "a Map-Resolver", "add a [[map-resolver]] section with its address");
+        } else if let Some(first) = sections.first()
+            && sections.iter().all(|s| s.iid.is_some() || !s.prefixes.is_empty())
+            && !cx.raw.incomplete
+        {
+            cx.problems.warning(
+                &first.place,
+                "every Map-Resolver is for an EID space, so that EIDs outside of these can't be resolved",
+                "add a [[map-resolver]] without eid-prefixes and instance-id, if that is not meant",
+            );
+        }
+    } else if let Some(first) = sections.first() {
+        cx.unused(first.host.as_ref().map_or(&first.place, |host| &host.place), "\"itr\"");
+    }
+    let (mut default, mut spaces): Resolvers = Default::default();
+    // The space (`None` = everything else) and the host, each pair once.
+    let mut seen: HashMap<(Option<EidPrefix>, &Host), &Place> = HashMap::new();
+    for section in sections {
+        let Some(host) = &section.host else { continue };
+        for space in spaces_of(section) {
+            if let Some(first) = seen.insert((space, &host.value), &host.place) {
+                cx.duplicate(&host.place, &host.value, first, "remove one of the two");
+                continue;
+            }
+            match space {
+                None => default.push(host.value.clone()),
+                Some(space) => match spaces.iter_mut().find(|(known, _)| *known == space) {
+                    Some((_, hosts)) => hosts.push(host.value.clone()),
+                    None => spaces.push((space, vec![host.value.clone()])),
+                },
+            }
+        }
+    }
+    (default, spaces)
+}
+
+/// The EID spaces that a Map-Resolver is asked for; `None` = everything else.
+fn spaces_of(section: &RawMapResolver) -> Vec<Option<EidPrefix>> {
+    match (&section.iid, section.prefixes.is_empty()) {
+        (_, false) => section.prefixes.iter().map(|prefix| Some(prefix.value)).collect(),
+        (None, true) => vec![None],
+        (Some(iid), true) => [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
+            .map(|all| Some(EidPrefix::new(iid.value, all)))
+            .to_vec(),
+    }
 }
 
 /// Checks `[[site]]`.

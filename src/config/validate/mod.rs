@@ -20,7 +20,7 @@ use super::problem::{At, Place, Problems};
 use super::raw::RawConfig;
 use super::sources::Sources;
 use super::value::Role;
-use crate::proto::config::{ControlConfig, EtrConfig, Host, ItrConfig, MapResolverConfig, MapServerConfig};
+use crate::proto::config::{ControlConfig, EtrConfig, ItrConfig, MapResolverConfig, MapServerConfig};
 use crate::types::{EidPrefix, SiteId, XtrId};
 
 /// What the checks work on.
@@ -92,7 +92,7 @@ pub(super) fn validate(
     check_roles(&cx);
     let database = site::database(&cx);
     let map_servers = mapping_system::map_servers(&cx);
-    let map_resolvers = map_resolvers(&cx);
+    let (map_resolvers, resolver_spaces) = mapping_system::map_resolvers(&cx);
     let sites = mapping_system::sites(&cx);
     let forward = mapping_system::forwards(&cx);
     let proxies = proxy::check(&cx);
@@ -119,6 +119,8 @@ pub(super) fn validate(
         locators: proxies.locators,
         itr: cx.asks().then_some(ItrConfig {
             map_resolvers,
+            resolver_spaces,
+            resolver_selection: raw.resolver_selection.as_ref().map(|s| s.value).unwrap_or_default(),
             map_cache_limit,
             idle_timeout: raw.idle_timeout.as_ref().map_or(DEFAULT_IDLE_TIMEOUT, |timeout| timeout.value.0),
             static_entries: statics,
@@ -177,28 +179,11 @@ fn check_roles(cx: &Context<'_>) {
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
         cx.raw.glean.as_ref().map(|glean| &glean.place),
         cx.raw.probing.place.as_ref(),
+        cx.raw.resolver_selection.as_ref().map(|selection| &selection.place),
     ];
     for place in cache.into_iter().flatten().filter(|_| !cx.asks()) {
         cx.unused(place, "\"itr\"");
     }
-}
-
-fn map_resolvers(cx: &Context<'_>) -> Vec<Host> {
-    let resolvers = &cx.raw.map_resolvers;
-    if cx.asks() {
-        if resolvers.is_empty() {
-            let role = if cx.is(Role::Itr) { "itr" } else { "proxy-itr" };
-            cx.lacks(role, "a Map-Resolver", "add a [[map-resolver]] section with its address");
-        }
-    } else if let Some(first) = resolvers.first() {
-        cx.unused(&first.place, "\"itr\"");
-    }
-    for (i, resolver) in resolvers.iter().enumerate() {
-        if let Some(first) = first_with(resolvers, i, &resolver.value) {
-            cx.duplicate(&resolver.place, &resolver.value, &first.place, "remove one of the two");
-        }
-    }
-    resolvers.iter().map(|r| r.value.clone()).collect()
 }
 
 /// The shorter prefixes that cover `prefix`, longest first.

@@ -216,7 +216,9 @@ fn check_overlaps(cx: &Context<'_>) {
                 true => (specific, covering),
                 false => (covering, specific),
             };
-            check_overlap(cx, (&specific.value, inner), (&covering.value, outer), &later.place, &first.place);
+            let (inner, outer) = ((&specific.value, *inner), (&covering.value, *outer));
+            check_overlap(cx, inner, outer, &later.place, &first.place);
+            check_contradiction(cx, inner, outer, &later.place);
         }
     }
 }
@@ -244,6 +246,35 @@ fn check_overlap(
             place,
             format!("{specific} says the same as {covering} (see line {line}), which covers it"),
             format!("remove {specific}, or give it other locators"),
+        );
+    }
+}
+
+/// Each mapping system answers for what it was told: one that knows only the covering prefix contradicts those that know
+/// the more specific one.
+fn check_contradiction(
+    cx: &Context<'_>,
+    (specific, inner): (&EidPrefix, &RawEidPrefix),
+    (covering, outer): (&EidPrefix, &RawEidPrefix),
+    place: &Place,
+) {
+    let locators = |entry| locators_of(cx, entry).list.iter().map(locator).collect::<Vec<_>>();
+    if !cx.is_xtr() || !inner.register || !outer.register || locators(inner) == locators(outer) {
+        return;
+    }
+    let told = |entry: &RawEidPrefix, name: &String| {
+        entry.map_servers.as_ref().is_none_or(|names| names.value.iter().any(|n| n.value == *name))
+    };
+    let all = cx.raw.map_servers.iter().filter_map(super::mapping_system::name);
+    for name in all.filter(|name| told(outer, name) && !told(inner, name)) {
+        let name = shorten(&name);
+        cx.problems.warning(
+            place,
+            format!(
+                "\"{name}\" is told of {covering}, but not of {specific} inside it, whose locators are others: it will \
+                 answer for it with those of {covering}"
+            ),
+            format!("add \"{name}\" to the map-servers of {specific}"),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Tables of a Map-Server.
 
-use super::text::{append, count, interval, table};
+use super::text::{append, count, interval, key, table};
 use crate::mgmt::view::{Site, SitePrefix, SiteRegistration, Sites};
 
 /// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A prefix that
@@ -24,6 +24,7 @@ pub fn sites(view: &Sites) -> String {
             "EID-prefix",
             "Since",
             "Expires",
+            "Key",
             "Locators",
         ],
         &[4],
@@ -47,21 +48,26 @@ fn line(
     prefix: &SitePrefix,
     registration: Option<&SiteRegistration>,
     first: bool,
-) -> [String; 9] {
+) -> [String; 10] {
     let more_specific = if prefix.configured { "" } else { " *" };
     let eid = format!("{}{more_specific}", prefix.eid.net);
     let [name, iid, eid] =
         if first { [site.name.clone(), prefix.eid.iid.to_string(), eid] } else { Default::default() };
     let Some(r) = registration else {
         let none = || "--".to_owned();
-        return [name, "never".into(), "no".into(), none(), iid, eid, none(), none(), none()];
+        return [name, "never".into(), "no".into(), none(), iid, eid, none(), none(), none(), none()];
     };
     let locators: Vec<_> = r
         .locators
         .iter()
         .map(|l| format!("{} {}/{}{}", l.rloc, l.priority, l.weight, if l.reachable { "" } else { " down" }))
         .collect();
-    let up = if r.proxy_reply { "yes, proxy" } else { "yes" };
+    let up = match (r.proxy_reply, r.merge) {
+        (false, false) => "yes",
+        (true, false) => "yes, proxy",
+        (false, true) => "yes, merged",
+        (true, true) => "yes, proxy, merged",
+    };
     [
         name,
         interval(r.last),
@@ -71,6 +77,7 @@ fn line(
         eid,
         interval(r.since),
         interval(r.expires),
+        key(r.key.as_ref()),
         locators.join(", "),
     ]
 }

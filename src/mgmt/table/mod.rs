@@ -2,6 +2,7 @@
 
 mod locators;
 mod mapping_system;
+mod resolvers;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -9,5 +10,6 @@ mod xtr;
 
 pub use locators::locators;
 pub use mapping_system::sites;
+pub use resolvers::resolvers;
 pub use text::{age, interval};
 pub use xtr::{database, interfaces, lig, map_cache, map_cache_detail, pending, statistics};

@@ -175,6 +175,8 @@ fn database_table() {
                         last_notified: Some(11),
                         sent: 5,
                         notified: 4,
+                        key: Some(KeyInUse { id: 1, algorithm: "HMAC-SHA-256-128".into() }),
+                        contradicted: false,
                     },
                     Registration {
                         map_server: "ms.example.net".into(),
@@ -184,6 +186,8 @@ fn database_table() {
                         last_notified: None,
                         sent: 0,
                         notified: 0,
+                        key: None,
+                        contradicted: false,
                     },
                 ],
             },
@@ -207,9 +211,9 @@ LISP database: 2 EID-prefixes
   192.0.2.1   -             1/50  own     reachable
   no address  eth1          1/50  own     unreachable
   192.0.2.9   -            2/100  site    reachable
-  Map-Server      Address       State       Last sent  Last notified  Sent  Notified
-  london          203.0.113.10  registered  00:00:12   00:00:11          5         4
-  ms.example.net  -             waiting     never      never             0         0
+  Map-Server      Address       State       Key                 Last sent  Last notified  Sent  Notified
+  london          203.0.113.10  registered  1 HMAC-SHA-256-128  00:00:12   00:00:11          5         4
+  ms.example.net  -             waiting     -                   never      never             0         0
 
 2001:db8:1::/48, instance 7, TTL: 01:00:00, not registered
 ",
@@ -226,6 +230,9 @@ fn sites_table() {
         last,
         expires: 180 - last,
         proxy_reply: by == "192.0.2.2",
+        key: Some(KeyInUse { id: 0, algorithm: "HMAC-SHA-1-96".into() }),
+        merge: by == "192.0.2.2",
+        use_ttl: false,
         ttl: Ttl(1440),
         locators: vec![
             Locator::new(ip(by), 1, 100),
@@ -257,11 +264,11 @@ fn sites_table() {
     assert_text(&sites(&view), "\
 LISP sites: 2, 2 of 3 EID-prefixes registered
 
-Site          Last register  Up          Who last registered  Inst  EID-prefix     Since     Expires   Locators
-headquarters  00:00:12       yes         192.0.2.1               0  10.2.0.0/16    01:00:00  00:02:48  192.0.2.1 1/100, 2001:db8::1 2/100 down
-              00:00:50       yes, proxy  192.0.2.2                                 01:00:00  00:02:10  192.0.2.2 1/100, 2001:db8::1 2/100 down
-headquarters  never          no          --                      0  10.3.0.0/16    --        --        --
-branch        00:00:00       yes         192.0.2.3               7  10.3.4.0/24 *  01:00:00  00:03:00  192.0.2.3 1/100, 2001:db8::1 2/100 down
+Site          Last register  Up                  Who last registered  Inst  EID-prefix     Since     Expires   Key              Locators
+headquarters  00:00:12       yes                 192.0.2.1               0  10.2.0.0/16    01:00:00  00:02:48  0 HMAC-SHA-1-96  192.0.2.1 1/100, 2001:db8::1 2/100 down
+              00:00:50       yes, proxy, merged  192.0.2.2                                 01:00:00  00:02:10  0 HMAC-SHA-1-96  192.0.2.2 1/100, 2001:db8::1 2/100 down
+headquarters  never          no                  --                      0  10.3.0.0/16    --        --        --               --
+branch        00:00:00       yes                 192.0.2.3               7  10.3.4.0/24 *  01:00:00  00:03:00  0 HMAC-SHA-1-96  192.0.2.3 1/100, 2001:db8::1 2/100 down
 ");
 }
 
@@ -539,6 +546,47 @@ Mapping for 10.2.0.1 from 203.0.113.2, asked of 203.0.113.10, in 1.26 ms after 2
 
 10.2.9.0/24, TTL: 00:15:00, authoritative
   Negative: natively-forward
+",
+    );
+}
+
+#[test]
+fn resolvers_table() {
+    let resolver = |host: &str, address: Option<&str>, space, state| Resolver {
+        host: host.into(),
+        space,
+        address: address.map(ip),
+        state,
+        response_ms: None,
+        requests: 0,
+        answers: 0,
+        timeouts: 0,
+        last_answer: None,
+    };
+    let view = Resolvers {
+        selection: "fastest".into(),
+        resolvers: vec![
+            Resolver {
+                response_ms: Some(12.34),
+                requests: 20,
+                answers: 18,
+                timeouts: 2,
+                last_answer: Some(5),
+                ..resolver("203.0.113.10", Some("203.0.113.10"), None, ResolverState::Up)
+            },
+            resolver("mr.example.org", None, Some(eid("10.64.0.0/10", 0)), ResolverState::Unresolved),
+            resolver("203.0.113.7", Some("203.0.113.7"), Some(eid("::/0", 7)), ResolverState::Silent),
+        ],
+    };
+    assert_text(
+        &resolvers(&view),
+        "\
+LISP Map-Resolvers: 3, selection: fastest
+
+Map-Resolver    Address       EID space         State       Response  Requests  Answers  Timeouts  Last answer
+203.0.113.10    203.0.113.10  all others        up           12.3 ms        20       18         2  00:00:05
+mr.example.org  -             10.64.0.0/10      unresolved         -         0        0         0  never
+203.0.113.7     203.0.113.7   ::/0, instance 7  silent             -         0        0         0  never
 ",
     );
 }

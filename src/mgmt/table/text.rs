@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use comfy_table::{CellAlignment, Row, Table, presets::NOTHING};
 
+use crate::mgmt::view::KeyInUse;
 use crate::types::{EidPrefix, Ttl};
 
 /// A span of time as routers print it: `00:01:02` below a day, then `1d02h`, `3w4d`, `1y12w`.
@@ -28,6 +29,11 @@ pub fn age(seconds: Option<u64>) -> String {
 /// A value, or `-`.
 pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".into(), |v| v.to_string())
+}
+
+/// A key's id and algorithm: `1 HMAC-SHA-256-128`.
+pub(super) fn key(key: Option<&KeyInUse>) -> String {
+    key.map_or_else(|| "-".into(), |key| format!("{} {}", key.id, key.algorithm))
 }
 
 /// `1 entry`, `2 entries`.

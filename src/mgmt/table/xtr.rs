@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::text::{age, append, count, interval, or_dash, prefix, table, ttl};
+use super::text::{age, append, count, interval, key, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
     Database, DatabaseEntry, ExternalDataPlane, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry,
     MapCacheSource, Pending, RegistrationState, Statistics, Store, StoreState,
@@ -161,13 +161,16 @@ fn database_entry(text: &mut String, entry: &DatabaseEntry) {
     if entry.registrations.is_empty() {
         return;
     }
-    let mut servers =
-        table(["Map-Server", "Address", "State", "Last sent", "Last notified", "Sent", "Notified"], &[5, 6]);
+    let mut servers = table(
+        ["Map-Server", "Address", "State", "Key", "Last sent", "Last notified", "Sent", "Notified"],
+        &[6, 7],
+    );
     for r in &entry.registrations {
         let state = match r.state {
             RegistrationState::Waiting => "waiting",
             RegistrationState::Sent => "sent",
             RegistrationState::Unconfirmed => "unconfirmed",
+            RegistrationState::Registered if r.contradicted => "contradicted",
             RegistrationState::Registered => "registered",
             RegistrationState::Refused => "refused",
         };
@@ -175,6 +178,7 @@ fn database_entry(text: &mut String, entry: &DatabaseEntry) {
             r.map_server.clone(),
             or_dash(r.address),
             state.into(),
+            key(r.key.as_ref()),
             age(r.last_sent),
             age(r.last_notified),
             r.sent.to_string(),

@@ -46,11 +46,11 @@ impl ControlPlane {
             Message::MapNotify(notify) if self.config.etr.is_some() => {
                 self.registrar.map_notify(cx, now, notify, payload, source);
             }
-            Message::MapNotifyAck(_) if self.mapping_system.server.is_some() => {
-                cx.drop(DropReason::AckUnsolicited, Some(source));
-            }
+            Message::MapNotifyAck(ack) => match &mut self.mapping_system.server {
+                Some(server) => server.map_notify_ack(cx, now, &ack, payload, source),
+                None => cx.drop(DropReason::NoRole, Some(source)),
+            },
             Message::MapNotify(_)
-            | Message::MapNotifyAck(_)
             | Message::MapReferral(_)
             | Message::Info(_)
             | Message::SharedExtension(_) => cx.drop(DropReason::NoRole, Some(source)),

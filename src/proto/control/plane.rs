@@ -121,12 +121,13 @@ impl ControlPlane {
                 }
             }
             Input::Resolved { name, addresses } => {
-                let (event, changed) = self.cx.names.resolved(name, addresses, now);
+                let (event, changed) =
+                    self.cx.names.resolved(name, addresses, now, self.cx.timers.name_refresh);
                 if let Some(event) = event {
                     self.cx.event(event);
                 }
                 if changed {
-                    self.registrar.kick(now);
+                    self.registrar.kick(&self.cx, now);
                     if let Some(itr) = &mut self.itr {
                         itr.update_proxy_etrs(&mut self.cx, self.database.rlocs());
                         itr.kick(now);
@@ -149,9 +150,6 @@ impl ControlPlane {
 
     /// Does whatever is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for name in self.cx.names.due(now) {
-            self.cx.outputs.push_back(Output::Resolve { name });
-        }
         if let Some(itr) = &mut self.itr {
             itr.handle_timeout(&mut self.cx, now, &self.database);
             let mut changed = false;
@@ -168,6 +166,10 @@ impl ControlPlane {
         self.solicitor.handle_timeout(&mut self.cx, now, cache, &self.registrar, self.database.rlocs());
         if let Some(server) = &mut self.mapping_system.server {
             server.handle_timeout(&mut self.cx, now);
+        }
+        // Last, as any of these may have come to doubt a name.
+        for name in self.cx.names.due(now) {
+            self.cx.outputs.push_back(Output::Resolve { name });
         }
     }
 
@@ -228,10 +230,10 @@ impl ControlPlane {
 
         let system = &mut self.mapping_system;
         match (&mut system.server, &config.map_server) {
-            (server, Some(config)) => server.get_or_insert_default().configure(cx, config),
+            (server, Some(config)) => server.get_or_insert_default().configure(cx, now, config),
             (server, None) => {
                 if let Some(server) = server.take() {
-                    server.stop(cx);
+                    server.stop(cx, now);
                 }
             }
         }
@@ -327,7 +329,9 @@ impl ControlPlane {
 
 /// Every host that the configuration names.
 fn hosts(config: &ControlConfig) -> impl Iterator<Item = &Host> {
-    let resolvers = config.itr.iter().flat_map(|itr| &itr.map_resolvers);
+    let resolvers = config.itr.iter().flat_map(|itr| {
+        itr.map_resolvers.iter().chain(itr.resolver_spaces.iter().flat_map(|(_, hosts)| hosts))
+    });
     let servers = config.etr.iter().flat_map(|etr| &etr.map_servers).map(|server| &server.host);
     let proxies = config.itr.iter().flat_map(|itr| &itr.proxy_etrs).map(|proxy| &proxy.host);
     let forward = config.map_resolver.iter().flat_map(|r| &r.forward).flat_map(|(_, hosts)| hosts);

@@ -1,12 +1,16 @@
 //! What `show` shows: the state of every machine, read-only.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::proto::config::{LocatorConfig, LocatorSource, SiteConfig};
-use crate::proto::mapping_system::map_server::{MapServer, Registration};
+use crate::proto::config::{Host, LocatorConfig, LocatorSource, ResolverSelection, SiteConfig};
+use crate::proto::mapping_system::Registration;
+use crate::proto::mapping_system::map_server::MapServer;
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
-use crate::proto::xtr::{DatabaseEntry, MapCacheEntry, Pending, RegistrationState, RemoteRloc, Verdict};
+use crate::proto::xtr::{
+    DatabaseEntry, MapCacheEntry, Pending, RegistrationState, RemoteRloc, ResolverHealth, Verdict,
+};
 use crate::types::{Eid, EidPrefix, LocatorChange, Rloc};
 
 use super::plane::ControlPlane;
@@ -101,6 +105,19 @@ impl ControlPlane {
     /// The entry of exactly `prefix`.
     pub fn map_cache_entry(&self, prefix: &EidPrefix) -> Option<&MapCacheEntry> {
         self.itr.as_ref()?.cache().get(prefix)
+    }
+
+    /// The Map-Resolvers in the order of the configuration: the EID space that each is for (`None`: all others), the host,
+    /// and how each of its addresses does.
+    pub fn resolvers(
+        &self,
+    ) -> impl Iterator<Item = (Option<EidPrefix>, &Host, Vec<(IpAddr, ResolverHealth)>)> {
+        self.itr.iter().flat_map(|itr| itr.resolvers().states(&self.cx))
+    }
+
+    /// Which of several Map-Resolvers is asked.
+    pub fn resolver_selection(&self) -> ResolverSelection {
+        self.config.itr.as_ref().map(|itr| itr.resolver_selection).unwrap_or_default()
     }
 
     /// Destinations that are being resolved or rest after that failed, in order.

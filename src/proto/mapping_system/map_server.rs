@@ -8,107 +8,43 @@
 //! the mapping system tells of the prefix is the last registration that came, whole; or, if that one has the merge bit,
 //! the union of all that have it (RFC 9301 §5.6).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rand::RngExt;
-
-use crate::auth;
-use crate::auth::replay::{LastNonces, NoncePolicy, ReplayError};
+use crate::auth::{self, AuthError, Key};
 use crate::proto::config::{MapServerConfig, SiteConfig};
 use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
 use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
-use crate::proto::persist::{self, Change, Record};
+use crate::proto::persist::{Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
-use crate::types::{Eid, EidPrefix, Instant, Nonce, Ttl};
-use crate::wire::{EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
+use crate::types::{Eid, EidPrefix, Instant, Ttl};
+use crate::wire::{EidRecord, MapNotify, MapRegister, Message};
 
 use super::auth_reason;
+use super::notifier::{Due, Flight, Notifier, Recipient};
+use super::registration::{Known, Owner, Registration};
+use super::site::Site;
 
-/// xTRs and keys per site whose nonces are remembered.
-const MAX_SENDERS: usize = 4096;
-/// Map-Registers per site that nobody may send again.
-const MAX_RECENT: usize = 4096;
-/// The last so many of them are remembered over a restart.
-const RECENT_KEPT: u64 = 256;
 /// xTRs that may register one prefix.
 const MAX_REGISTRANTS: usize = 64;
-/// Sites whose keys are tried for one Map-Register: its records may belong to several, but no honest one does.
+/// Sites whose keys are tried for one Map-Register, as its records may belong to several.
 const MAX_CANDIDATES: usize = 4;
-/// How often a site is said to repeat its nonce.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
-
-/// One xTR's registration of one prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// The site whose key authenticated it.
-    pub site: Arc<str>,
-    /// Which xTR.
-    pub registrant: Registrant,
-    /// Its xTR-ID and Site-ID, where it sends them.
-    pub xtr_site: Option<XtrSite>,
-    /// Where its Map-Registers come from.
-    pub source: SocketAddr,
-    /// What it says.
-    pub record: EidRecord,
-    /// P: answer Map-Requests for it.
-    pub proxy_reply: bool,
-    /// a: merge it with those of the site's other xTRs.
-    pub merge: bool,
-    /// Since when it is registered without a break.
-    pub registered: Instant,
-    /// When the last Map-Register came.
-    pub refreshed: Instant,
-    /// When it times out.
-    pub expires: Instant,
-}
-
-/// An EID-prefix that is owned, or registered, or both.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    owner: Option<Owner>,
-    registrations: Vec<Registration>,
-}
-
-#[derive(Clone, Debug)]
-struct Owner {
-    site: Arc<str>,
-    more_specifics: bool,
-}
-
-#[derive(Debug)]
-struct Site {
-    config: SiteConfig,
-    nonces: LastNonces<(Registrant, u8)>,
-    recent: RecentDigests,
-    registrations: usize,
-    warned: Option<Instant>,
-}
-
-/// A Map-Register's MAC, as much of it as every algorithm sends.
-type Digest = [u8; 12];
-
-/// MACs of a site's last Map-Registers, whoever sent them: one that was recorded and is sent again from another address
-/// would otherwise pass for a new sender's first. Nonces would not do, as the xTRs of a site may well use the same.
-#[derive(Debug, Default)]
-struct RecentDigests {
-    order: VecDeque<Digest>,
-    known: BTreeSet<Digest>,
-    /// Counts those that came.
-    serial: u64,
-}
+/// Records of a Map-Notify that nobody asked for: as many as surely fit a datagram that no underlay fragments, unless a
+/// prefix has very many locators.
+const MAX_TOLD: usize = 8;
 
 /// An authenticated Map-Register.
 struct Authentic<'a> {
     register: &'a MapRegister,
-    site: Arc<str>,
-    /// Which of the site's keys.
-    key: usize,
+    /// The sites whose keys it was authenticated with.
+    sites: Vec<Arc<str>>,
+    /// The key, which they share if they are several.
+    key: Key,
     registrant: Registrant,
     source: SocketAddr,
+    destination: SocketAddr,
 }
 
 /// The role's state.
@@ -118,114 +54,7 @@ pub(crate) struct MapServer {
     table: EidTable<Known>,
     timers: BTreeSet<(Instant, EidPrefix, Registrant)>,
     total: usize,
-}
-
-impl Known {
-    /// Whether any xTR wants its Map-Requests answered here (RFC 9301 §8.3).
-    pub(crate) fn proxy_reply(&self) -> bool {
-        self.registrations.iter().any(|r| r.proxy_reply)
-    }
-
-    /// What is registered, as a non-authoritative Map-Reply says it (RFC 9301 §5.4: neither A nor L).
-    pub(crate) fn merged(&self) -> Option<EidRecord> {
-        let latest = self.registrations.iter().max_by_key(|r| r.refreshed)?;
-        let mut record = latest.record.clone();
-        if latest.merge {
-            for other in self.registrations.iter().filter(|r| r.merge && r.registrant != latest.registrant) {
-                for locator in &other.record.locators {
-                    if record.locators.len() < 255
-                        && !record.locators.iter().any(|l| l.address == locator.address)
-                    {
-                        record.locators.push(locator.clone());
-                    }
-                }
-            }
-            record.locators.sort_by_key(|l| (l.address.to_ip().is_none(), l.address.to_ip()));
-        }
-        record.authoritative = false;
-        for locator in &mut record.locators {
-            locator.local = false;
-            locator.probe = false;
-        }
-        Some(record)
-    }
-
-    /// Where to forward a Map-Request: a best-priority reachable locator of an xTR that is registered, at random among
-    /// equals; the address that the registration came from where no locator is of a family that we saw work. `None`
-    /// only without any registration.
-    pub(crate) fn etr(&self, cx: &mut Context) -> Option<IpAddr> {
-        let works = |addr: &IpAddr| self.registrations.iter().any(|r| r.source.is_ipv4() == addr.is_ipv4());
-        let usable = |l: &&LocatorRecord| l.priority != 255 && l.reachable;
-        let candidates: Vec<(bool, u8, IpAddr)> = self
-            .registrations
-            .iter()
-            .flat_map(|r| r.record.locators.iter().filter(usable))
-            // L: the locator of the xTR that registers, so it is up; others may have timed out.
-            .filter_map(|l| Some((!l.local, l.priority, l.address.to_ip()?)))
-            .filter(|(_, _, addr)| is_unicast(addr) && works(addr))
-            .collect();
-        let Some(best) = candidates.iter().map(|(other, priority, _)| (*other, *priority)).min() else {
-            return self.registrations.iter().max_by_key(|r| r.refreshed).map(|r| r.source.ip());
-        };
-        let mut equals: Vec<IpAddr> =
-            candidates.iter().filter(|(o, p, _)| (*o, *p) == best).map(|(_, _, addr)| *addr).collect();
-        equals.sort_unstable();
-        equals.dedup();
-        equals.get(cx.rng.random_range(0..equals.len())).copied()
-    }
-}
-
-impl RecentDigests {
-    fn insert(&mut self, digest: Digest) {
-        if !self.known.insert(digest) {
-            return;
-        }
-        self.serial = self.serial.wrapping_add(1);
-        self.order.push_back(digest);
-        if self.order.len() > MAX_RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-}
-
-impl Site {
-    /// Has the nonce and the digest of a Map-Register that was taken in remembered over a restart.
-    fn remember(
-        &self,
-        cx: &mut Context,
-        registrant: Registrant,
-        key_id: u8,
-        nonce: Nonce,
-        digest: Option<Digest>,
-    ) {
-        let site = || self.config.name.clone();
-        cx.persist(|| Change::Put(Record::LastNonce { site: site(), registrant, key_id, nonce }));
-        if let Some(digest) = digest {
-            let serial = self.recent.serial;
-            cx.persist(|| {
-                Change::Put(Record::RecentRegister { site: site(), slot: slot(serial), serial, digest })
-            });
-        }
-    }
-
-    /// Forgets all that; the site is gone.
-    fn forget(&self, cx: &mut Context) {
-        let site = || self.config.name.clone();
-        for ((registrant, key_id), _) in self.nonces.iter() {
-            let (registrant, key_id) = (*registrant, *key_id);
-            cx.persist(|| Change::Remove(persist::Key::LastNonce { site: site(), registrant, key_id }));
-        }
-        for slot in (0..=self.recent.serial.min(RECENT_KEPT - 1)).map(slot) {
-            cx.persist(|| Change::Remove(persist::Key::RecentRegister { site: site(), slot }));
-        }
-    }
-}
-
-/// Where the digest with this serial number is remembered.
-fn slot(serial: u64) -> u16 {
-    u16::try_from(serial % RECENT_KEPT).unwrap_or_default()
+    notifier: Notifier,
 }
 
 impl MapServer {
@@ -234,7 +63,7 @@ impl MapServer {
     }
 
     /// Takes in a configuration. Registrations that it still allows stay.
-    pub(crate) fn configure(&mut self, cx: &mut Context, config: &MapServerConfig) {
+    pub(crate) fn configure(&mut self, cx: &mut Context, now: Instant, config: &MapServerConfig) {
         let mut old = std::mem::take(&mut self.sites);
         let prefixes: Vec<EidPrefix> = self.table.iter().map(|(prefix, _)| prefix).collect();
         for known in self.table.values_mut() {
@@ -247,21 +76,14 @@ impl MapServer {
                 match self.table.get_mut(&prefix.eid) {
                     Some(known) => known.owner = Some(owner),
                     None => {
-                        self.table
-                            .insert(prefix.eid, Known { owner: Some(owner), registrations: Vec::new() });
+                        self.table.insert(prefix.eid, Known { owner: Some(owner), ..Known::default() });
                     }
                 }
             }
             let known = old.remove(&name);
             let state = match known {
-                Some(known) => Site { config: site.clone(), ..known },
-                None => Site {
-                    config: site.clone(),
-                    nonces: LastNonces::new(MAX_SENDERS),
-                    recent: RecentDigests::default(),
-                    registrations: 0,
-                    warned: None,
-                },
+                Some(known) => known.with(site.clone()),
+                None => Site::new(site.clone()),
             };
             self.sites.insert(name, state);
         }
@@ -269,7 +91,7 @@ impl MapServer {
             gone.forget(cx);
         }
         for prefix in prefixes {
-            self.recheck(cx, &prefix);
+            self.recheck(cx, now, &prefix);
         }
     }
 
@@ -279,23 +101,12 @@ impl MapServer {
         let Some(site) = self.sites.get_mut(site.as_str()) else {
             return cx.persist(|| Change::Remove(record.key()));
         };
-        match record {
-            Record::LastNonce { registrant, key_id, nonce, .. } => {
-                // Only more senders than ever fit could make this fail.
-                let _ = site.nonces.accept((*registrant, *key_id), *nonce, NoncePolicy::AllowRepeats);
-            }
-            Record::RecentRegister { serial, digest, .. } => {
-                let last = site.recent.serial.max(*serial);
-                site.recent.insert(*digest);
-                site.recent.serial = last;
-            }
-            Record::RegisterNonce { .. } | Record::OwnMapping(_) => {}
-        }
+        site.restored(record);
     }
 
     /// The role ends.
-    pub(crate) fn stop(mut self, cx: &mut Context) {
-        self.configure(cx, &MapServerConfig::default());
+    pub(crate) fn stop(mut self, cx: &mut Context, now: Instant) {
+        self.configure(cx, now, &MapServerConfig::default());
     }
 
     pub(crate) fn longest_owned(&self, eid: &Eid) -> Option<EidPrefix> {
@@ -335,15 +146,19 @@ impl MapServer {
         if register.records.is_empty() {
             return cx.drop(DropReason::RegisterEmpty, Some(source));
         }
-        let Some((site, key)) = self.authenticate(cx, &register, bytes, source) else { return };
         let registrant = match register.xtr_site {
             Some(ids) => Registrant::Xtr(ids.xtr_id),
             None => Registrant::Address(source.ip()),
         };
-        let message = Authentic { register: &register, site, key, registrant, source };
-        if !self.is_fresh(cx, now, &message) {
+        let Some((mut sites, key)) = self.authenticate(cx, &register, bytes, source) else { return };
+        sites.retain(|name| {
+            let site = self.sites.get_mut(name);
+            site.is_some_and(|site| site.is_fresh(cx, now, &register, registrant, source))
+        });
+        if sites.is_empty() {
             return;
         }
+        let message = Authentic { register: &register, sites, key, registrant, source, destination };
         let mut accepted: Vec<EidRecord> = Vec::new();
         for record in &register.records {
             if self.record(cx, now, &message, record) {
@@ -351,7 +166,29 @@ impl MapServer {
             }
         }
         if register.want_notify && !accepted.is_empty() {
-            self.notify(cx, &message, accepted, destination);
+            self.notify(cx, &message, accepted);
+        }
+    }
+
+    /// A Map-Notify-Ack (RFC 9301 §5.7).
+    pub(crate) fn map_notify_ack(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        ack: &MapNotify,
+        bytes: &[u8],
+        source: SocketAddr,
+    ) {
+        let Some((site, _)) = self.notifier.recipient(ack.nonce) else {
+            return cx.drop(DropReason::AckUnsolicited, Some(source));
+        };
+        let keys = self.sites.get(site).map(|site| site.config.keys.as_slice()).unwrap_or_default();
+        match auth::verify(bytes, keys) {
+            Ok(_) => self.notifier.acknowledged(now, ack.nonce),
+            Err(error) => {
+                let detail = format!("Map-Notify-Ack of site {site}: {error}");
+                cx.drop_with(auth_reason(&error), Some(source), detail);
+            }
         }
     }
 
@@ -360,37 +197,96 @@ impl MapServer {
             if at > now {
                 break;
             }
-            self.unregister(cx, &prefix, registrant, Unregistered::TimedOut);
+            self.unregister(cx, now, &prefix, registrant, Unregistered::TimedOut);
+        }
+        let retry = cx.timers.notify_retry;
+        while let Some(due) = self.notifier.due(now, retry) {
+            match due {
+                Due::Again(flight) => {
+                    let Flight { source, destination, payload, .. } = flight;
+                    cx.send_encoded(MessageKind::MapNotify, source, destination, payload);
+                }
+                Due::Write(recipient, mut changed) => {
+                    changed.truncate(MAX_TOLD);
+                    let flight = self.tell(cx, &recipient, &changed);
+                    self.notifier.sent(now, retry, &recipient, &changed, flight);
+                }
+            }
         }
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _, _)| *at)
+        self.timers.first().map(|(at, _, _)| *at).into_iter().chain(self.notifier.next()).min()
     }
 
-    /// The site whose key authenticates the message, and which of its keys; the site must own at least one record.
+    /// Sends an xTR what the mapping system now tells of prefixes that it has registered (RFC 9301 §5.7), signed with the
+    /// key that it used itself last.
+    fn tell(&self, cx: &mut Context, recipient: &Recipient, prefixes: &[EidPrefix]) -> Option<Flight> {
+        let (site, registrant) = recipient;
+        let mut records = Vec::new();
+        let mut last: Option<&Registration> = None;
+        for prefix in prefixes {
+            let Some(known) = self.table.get(prefix) else { continue };
+            let own = known.registrations.iter().find(|r| r.registrant == *registrant && r.site == *site);
+            if let (Some(own), Some(record)) = (own, known.merged()) {
+                records.push(record);
+                last = Some(own);
+            }
+        }
+        let last = last?;
+        let keys = &self.sites.get(site)?.config.keys;
+        let key = keys.iter().find(|key| (key.id, key.algorithm) == (last.key_id, last.algorithm))?;
+        let nonce = cx.nonce();
+        let notify = MapNotify { nonce, records, xtr_site: last.xtr_site, ..MapNotify::default() };
+        let to = SocketAddr::new(last.source.ip(), CONTROL_PORT);
+        match auth::seal(Message::MapNotify(notify), key) {
+            Ok(bytes) => {
+                let from = Some(last.destination).filter(is_unicast);
+                cx.send_encoded(MessageKind::MapNotify, from, to, bytes.clone());
+                Some(Flight::new(nonce, from, to, bytes))
+            }
+            Err(error) => {
+                cx.drop_with(DropReason::Encode, Some(to), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// What is told of `prefix` has changed by `cause`: the other xTRs that registered it hear of that.
+    fn changed(&mut self, now: Instant, prefix: EidPrefix, cause: Registrant) {
+        let Some(known) = self.table.get(&prefix) else { return };
+        for other in known.registrations.iter().filter(|r| r.registrant != cause && r.want_notify) {
+            self.notifier.changed(now, (Arc::clone(&other.site), other.registrant), prefix);
+        }
+    }
+
+    /// The sites whose key authenticates the message, and that key; each owns at least one record. Sites are told apart
+    /// by their prefixes, not by their keys: where several have the same key, the message is authentic for all of them.
     fn authenticate(
         &self,
         cx: &mut Context,
         register: &MapRegister,
         bytes: &[u8],
         source: SocketAddr,
-    ) -> Option<(Arc<str>, usize)> {
-        let mut candidates: Vec<&Arc<str>> = Vec::new();
+    ) -> Option<(Vec<Arc<str>>, Key)> {
+        let mut owners: Vec<(&Arc<str>, &[Key])> = Vec::new();
         for prefix in register.records.iter().filter_map(|r| r.eid.to_prefix().ok()) {
-            if let Some((site, _)) = self.owner_entry(&prefix)
-                && !candidates.contains(&site)
-                && candidates.len() < MAX_CANDIDATES
+            if let Some((name, _)) = self.owner_entry(&prefix)
+                && !owners.iter().any(|(known, _)| *known == name)
+                && let Some(site) = self.sites.get(name)
             {
-                candidates.push(site);
+                owners.push((name, &site.config.keys));
             }
         }
-        let mut failure = None;
-        for name in candidates {
-            let Some(site) = self.sites.get(name) else { continue };
-            match auth::verify(bytes, &site.config.keys) {
-                Ok(key) => return Some((Arc::clone(name), key)),
-                Err(error) => failure = failure.or(Some((name, error))),
+        let mut failure: Option<(&Arc<str>, AuthError)> = None;
+        for (name, keys) in owners.iter().take(MAX_CANDIDATES) {
+            match auth::verify(bytes, keys) {
+                Ok(key) => {
+                    let key = keys.get(key)?;
+                    let sites = owners.iter().filter(|(_, keys)| keys.contains(key));
+                    return Some((sites.map(|(name, _)| Arc::clone(name)).collect(), key.clone()));
+                }
+                Err(error) => failure = failure.or(Some((*name, error))),
             }
         }
         match failure {
@@ -415,47 +311,6 @@ impl MapServer {
         None
     }
 
-    fn is_fresh(&mut self, cx: &mut Context, now: Instant, message: &Authentic<'_>) -> bool {
-        let Authentic { register, site: name, registrant, source, .. } = message;
-        let (nonce, source) = (register.nonce, *source);
-        let Some(site) = self.sites.get_mut(name) else { return false };
-        let policy = if site.config.allow_repeated_nonce {
-            NoncePolicy::AllowRepeats
-        } else {
-            NoncePolicy::Increasing
-        };
-        let sender = (*registrant, register.auth.key_id);
-        let digest: Option<Digest> = register.auth.data.first_chunk().copied();
-        let stolen = policy == NoncePolicy::Increasing
-            && site.nonces.get(&sender).is_none()
-            && digest.is_some_and(|digest| site.recent.known.contains(&digest));
-        let outcome = match stolen {
-            true => Err(ReplayError::Replayed { nonce, last: nonce }),
-            false => site.nonces.accept(sender, nonce, policy),
-        };
-        match outcome {
-            Ok(()) => {
-                digest.into_iter().for_each(|digest| site.recent.insert(digest));
-                site.remember(cx, *registrant, register.auth.key_id, nonce, digest);
-                true
-            }
-            Err(error @ ReplayError::Replayed { .. }) => {
-                cx.drop_with(DropReason::RegisterReplayed, Some(source), format!("site {name}: {error}"));
-                if !site.config.allow_repeated_nonce
-                    && site.warned.is_none_or(|at| now.saturating_since(at) >= WARN_INTERVAL)
-                {
-                    site.warned = Some(now);
-                    cx.event(Event::NonceRepeated { site: name.to_string(), source });
-                }
-                false
-            }
-            Err(error @ ReplayError::TooManySenders(_)) => {
-                cx.drop_with(DropReason::RegisterFull, Some(source), format!("site {name}: {error}"));
-                false
-            }
-        }
-    }
-
     /// Takes one record of an authenticated Map-Register in. Whether it was accepted.
     fn record(
         &mut self,
@@ -464,22 +319,23 @@ impl MapServer {
         message: &Authentic<'_>,
         record: &EidRecord,
     ) -> bool {
-        let Authentic { register, site: name, source, registrant, .. } = message;
+        let Authentic { register, sites, source, registrant, .. } = message;
         let (registrant, source) = (*registrant, *source);
         let prefix = match record.eid.to_prefix() {
             Ok(prefix) => prefix,
             Err(error) => {
-                cx.drop_with(DropReason::RegisterEid, Some(source), format!("site {name}: {error}"));
+                cx.drop_with(DropReason::RegisterEid, Some(source), error.to_string());
                 return false;
             }
         };
-        if self.owner(&prefix) != Some(&**name) {
-            let detail = format!("site {name} does not own {prefix}");
+        let owner = self.owner_entry(&prefix).map(|(site, _)| site);
+        let Some(name) = owner.filter(|site| sites.contains(site)).map(Arc::clone) else {
+            let detail = format!("site {} does not own {prefix}", sites.join(", "));
             cx.drop_with(DropReason::RegisterNotOwned, Some(source), detail);
             return false;
-        }
+        };
         if record.ttl == Ttl::WITHDRAWN {
-            self.unregister(cx, &prefix, registrant, Unregistered::Withdrawn);
+            self.unregister(cx, now, &prefix, registrant, Unregistered::Withdrawn);
             return true;
         }
         let lifetime = match record.ttl.duration() {
@@ -488,7 +344,7 @@ impl MapServer {
         };
         let total = self.total;
         let (per_site, in_all) = (cx.timers.registrations_per_site, cx.timers.registrations_total);
-        let Some(site) = self.sites.get_mut(name) else { return false };
+        let Some(site) = self.sites.get_mut(&name) else { return false };
         let expires = now + lifetime;
         if self.table.get(&prefix).is_none() {
             // Removed again by `unregister`, and not left behind where there is no room.
@@ -499,52 +355,69 @@ impl MapServer {
             self.table.insert(prefix, Known::default());
         }
         let Some(known) = self.table.get_mut(&prefix) else { return false };
-        if let Some(registration) = known.registrations.iter_mut().find(|r| r.registrant == registrant) {
-            self.timers.remove(&(registration.expires, prefix, registrant));
-            registration.xtr_site = register.xtr_site;
-            registration.source = source;
-            registration.record.clone_from(record);
-            registration.proxy_reply = register.proxy_reply;
-            registration.merge = register.merge;
-            registration.refreshed = now;
-            registration.expires = expires;
-        } else {
-            let full = known.registrations.len() >= MAX_REGISTRANTS;
-            if full || site.registrations >= per_site || total >= in_all {
-                cx.drop_with(DropReason::RegisterFull, Some(source), format!("site {name}: {prefix}"));
-                return false;
-            }
-            known.registrations.push(Registration {
-                site: Arc::clone(name),
-                registrant,
-                xtr_site: register.xtr_site,
-                source,
-                record: record.clone(),
-                proxy_reply: register.proxy_reply,
-                merge: register.merge,
-                registered: now,
-                refreshed: now,
-                expires,
-            });
-            site.registrations += 1;
-            self.total += 1;
-            cx.event(Event::SiteRegistered { site: name.to_string(), prefix, registrant, source });
+        let at = known.registrations.iter().position(|r| r.registrant == registrant);
+        let full = known.registrations.len() >= MAX_REGISTRANTS;
+        if at.is_none() && (full || site.registrations >= per_site || total >= in_all) {
+            cx.drop_with(DropReason::RegisterFull, Some(source), format!("site {name}: {prefix}"));
+            return false;
         }
+        let old = at.map(|at| known.registrations.remove(at));
+        let registration = Registration {
+            site: Arc::clone(&name),
+            registrant,
+            xtr_site: register.xtr_site,
+            source,
+            destination: message.destination.ip(),
+            key_id: message.key.id,
+            algorithm: message.key.algorithm,
+            record: record.clone(),
+            proxy_reply: register.proxy_reply,
+            merge: register.merge,
+            want_notify: register.want_notify,
+            use_ttl: register.use_ttl,
+            registered: old.as_ref().map_or(now, |old| old.registered),
+            refreshed: now,
+            expires,
+        };
+        let differs = old.as_ref().is_none_or(|old| {
+            (&old.record.locators, old.merge) != (&registration.record.locators, registration.merge)
+        });
+        known.registrations.insert(at.unwrap_or(known.registrations.len()), registration);
+        let contradicts = known.contradiction(registrant);
+        if let (Some(other), false) = (contradicts, known.contradicted) {
+            cx.event(Event::Contradiction { site: name.to_string(), prefix, registrant, other });
+        }
+        known.contradicted = contradicts.is_some();
         self.timers.insert((expires, prefix, registrant));
+        match old {
+            Some(old) if old.expires != expires => {
+                self.timers.remove(&(old.expires, prefix, registrant));
+            }
+            Some(_) => {}
+            None => {
+                site.registrations += 1;
+                self.total += 1;
+                cx.event(Event::SiteRegistered { site: name.to_string(), prefix, registrant, source });
+            }
+        }
+        if differs {
+            self.changed(now, prefix, registrant);
+        }
         true
     }
 
-    /// Confirms (RFC 9301 §5.7): the Map-Register's content with the records that were accepted, to the control port
-    /// of whoever sent it (§8.2).
-    fn notify(
-        &self,
-        cx: &mut Context,
-        message: &Authentic<'_>,
-        records: Vec<EidRecord>,
-        destination: SocketAddr,
-    ) {
-        let Authentic { register, site, key, source, .. } = message;
-        let Some(key) = self.sites.get(site).and_then(|site| site.config.keys.get(*key)) else { return };
+    /// Confirms (RFC 9301 §5.7): the Map-Register's content with the records that were accepted, signed with the same
+    /// key, to the control port of whoever sent it (§8.2). Where merging was asked for, the record is what came of that.
+    fn notify(&self, cx: &mut Context, message: &Authentic<'_>, mut records: Vec<EidRecord>) {
+        let Authentic { register, key, source, destination, .. } = message;
+        if register.merge {
+            for record in &mut records {
+                let known = record.eid.to_prefix().ok().and_then(|prefix| self.table.get(&prefix));
+                if let Some(merged) = known.and_then(Known::merged).filter(|_| record.ttl != Ttl::WITHDRAWN) {
+                    *record = merged;
+                }
+            }
+        }
         let notify = MapNotify {
             nonce: register.nonce,
             auth: register.auth.clone(),
@@ -565,6 +438,7 @@ impl MapServer {
     fn unregister(
         &mut self,
         cx: &mut Context,
+        now: Instant,
         prefix: &EidPrefix,
         registrant: Registrant,
         cause: Unregistered,
@@ -578,8 +452,11 @@ impl MapServer {
         if let Some(site) = self.sites.get_mut(&registration.site) {
             site.registrations = site.registrations.saturating_sub(1);
         }
+        known.contradicted &= known.registrations.iter().any(|r| known.contradiction(r.registrant).is_some());
         if abandoned {
             self.table.remove(prefix);
+        } else {
+            self.changed(now, *prefix, registrant);
         }
         let site = registration.site.to_string();
         cx.event(Event::SiteUnregistered { site, prefix: *prefix, registrant, cause });
@@ -587,7 +464,7 @@ impl MapServer {
 
     /// After a change of the configuration: keeps the registrations of `prefix` that were made by the site that owns
     /// it now.
-    fn recheck(&mut self, cx: &mut Context, prefix: &EidPrefix) {
+    fn recheck(&mut self, cx: &mut Context, now: Instant, prefix: &EidPrefix) {
         let owner = self.owner_entry(prefix).map(|(site, _)| Arc::clone(site));
         let Some(known) = self.table.get(prefix) else { return };
         let foreign: Vec<Registrant> = known
@@ -597,7 +474,7 @@ impl MapServer {
             .map(|r| r.registrant)
             .collect();
         for registrant in foreign {
-            self.unregister(cx, prefix, registrant, Unregistered::Reconfigured);
+            self.unregister(cx, now, prefix, registrant, Unregistered::Reconfigured);
         }
         if self.table.get(prefix).is_some_and(|k| k.owner.is_none() && k.registrations.is_empty()) {
             self.table.remove(prefix);
@@ -605,34 +482,10 @@ impl MapServer {
     }
 
     /// The site that `prefix` belongs to: the one that owns the longest configured prefix around it, if that is
-    /// `prefix` itself or admits more specific ones.
-    fn owner(&self, prefix: &EidPrefix) -> Option<&str> {
-        self.owner_entry(prefix).map(|(site, _)| &**site)
-    }
-
+    /// `prefix` itself or admits more specific ones. With that configured prefix.
     fn owner_entry(&self, prefix: &EidPrefix) -> Option<(&Arc<str>, EidPrefix)> {
         let (owned, owner) =
             self.table.covering(prefix).filter_map(|(p, known)| Some((p, known.owner.as_ref()?))).last()?;
         (owned == *prefix || owner.more_specifics).then_some((&owner.site, owned))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recent_digests_stay_bounded() {
-        let mut recent = RecentDigests::default();
-        let digest = |n: u32| {
-            let mut digest = Digest::default();
-            digest[..4].copy_from_slice(&n.to_be_bytes());
-            digest
-        };
-        for n in 0..100_000 {
-            recent.insert(digest(n));
-        }
-        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT, MAX_RECENT));
-        assert!(recent.known.contains(&digest(99_999)) && !recent.known.contains(&digest(0)));
     }
 }

@@ -16,8 +16,11 @@ use super::context::CONTROL_PORT;
 pub(crate) mod free_prefix;
 pub(crate) mod map_resolver;
 pub(crate) mod map_server;
+mod notifier;
+mod registration;
+mod site;
 
-pub use map_server::Registration;
+pub use registration::Registration;
 
 use free_prefix::{PrefixSet, free_prefix};
 use map_resolver::{LoopGuard, MapResolver};

@@ -173,11 +173,9 @@ fn each_map_server_gets_what_was_chosen_for_it() {
     let etr_config = config.etr.as_mut().unwrap();
     etr_config.xtr_site = Some((XtrId([7; 16]), SiteId(9)));
     etr_config.map_servers.push(EtrMapServer {
-        name: "second".into(),
-        host: Host::Address(ip("2001:db8:ffff::1")),
-        key: key("k"),
         proxy_reply: true,
         want_notify: false,
+        ..EtrMapServer::new("second".into(), Host::Address(ip("2001:db8:ffff::1")), key("k"))
     });
     config.database[0].map_servers = Some(vec!["second".into()]);
     config.database.push(DatabaseEntry { register: false, ..database("10.9.0.0/16", Vec::new()) });

@@ -10,5 +10,7 @@ mod path;
 mod persist;
 mod probe;
 mod proxy;
+mod registration;
+mod resolvers;
 mod signals;
 mod smr;

@@ -21,6 +21,7 @@ use super::map_cache::{Keeping, Learnt, MAX_PATHS, MapCache, Source, Wake};
 use super::pending::{Pending, PendingTable};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
+use super::resolvers::Resolvers;
 
 /// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
@@ -31,8 +32,6 @@ const SOLICITED_RATE: u32 = 500;
 /// The same of SMRs that don't come from a locator of the entry that they are about: a site that has moved sends such,
 /// but so can anybody.
 const STRANGERS_RATE: u32 = 20;
-/// After this time a Map-Resolver that did not answer is tried first again.
-const RESOLVER_MEMORY: Duration = Duration::from_secs(60);
 /// Map-Requests of a lig before it gives up.
 const LIG_REQUESTS: u32 = 3;
 /// Ligs under way at once.
@@ -54,8 +53,7 @@ pub(crate) struct Itr {
     pub(super) cache: MapCache,
     pending: PendingTable,
     ligs: BTreeMap<Nonce, Lig>,
-    /// Which Map-Resolver to ask first, and since when.
-    preferred: (usize, Instant),
+    resolvers: Resolvers,
     /// Path MTUs that the underlay told, each until when it is believed.
     path_mtus: BTreeMap<Rloc, (u16, Instant)>,
     proxy_etrs: ProxyEtrs,
@@ -80,6 +78,7 @@ impl Itr {
         let keeping = keeping(&config);
         let mut cache = MapCache::new(keeping.clone());
         cache.configure(cx, now, keeping, &config.static_entries, database);
+        let resolvers = Resolvers::new(&config);
         Self {
             config,
             cache,
@@ -87,7 +86,7 @@ impl Itr {
             strangers: TokenBucket::new(STRANGERS_RATE, now),
             pending: PendingTable::default(),
             ligs: BTreeMap::new(),
-            preferred: (0, Instant::ZERO),
+            resolvers,
             path_mtus: BTreeMap::new(),
             proxy_etrs: ProxyEtrs::default(),
         }
@@ -113,6 +112,10 @@ impl Itr {
         &mut self.cache
     }
 
+    pub(crate) fn resolvers(&self) -> &Resolvers {
+        &self.resolvers
+    }
+
     pub(crate) fn path_mtu_of(&self, rloc: &Rloc) -> Option<u16> {
         self.path_mtus.get(rloc).map(|(mtu, _)| *mtu)
     }
@@ -130,9 +133,7 @@ impl Itr {
         database: &Database,
     ) {
         self.cache.configure(cx, now, keeping(&config), &config.static_entries, database);
-        if self.config.map_resolvers != config.map_resolvers {
-            self.preferred = (0, Instant::ZERO);
-        }
+        self.resolvers.configure(&config);
         self.config = config;
     }
 
@@ -397,12 +398,17 @@ impl Itr {
         source: SocketAddr,
         database: &Database,
     ) {
+        if self.resolvers.explored(cx, now, reply.nonce) {
+            return;
+        }
         if let Some(lig) = self.ligs.remove(&reply.nonce) {
+            let took = now.saturating_since(lig.sent);
+            self.resolvers.answered(cx, now, lig.asked, (lig.requests == 1).then_some(took));
             let answer = LigAnswer {
                 records: reply.records,
                 responder: source,
                 map_resolver: lig.asked,
-                rtt: now.saturating_since(lig.sent),
+                rtt: took,
                 requests: lig.requests,
             };
             cx.outputs.push_back(Output::LigReply { id: lig.id, result: Ok(answer) });
@@ -415,7 +421,12 @@ impl Itr {
             cx.drop(DropReason::ReplyNonce, Some(source));
             return;
         };
-        let (started, resolver) = (pending.started, pending.resolver_index);
+        let (started, asked, resolver) = (pending.started, pending.asked, pending.map_resolver);
+        // Of several Map-Requests it is not known which one is answered (RFC 6298 §3).
+        let took = (pending.requests == 1).then(|| now.saturating_since(pending.sent));
+        if let Some(resolver) = resolver {
+            self.resolvers.answered(cx, now, resolver, took);
+        }
 
         let mut mappings = self.mappings(cx, &reply.records, source);
         // The record that answers is the longest that covers the EID; others must be more specific exceptions to it
@@ -426,7 +437,9 @@ impl Itr {
             return;
         };
         let (prefix, negative, action, ttl) = answer;
-        self.preferred = (resolver, now);
+        if let Some(resolver) = resolver {
+            self.resolvers.plan(cx, now, &asked, resolver, database.rlocs());
+        }
         cx.event(Event::Resolved {
             eid,
             prefix,
@@ -585,6 +598,16 @@ impl Itr {
                 self.send_lig(cx, now, nonce, lig, database.rlocs());
             }
         }
+        if let Some((nonce, exploration)) = self.resolvers.explore(cx, now) {
+            let request = MapRequest {
+                nonce,
+                itr_rlocs: itr_rlocs(database.rlocs()),
+                records: vec![exploration.prefix.into()],
+                ..MapRequest::default()
+            };
+            let eid = exploration.prefix.first();
+            send_request(cx, &request, eid, None, exploration.resolver, database.rlocs());
+        }
         let forgotten: Vec<Rloc> =
             self.path_mtus.iter().filter(|(_, (_, until))| *until <= now).map(|(rloc, _)| *rloc).collect();
         for rloc in forgotten {
@@ -596,7 +619,10 @@ impl Itr {
     pub(crate) fn next(&self) -> Option<Instant> {
         let ligs = self.ligs.values().map(|lig| lig.wake).min();
         let path_mtus = self.path_mtus.values().map(|(_, until)| *until).min();
-        [self.pending.next(), self.cache.next(), ligs, path_mtus].into_iter().flatten().min()
+        [self.pending.next(), self.cache.next(), self.resolvers.next(), ligs, path_mtus]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn new_pending(
@@ -606,10 +632,6 @@ impl Itr {
         asked: EidPrefix,
         source: Option<IpAddr>,
     ) -> Pending {
-        let preferred = match self.preferred {
-            (index, since) if now.saturating_since(since) < RESOLVER_MEMORY => index,
-            _ => 0,
-        };
         Pending {
             asked,
             source,
@@ -622,7 +644,7 @@ impl Itr {
             punted: false,
             smr_invoked: false,
             attempts: 0,
-            resolver_index: preferred,
+            sent: now,
         }
     }
 
@@ -666,13 +688,15 @@ impl Itr {
         }
         if pending.requests > 0 {
             // Unanswered so far: maybe it is the Map-Resolver's fault.
-            pending.resolver_index = pending.resolver_index.wrapping_add(1);
+            if let Some(resolver) = pending.map_resolver {
+                self.resolvers.unanswered(cx, now, resolver, pending.sent);
+            }
         }
         // Twice as long after every third: 10 retransmissions take half a minute.
         let pause = cx.timers.request_retry.saturating_mul(1 << (pending.attempts / 3).min(16));
         pending.wake = now + cx.between(pause, pause + pause / 10);
         pending.attempts += 1;
-        match self.resolver(cx, pending.resolver_index, local) {
+        match self.resolvers.choose(cx, &eid, pending.map_resolver, local) {
             Err(LigError::NoLocalRloc) => cx.drop(DropReason::NoLocalRloc, None),
             Err(_) => cx.drop(DropReason::NoMapResolver, None),
             Ok(resolver) => {
@@ -687,7 +711,9 @@ impl Itr {
                     ..MapRequest::default()
                 };
                 send_request(cx, &request, eid, pending.source, resolver, local);
+                self.resolvers.asked(cx, now, resolver);
                 pending.requests += 1;
+                pending.sent = now;
                 pending.map_resolver = Some(resolver);
             }
         }
@@ -698,7 +724,13 @@ impl Itr {
         let resolver = match lig.via {
             Some(_) if local.all().is_empty() => Err(LigError::NoLocalRloc),
             Some(via) => Ok(via),
-            None => self.resolver(cx, lig.requests as usize, local),
+            None => {
+                let last = (lig.requests > 0).then_some(lig.asked);
+                if let Some(last) = last {
+                    self.resolvers.unanswered(cx, now, last, lig.sent);
+                }
+                self.resolvers.choose(cx, &lig.eid, last, local)
+            }
         };
         match resolver {
             Err(error) => cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(error) }),
@@ -710,6 +742,9 @@ impl Itr {
                     ..MapRequest::default()
                 };
                 send_request(cx, &request, lig.eid, None, resolver, local);
+                if lig.via.is_none() {
+                    self.resolvers.asked(cx, now, resolver);
+                }
                 lig.asked = resolver;
                 lig.requests += 1;
                 lig.sent = now;
@@ -717,21 +752,6 @@ impl Itr {
                 self.ligs.insert(nonce, lig);
             }
         }
-    }
-
-    /// The Map-Resolver to ask, by its position among the addresses of all; positions wrap around.
-    fn resolver(&self, cx: &Context, index: usize, local: &LocalRlocs) -> Result<IpAddr, LigError> {
-        if local.all().is_empty() {
-            return Err(LigError::NoLocalRloc);
-        }
-        let known = || self.config.map_resolvers.iter().flat_map(|host| cx.names.addresses(host)).copied();
-        // Where we have no locator of a family, there may still be a way out in it: better than not asking.
-        let mut candidates: Vec<IpAddr> = known().filter(|addr| local.reaches(addr)).collect();
-        if candidates.is_empty() {
-            candidates = known().collect();
-        }
-        let index = index.checked_rem(candidates.len()).ok_or(LigError::NoMapResolver)?;
-        candidates.get(index).copied().ok_or(LigError::NoMapResolver)
     }
 
     fn path_mtu(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, mtu: u16) {

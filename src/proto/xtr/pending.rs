@@ -32,8 +32,8 @@ pub struct Pending {
     pub(crate) smr_invoked: bool,
     /// Tries to send, successful or not.
     pub(crate) attempts: u32,
-    /// Position of `map_resolver` among the candidates.
-    pub(crate) resolver_index: usize,
+    /// When `map_resolver` was asked.
+    pub(crate) sent: Instant,
 }
 
 /// The table. Keyed by destination: the EID itself, or the first EID of a prefix to refresh.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::auth;
+use crate::auth::{self, Algorithm};
 use crate::proto::config::{EtrConfig, EtrMapServer};
 use crate::proto::context::{CONTROL_PORT, Context};
 use crate::proto::event::Event;
@@ -14,7 +14,7 @@ use crate::proto::mapping_system::auth_reason;
 use crate::proto::persist::{Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::types::{EidPrefix, Family, Instant, Nonce, Ttl};
-use crate::wire::{Address, AuthData, EidRecord, MapNotify, MapRegister, Message, XtrSite};
+use crate::wire::{Address, AuthData, EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
 
 use super::database::{Database, LocalRlocs};
 
@@ -26,6 +26,8 @@ pub(super) const MAX_RECORD_BYTES: usize = 1100;
 const MAX_OUTSTANDING: usize = 16;
 /// Unconfirmed Map-Registers after which a Map-Server counts as unreachable.
 const UNREACHABLE_AFTER: u32 = 4;
+/// Unconfirmed Map-Registers after which a Map-Server's name is resolved again.
+const DOUBT_AFTER: u32 = 2;
 /// Withdrawals are sent this often at most; the registration times out in any case.
 const WITHDRAW_ATTEMPTS: u32 = 5;
 /// How long a prefix may lack a locator that is up before that is said: interfaces come up one after the other.
@@ -58,6 +60,11 @@ pub struct RegistrationState {
     pub notified: u64,
     /// The Map-Server's last Map-Notify left this prefix out.
     pub refused: bool,
+    /// The Map-Server's last Map-Notify has other locators for this prefix than we registered: another xTR of the site
+    /// registers it in another way.
+    pub contradicted: bool,
+    /// Key ID and algorithm of the last Map-Register that was confirmed, or else of the last one that was sent.
+    pub key: Option<(u8, Algorithm)>,
 }
 
 /// The machine.
@@ -90,6 +97,8 @@ struct Server {
     bundles: Vec<Bundle>,
     /// Reported as unreachable and not confirmed since.
     unreachable: bool,
+    /// Prefixes that it tells others differently from what we registered.
+    contradicted: BTreeSet<EidPrefix>,
 }
 
 /// What one Map-Register holds.
@@ -110,6 +119,10 @@ struct Bundle {
     notified: u64,
     /// Its contents are confirmed.
     confirmed: bool,
+    /// Where it was sent last.
+    sent_to: Option<IpAddr>,
+    /// Of the last Map-Register that was confirmed, else sent.
+    key: Option<(u8, Algorithm)>,
 }
 
 /// Prefixes that a Map-Server must forget.
@@ -125,6 +138,13 @@ struct Withdrawal {
 
 /// A Map-Server, and the ids that it knows us by.
 type Recipient<'a> = (&'a EtrMapServer, Option<XtrSite>);
+
+/// A Map-Register on its way.
+struct Sent {
+    nonce: Nonce,
+    address: IpAddr,
+    key: (u8, Algorithm),
+}
 
 /// Where a Map-Notify's nonce leads.
 enum Answered {
@@ -187,6 +207,7 @@ impl Registrar {
                 xtr_site,
                 bundles: Vec::new(),
                 unreachable: false,
+                contradicted: BTreeSet::new(),
             });
             if known.config.host != server.host {
                 self.withdraw(now, &known, known.bundles.iter().flat_map(|b| &b.records));
@@ -227,12 +248,17 @@ impl Registrar {
         self.servers.iter().any(|s| !s.config.want_notify)
     }
 
-    /// Names were resolved: what could not be sent can be now.
-    pub(crate) fn kick(&mut self, now: Instant) {
-        for bundle in self.servers.iter_mut().flat_map(|s| &mut s.bundles) {
-            if !bundle.confirmed {
-                bundle.wake = bundle.wake.min(now);
-                bundle.attempts = 0;
+    /// Names were resolved: what could not be sent can be now, and a Map-Server that has moved hears of us at once.
+    pub(crate) fn kick(&mut self, cx: &Context, now: Instant) {
+        for server in &mut self.servers {
+            let addresses = cx.names.addresses(&server.config.host);
+            for bundle in &mut server.bundles {
+                let moved = bundle.sent_to.is_some_and(|address| !addresses.contains(&address));
+                if !bundle.confirmed || moved {
+                    bundle.confirmed = false;
+                    bundle.wake = bundle.wake.min(now);
+                    bundle.attempts = 0;
+                }
             }
         }
     }
@@ -246,6 +272,9 @@ impl Registrar {
                     break;
                 }
                 self.register(cx, now, (&server.config, server.xtr_site), bundle, rlocs);
+                if bundle.unanswered >= DOUBT_AFTER {
+                    cx.names.doubt(&server.config.host, bundle.sent_to, now);
+                }
                 if bundle.unanswered >= UNREACHABLE_AFTER && !server.unreachable {
                     server.unreachable = true;
                     cx.event(Event::MapServerUnreachable {
@@ -272,8 +301,8 @@ impl Registrar {
                 continue;
             }
             let to = (&withdrawal.server, withdrawal.xtr_site);
-            let nonce = self.send(cx, to, withdrawal.attempts, withdrawal.records.clone(), rlocs);
-            remember(&mut withdrawal.outstanding, nonce);
+            let sent = self.send(cx, to, withdrawal.attempts, withdrawal.records.clone(), rlocs);
+            remember(&mut withdrawal.outstanding, sent.map(|sent| sent.nonce));
             let pause = cx.timers.register_retry.saturating_mul(1 << withdrawal.attempts.min(16));
             withdrawal.wake = now + pause;
             withdrawal.attempts += 1;
@@ -315,24 +344,39 @@ impl Registrar {
         let Some(server) = server.cloned() else {
             return cx.drop(DropReason::NotifyUnknown, Some(source));
         };
-        if let Err(error) = auth::verify(bytes, std::slice::from_ref(&server.key)) {
-            let detail = format!("Map-Notify of Map-Server {}: {error}", server.name);
-            return cx.drop_with(auth_reason(&error), Some(source), detail);
-        }
+        // Signed with the key that the Map-Register was signed with (RFC 9301 §5.7), which may have been another one
+        // than is in use now.
+        let keys = server.keys();
+        let key = match auth::verify(bytes, &keys) {
+            Ok(key) => keys.get(key),
+            Err(error) => {
+                let detail = format!("Map-Notify of Map-Server {}: {error}", server.name);
+                return cx.drop_with(auth_reason(&error), Some(source), detail);
+            }
+        };
+        let Some(key) = key else { return };
         match answered {
-            Some(Answered::Bundle(server, bundle)) => self.confirmed(cx, now, server, bundle, &notify),
+            Some(Answered::Bundle(server, bundle)) => {
+                self.confirmed(cx, now, server, bundle, &notify);
+                if let Some(bundle) = self.servers.get_mut(server).and_then(|s| s.bundles.get_mut(bundle)) {
+                    bundle.key = Some((key.id, key.algorithm));
+                }
+            }
             Some(Answered::Withdrawal(at)) => drop(self.withdrawals.remove(at)),
             // One of our own nonces, but no longer of interest: a duplicate, or overtaken by a change.
             None if (self.first_nonce..self.next_nonce).contains(&notify.nonce.0) => {
                 cx.drop(DropReason::NotifyStale, Some(source));
             }
-            None => match auth::seal(Message::MapNotifyAck(notify), &server.key) {
-                Ok(ack) => {
-                    let to = SocketAddr::new(source.ip(), CONTROL_PORT);
-                    cx.send_encoded(MessageKind::MapNotifyAck, None, to, ack);
+            None => {
+                self.compare(cx, &server.name, &notify.records);
+                match auth::seal(Message::MapNotifyAck(notify), key) {
+                    Ok(ack) => {
+                        let to = SocketAddr::new(source.ip(), CONTROL_PORT);
+                        cx.send_encoded(MessageKind::MapNotifyAck, None, to, ack);
+                    }
+                    Err(error) => cx.drop_with(DropReason::Encode, Some(source), error.to_string()),
                 }
-                Err(error) => cx.drop_with(DropReason::Encode, Some(source), error.to_string()),
-            },
+            }
         }
     }
 
@@ -359,10 +403,28 @@ impl Registrar {
                     sent: bundle.sent,
                     notified: if refused { 0 } else { bundle.notified },
                     refused,
+                    contradicted: server.contradicted.contains(prefix),
+                    key: bundle.key,
                 });
             }
         }
         states
+    }
+
+    /// Compares what a Map-Server tells of our prefixes with what we registered there.
+    fn compare(&mut self, cx: &mut Context, map_server: &str, told: &[EidRecord]) {
+        let Some(server) = self.servers.iter_mut().find(|s| s.config.name == map_server) else { return };
+        for record in told {
+            let Ok(prefix) = record.eid.to_prefix() else { continue };
+            let mut ours = server.bundles.iter().flat_map(|b| &b.records);
+            let Some(own) = ours.find(|own| own.eid == record.eid) else { continue };
+            if agree(own, record, server.config.merge) {
+                server.contradicted.remove(&prefix);
+            } else if server.contradicted.insert(prefix) {
+                let map_server = server.config.name.clone();
+                cx.event(Event::RegistrationContradicted { map_server, prefix });
+            }
+        }
     }
 
     fn confirmed(
@@ -374,6 +436,11 @@ impl Registrar {
         notify: &MapNotify,
     ) {
         let period = cx.timers.register_interval;
+        // What was not merged comes back as it was sent, whatever others registered.
+        if let Some(config) = self.servers.get(server).map(|s| &s.config).filter(|config| config.merge) {
+            let name = config.name.clone();
+            self.compare(cx, &name, &notify.records);
+        }
         let Some(server) = self.servers.get_mut(server) else { return };
         let Some(bundle) = server.bundles.get_mut(bundle) else { return };
         let accepted: Vec<EidPrefix> = notify.records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
@@ -441,6 +508,8 @@ impl Registrar {
                 sent: 0,
                 notified: 0,
                 confirmed: false,
+                sent_to: None,
+                key: None,
             });
         };
         for (_, entry) in database.iter() {
@@ -466,6 +535,7 @@ impl Registrar {
 
         let registered: BTreeSet<EidPrefix> =
             server.bundles.iter().flat_map(|b| b.prefixes.iter().copied()).collect();
+        server.contradicted.retain(|prefix| registered.contains(prefix));
         let is_registered = |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| registered.contains(&p));
         let name = &server.config.name;
         for withdrawal in self.withdrawals.iter_mut().filter(|w| w.server.name == *name) {
@@ -499,11 +569,15 @@ impl Registrar {
         rlocs: &LocalRlocs,
     ) {
         let (server, _) = to;
-        let nonce = self.send(cx, to, bundle.attempts, bundle.records.clone(), rlocs);
-        remember(&mut bundle.outstanding, nonce);
-        if nonce.is_some() {
+        let sent = self.send(cx, to, bundle.attempts, bundle.records.clone(), rlocs);
+        remember(&mut bundle.outstanding, sent.as_ref().map(|sent| sent.nonce));
+        if let Some(sent) = &sent {
             bundle.last_sent = Some(now);
             bundle.sent += 1;
+            bundle.sent_to = Some(sent.address);
+            if bundle.last_notified.is_none() {
+                bundle.key = Some(sent.key);
+            }
         }
         let (period, quick) = (cx.timers.register_interval, cx.timers.quick_register_interval);
         let in_quick = now < bundle.quick_until;
@@ -516,15 +590,16 @@ impl Registrar {
                 bundle.unanswered = bundle.unanswered.saturating_add(1);
                 cx.between(retry, retry + retry / 20)
             } else {
-                bundle.confirmed = nonce.is_some();
+                bundle.confirmed = sent.is_some();
                 let period = if in_quick { quick } else { period };
                 cx.between(period - period / 10, period)
             };
         bundle.attempts = bundle.attempts.saturating_add(1);
     }
 
-    /// Sends a Map-Register; its nonce, if it could be sent. A retransmission has a new nonce, since the Map-Server
-    /// would take the old one for a replay if only the Map-Notify was lost.
+    /// Sends a Map-Register, if it can be sent. A retransmission has a new nonce, since the Map-Server would take the old
+    /// one for a replay if only the Map-Notify was lost; and the next key, if there are several, since the Map-Server may
+    /// not know this one yet, or no longer.
     fn send(
         &mut self,
         cx: &mut Context,
@@ -532,12 +607,19 @@ impl Registrar {
         attempt: u32,
         records: Vec<EidRecord>,
         rlocs: &LocalRlocs,
-    ) -> Option<Nonce> {
-        let address = address_of(cx, server, attempt as usize, rlocs)?;
+    ) -> Option<Sent> {
+        let keys = server.keys();
+        // Without confirmation there is no telling which key is the right one.
+        let turn = if server.want_notify { attempt as usize } else { 0 };
+        let key = keys.get(turn.checked_rem(keys.len())?)?;
+        // An address has its turn with every key.
+        let address = address_of(cx, server, attempt as usize / keys.len().max(1), rlocs)?;
         let nonce = Nonce(self.next_nonce);
         let register = MapRegister {
             proxy_reply: server.proxy_reply,
             want_notify: server.want_notify,
+            use_ttl: server.use_ttl,
+            merge: server.merge,
             nonce,
             auth: AuthData::default(),
             records,
@@ -545,11 +627,11 @@ impl Registrar {
             ..MapRegister::default()
         };
         let to = SocketAddr::new(address, CONTROL_PORT);
-        match auth::seal(Message::MapRegister(register), &server.key) {
+        match auth::seal(Message::MapRegister(register), key) {
             Ok(bytes) => {
                 self.next_nonce = self.next_nonce.wrapping_add(1);
                 cx.send_encoded(MessageKind::MapRegister, None, to, bytes);
-                Some(nonce)
+                Some(Sent { nonce, address, key: (key.id, key.algorithm) })
             }
             Err(error) => {
                 cx.drop_with(DropReason::Encode, Some(to), error.to_string());
@@ -565,6 +647,15 @@ fn address_of(cx: &Context, server: &EtrMapServer, attempt: usize, rlocs: &Local
     let reachable: Vec<IpAddr> = all.iter().copied().filter(|addr| rlocs.reaches(addr)).collect();
     let candidates = if reachable.is_empty() { all } else { &reachable };
     candidates.get(attempt.checked_rem(candidates.len())?).copied()
+}
+
+/// Whether a Map-Server tells what we registered: our locators as they are and, unless it merges, no others.
+fn agree(own: &EidRecord, told: &EidRecord, merge: bool) -> bool {
+    let says = |l: &LocatorRecord| (l.priority, l.weight, l.mpriority, l.mweight);
+    let same = |l: &LocatorRecord| {
+        told.locators.iter().find(|t| t.address == l.address).is_some_and(|t| says(t) == says(l))
+    };
+    own.locators.iter().all(same) && (merge || told.locators.len() <= own.locators.len())
 }
 
 fn remember(outstanding: &mut Vec<Nonce>, nonce: Option<Nonce>) {
