@@ -18,7 +18,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fib", &["types"]),
     ("proto", &["types", "wire", "auth", "fib"]),
     ("dataplane", &["types", "wire", "fib"]),
-    ("config", &["types", "auth", "proto::config"]),
+    (
+        "config",
+        &[
+            "types",
+            "auth",
+            "proto::config",
+            "dataplane::DscpMode",
+            "dataplane::Offload",
+            "dataplane::UdpChecksum",
+        ],
+    ),
     ("io", &["types"]),
     ("mgmt", &["types"]),
     ("store", &["types", "proto::persist"]),

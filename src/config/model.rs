@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::dataplane::{DscpMode, Offload, UdpChecksum};
 use crate::proto::config::ControlConfig;
 use crate::types::{EidPrefix, InstanceId};
 
@@ -140,35 +141,6 @@ pub struct ExternalConfig {
     pub mode: u32,
     /// A user that may connect beside root and the router's own.
     pub user: Option<u32>,
-}
-
-/// What becomes of the DSCP on decapsulation (RFC 2983).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DscpMode {
-    /// The outer one is copied to the inner header (RFC 9300 §5.3): the underlay's re-marking counts.
-    Uniform,
-    /// The inner one stays as its source set it.
-    Pipe,
-}
-
-/// Outer UDP checksum of data packets (RFC 9300 §5.3, RFC 6935).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UdpChecksum {
-    /// A real checksum: needed for segmentation offload.
-    Computed,
-    /// Zero, as RFC 9300 recommends; segmentation offload is then not possible.
-    Zero,
-}
-
-/// Use of segmentation and receive offloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offload {
-    /// Where kernel and container allow them.
-    Auto,
-    /// Refuse to start without them.
-    On,
-    /// One packet at a time.
-    Off,
 }
 
 /// `[management]`: the control socket.

@@ -86,7 +86,6 @@ impl Forwarding {
 
 /// The data plane's part of a configuration.
 fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
-    use crate::config::{DscpMode, Offload, UdpChecksum};
     let told = &config.data_plane;
     dataplane::DataPlaneConfig {
         instances: config
@@ -96,19 +95,9 @@ fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
             .collect(),
         itr: config.control.itr.is_some(),
         etr: config.control.etr.is_some(),
-        offload: match told.offload {
-            Offload::Auto => dataplane::Offload::Auto,
-            Offload::On => dataplane::Offload::On,
-            Offload::Off => dataplane::Offload::Off,
-        },
-        udp_checksum: match told.udp_checksum {
-            UdpChecksum::Computed => dataplane::UdpChecksum::Computed,
-            UdpChecksum::Zero => dataplane::UdpChecksum::Zero,
-        },
-        dscp: match told.dscp {
-            DscpMode::Uniform => dataplane::DscpMode::Uniform,
-            DscpMode::Pipe => dataplane::DscpMode::Pipe,
-        },
+        offload: told.offload,
+        udp_checksum: told.udp_checksum,
+        dscp: told.dscp,
         path_mtu: told.path_mtu,
         queues: told.queues.unwrap_or(0),
         source_ports: told.source_ports,
@@ -118,8 +107,8 @@ fn data_plane(config: &Config) -> dataplane::DataPlaneConfig {
         icmp_rate: told.icmp_rate,
         icmp_source_v4: told.icmp_source_v4,
         icmp_source_v6: told.icmp_source_v6,
-        pending_limit: told.pending_limit as usize,
-        punt_queue: told.punt_queue as usize,
+        pending_limit: usize::try_from(told.pending_limit).unwrap_or(usize::MAX),
+        punt_queue: usize::try_from(told.punt_queue).unwrap_or(usize::MAX),
         punt_rate: told.punt_rate,
     }
 }
