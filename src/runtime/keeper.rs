@@ -102,7 +102,7 @@ impl Keeper {
     /// Keeps nothing.
     fn without(status: view::Store, problem: &str, remedy: &str) -> Self {
         tracing::warn!(
-            "state is not kept: {problem}. {remedy}, then restart. Until then nonces depend on the clock alone, and a \
+            "state is not kept: {problem}; {remedy}, then restart. Until then nonces depend on the clock alone, and a \
              Map-Server forgets the nonces of its sites when it restarts"
         );
         let (_, written) = mpsc::unbounded_channel();
@@ -238,7 +238,7 @@ impl Queue {
         let problem = error.to_string();
         if self.status.problem.as_ref() != Some(&problem) {
             tracing::error!(
-                "state can't be kept: {problem}. {}. The router goes on; until that is done, a restart may repeat \
+                "state can't be kept: {problem}; {}. The router goes on; until that is done, a restart may repeat \
                  nonces if the clock goes back, and forgets those of a Map-Server's sites",
                 error.remedy()
             );

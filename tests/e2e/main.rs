@@ -13,6 +13,7 @@ mod hostile;
 mod idle;
 mod instances;
 mod interworking;
+mod mapping_systems;
 mod multihoming;
 mod netns;
 mod operator;
