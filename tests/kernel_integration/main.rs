@@ -3,6 +3,7 @@
 #![cfg(feature = "router")]
 
 mod interfaces;
+mod interworking;
 mod packets;
 mod routing;
 mod scenery;
