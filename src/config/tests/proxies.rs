@@ -81,6 +81,22 @@ fn prefixes_that_would_loop_or_open_the_proxy_are_noticed() {
 }
 
 #[test]
+fn what_is_this_sites_own_needs_no_proxy() {
+    let own = "[[use-petr]]\naddress = \"10.1.0.9\"\n";
+    expect_with(
+        XTR,
+        own,
+        "11:11: use-petr[1].address: 10.1.0.9 is an EID of this site's own 10.1.0.0/16, not an underlay address; give the proxy-ETR's locator\n",
+    );
+    let both = XTR.replace("\"etr\"]", "\"etr\", \"proxy-itr\"]");
+    expect_with(
+        &both,
+        "[proxy-itr]\neid-prefixes = [\"10.0.0.0/8\", \"10.1.2.0/24\"]\n",
+        "11:31: warning: proxy-itr.eid-prefixes[2]: 10.1.2.0/24 is of this site's own 10.1.0.0/16, whose packets are not proxied; remove it\n",
+    );
+}
+
+#[test]
 fn an_itr_uses_proxy_etrs_by_family() {
     let text = format!(
         "{XTR}[[use-petr]]\naddress = \"203.0.113.9\"\n[[use-petr]]\naddress = \"petr.example\"\npriority = 2\nweight = 0\neid-family = \"ipv6\"\n"

@@ -5,8 +5,8 @@ use super::{Context, first_with};
 use crate::config::problem::At;
 use crate::config::raw::{RawLocatorSource, RawProxy};
 use crate::config::value::Role;
-use crate::proto::config::{LocatorConfig, ProxyEtr};
-use crate::types::EidPrefix;
+use crate::proto::config::{Host, LocatorConfig, ProxyEtr};
+use crate::types::{Eid, EidPrefix, InstanceId};
 
 /// What the sections say.
 pub(super) struct Proxies {
@@ -36,6 +36,11 @@ pub(super) fn check(cx: &Context<'_>) -> Proxies {
     let egress = prefixes(cx, &raw.proxy_etr, Role::ProxyEtr, "proxy-etr");
     for prefix in &ingress {
         check_circular(cx, prefix);
+        if let Some(own) = own_prefixes(cx).find(|own| own.covers(&prefix.value)) {
+            let message =
+                format!("{} is of this site's own {own}, whose packets are not proxied", prefix.value);
+            cx.problems.warning(&prefix.place, message, "remove it");
+        }
     }
     for prefix in egress.iter().filter(|prefix| prefix.value.is_empty()) {
         let message =
@@ -94,6 +99,14 @@ fn proxy_etrs(cx: &Context<'_>) -> Vec<ProxyEtr> {
             cx.duplicate(&host.place, &host.value, place, "remove one of the two");
         }
     }
+    for host in list.iter().filter_map(|raw| raw.host.as_ref()) {
+        let Host::Address(address) = host.value else { continue };
+        let eid = Eid::new(InstanceId::DEFAULT, address);
+        if let Some(own) = own_prefixes(cx).find(|own| own.contains(&eid)) {
+            let message = format!("{address} is an EID of this site's own {own}, not an underlay address");
+            cx.problems.error(&host.place, message, "give the proxy-ETR's locator");
+        }
+    }
     let known = list.iter().filter_map(|raw| {
         Some(ProxyEtr {
             host: raw.host.as_ref()?.value.clone(),
@@ -103,6 +116,10 @@ fn proxy_etrs(cx: &Context<'_>) -> Vec<ProxyEtr> {
         })
     });
     known.collect()
+}
+
+fn own_prefixes(cx: &Context<'_>) -> impl Iterator<Item = EidPrefix> {
+    cx.raw.eid_prefixes.iter().filter_map(|raw| Some(EidPrefix::new(raw.iid, raw.prefix.as_ref()?.value)))
 }
 
 /// A locator within a proxied EID-prefix would be reached only through the proxy itself.
