@@ -207,6 +207,13 @@ impl ControlPlane {
         }
         self.database.configure(cx, &config.database, &config.locators);
         proxy::announce(cx, &self.config, &config);
+        let proxied = config.itr.as_ref().map(|itr| &itr.proxy_for[..]).unwrap_or_default();
+        if self.database.set_proxied(proxied)
+            && let Some(itr) = &mut self.itr
+        {
+            // Locators may be among those EIDs now, or no longer.
+            itr.clear(cx, None);
+        }
         match (&mut self.itr, &config.itr) {
             (Some(itr), Some(config)) => itr.reconfigure(cx, now, config.clone(), &self.database),
             (itr @ None, Some(config)) => *itr = Some(Itr::new(cx, now, config.clone(), &self.database)),

@@ -133,6 +133,24 @@ fn a_proxy_itr_asks_on_behalf_of_no_eid_and_encapsulates_from_its_own_locator() 
 }
 
 #[test]
+fn locators_that_are_proxied_eids_are_not_used() {
+    // Packets to them would come back to be encapsulated, without end.
+    let mut net = Network::new(7);
+    let id = net.add(&["198.51.100.1"], proxy());
+    net.learn(id, "10.2.0.9", vec![record("10.2.0.0/24", &["10.2.200.1", "203.0.113.1"])]);
+    assert_eq!(paths(&net, id, "10.2.0.9"), [("203.0.113.1".into(), 1)]);
+    net.learn(id, "10.2.1.9", vec![record("10.2.1.0/24", &["10.2.200.1"])]);
+    assert!(paths(&net, id, "10.2.1.9").is_empty());
+    // Not so any more where it is no proxy for them.
+    let mut other = proxy();
+    other.itr = other.itr.map(|itr| ItrConfig { proxy_for: vec![prefix("10.2.0.0/20")], ..itr });
+    net.reload(id, other);
+    assert!(paths(&net, id, "10.2.0.9").is_empty(), "asked for again");
+    net.learn(id, "10.2.1.9", vec![record("10.2.1.0/24", &["10.2.200.1"])]);
+    assert_eq!(paths(&net, id, "10.2.1.9"), [("10.2.200.1".into(), 1)]);
+}
+
+#[test]
 fn the_data_plane_hears_which_prefixes_it_is_a_proxy_for() {
     let mut net = Network::new(7);
     let id = net.add(&["198.51.100.1"], proxy());

@@ -113,6 +113,8 @@ pub(crate) struct Database {
     entries: EidTable<Entry>,
     /// Locators that no entry has: a proxy tunnel router's.
     more_locators: Vec<LocatorConfig>,
+    /// EID-prefixes of other sites whose packets come here, as this is their proxy-ITR.
+    proxied: Vec<EidPrefix>,
     interfaces: Interfaces,
     /// Locators of the site's other xTRs that don't answer.
     dead: BTreeSet<IpAddr>,
@@ -172,6 +174,18 @@ impl Database {
         let others: BTreeSet<IpAddr> = self.others().map(|(rloc, _)| rloc).collect();
         self.dead.retain(|rloc| others.contains(rloc));
         self.resolve_locators();
+    }
+
+    /// Takes in which EID-prefixes this router is a proxy-ITR for. Whether they are others than before.
+    pub(crate) fn set_proxied(&mut self, prefixes: &[EidPrefix]) -> bool {
+        let changed = self.proxied != prefixes;
+        self.proxied = prefixes.to_vec();
+        changed
+    }
+
+    /// Whether packets to an EID would come here to be encapsulated or delivered.
+    pub(crate) fn attracts(&self, eid: &Eid) -> bool {
+        self.longest(eid).is_some() || self.proxied.iter().any(|prefix| prefix.contains(eid))
     }
 
     /// Takes in an interface's addresses. Whether any of our locators changed by it.

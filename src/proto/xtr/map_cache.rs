@@ -652,13 +652,13 @@ fn look(entries: &mut EidTable<Entry>, prefix: &EidPrefix, now: Instant) -> Opti
     Some(rank)
 }
 
-/// Whether a locator is an EID: of this site, or of the very EID-prefix that it is a locator of. Of other instances the
+/// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very EID-prefix that it is a locator of. Of other instances the
 /// EIDs are no addresses of the underlay. A default mapping covers all locators and means none; what is natively
 /// forwarded is no EID-prefix at all, so that a proxy-ETR may well be in it.
 fn is_circular(mapping: &Mapping, rloc: &Rloc, database: &Database) -> bool {
     let eid = Eid::new(InstanceId::DEFAULT, *rloc);
     let own = mapping.eid.contains(&eid) && !mapping.eid.is_empty() && !mapping.is_by_proxy();
-    database.longest(&eid).is_some() || own
+    database.attracts(&eid) || own
 }
 
 /// Whether the data plane does the same with packets of both.
