@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nothing outside uses this")]
 
 mod capture;
+mod changes;
 mod connectivity;
 mod dissectors;
 mod external;
@@ -20,6 +21,7 @@ mod operator;
 mod payloads;
 mod recovery;
 mod router;
+mod scan;
 mod segments;
 mod sharing;
 mod topology;
