@@ -1,6 +1,6 @@
 //! A data plane that is another program: the same control plane, told to it over a socket instead of to our own threads.
 //!
-//! Owns: the socket, its clients and what they are told ([`table`]). [`protocol`] says how, for whoever writes such a data
+//! Owns: the socket, its clients and what they are told (`table`). [`protocol`] says how, for whoever writes such a data
 //! plane; `scripts/external-dataplane` is a small one. Takes no protocol decisions, and never makes the control loop wait.
 
 pub mod protocol;
