@@ -232,6 +232,31 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
     let seen = ping(&a.host, world(Family::V6), 20, 0.01, "");
     assert_eq!(seen.lost(), 0, "{}", seen.output);
     assert_eq!(counted("decapsulated-packets"), decapsulated);
+
+    // What has a mapping of its own inside a natively forwarded prefix is an exception to it, as are these to be dropped.
+    let exceptions =
+        [("192.0.2.128/25", "192.0.2.130"), ("2001:db8:ffff:0:8000::/65", "2001:db8:ffff:0:8000::2")];
+    outside
+        .world
+        .sh("ip addr add 192.0.2.130/24 dev eth0 && ip addr add 2001:db8:ffff:0:8000::2/64 dev eth0 nodad");
+    for (_, inside) in exceptions {
+        assert!(reaches(&a.host, inside.parse().expect("address"), Duration::from_secs(5)), "{inside}");
+    }
+    let drop =
+        |(net, _): &(&str, &str)| format!("[[map-cache.static]]\nprefix = \"{net}\"\naction = \"drop\"\n");
+    let more = exceptions.iter().map(drop).collect::<String>();
+    xtr.write_config(net.dir(), &xtr_config(a, &XtrOptions { more, ..XtrOptions::over(a, Family::V4) }));
+    xtr.reload();
+    for ((_, inside), family) in exceptions.into_iter().zip(Family::BOTH) {
+        assert_eq!(ping(&a.host, inside.parse().expect("address"), 2, 0.1, "-W 1").received, 0, "{inside}");
+        assert_eq!(ping(&a.host, world(family), 5, 0.01, "").lost(), 0, "{family} beside the exception");
+    }
+    assert!(dropped(&xtr, "negative-drop") >= 4);
+    xtr.write_config(net.dir(), &xtr_config(a, &XtrOptions::over(a, Family::V4)));
+    xtr.reload();
+    for (_, inside) in exceptions {
+        assert!(reaches(&a.host, inside.parse().expect("address"), Duration::from_secs(5)), "{inside}");
+    }
     xtr.stop();
     assert_eq!(a.xtr.kernel_state(), before, "what the xTR left behind");
 }
