@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
@@ -36,6 +37,8 @@ const TURN: usize = 64;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long ago a data packet may have come for its sender to hear of a change of our mappings (RFC 9301 §6.1).
 const SENT_LATELY: Duration = Duration::from_secs(60);
+/// How long the kernel may take to list the interfaces before the loop goes on without.
+const INTERFACES_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long undoing rules and routes may take at exit.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -118,6 +121,7 @@ impl ControlLoop {
     /// Runs until a signal says stop; then undoes what was done to the kernel.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
         let mut buffer = vec![0; 1 << 16];
+        self.first_interfaces().await;
         self.drain().await;
         loop {
             let wake = self.plane.poll_timeout().map(|at| self.clock.to_tokio(at));
@@ -157,6 +161,15 @@ impl ControlLoop {
         }
         tracing::info!("stopping");
         self.stop().await
+    }
+
+    /// Takes in how the interfaces are now. Who asks before that would hear that none of our locators is up.
+    async fn first_interfaces(&mut self) {
+        let Ok(first) = timeout(INTERFACES_TIMEOUT, self.monitor.next()).await else { return };
+        self.network(first).await;
+        while let Some(event) = self.monitor.next().now_or_never() {
+            self.network(event).await;
+        }
     }
 
     /// Does everything that the machines want done.
