@@ -111,16 +111,20 @@ impl Known {
     pub(crate) fn etr(&self, cx: &mut Context) -> Option<IpAddr> {
         let works = |addr: &IpAddr| self.registrations.iter().any(|r| r.source.is_ipv4() == addr.is_ipv4());
         let usable = |l: &&LocatorRecord| l.priority != 255 && l.reachable;
-        let candidates: Vec<(bool, u8, IpAddr)> = self
-            .registrations
-            .iter()
+        // As in `merged`: the latest word holds. Of an xTR that registers from another address since, because an uplink
+        // went down or was renumbered, the former registration stays until it times out.
+        let latest = self.registrations.iter().max_by_key(|r| r.refreshed)?;
+        let others = self.registrations.iter().filter(|r| r.merge && r.registrant != latest.registrant);
+        let candidates: Vec<(bool, u8, IpAddr)> = others
+            .filter(|_| latest.merge)
+            .chain([latest])
             .flat_map(|r| r.record.locators.iter().filter(usable))
             // L: the locator of the xTR that registers, so it is up; others may have timed out.
             .filter_map(|l| Some((!l.local, l.priority, l.address.to_ip()?)))
             .filter(|(_, _, addr)| is_unicast(addr) && works(addr))
             .collect();
         let Some(best) = candidates.iter().map(|(other, priority, _)| (*other, *priority)).min() else {
-            return self.registrations.iter().max_by_key(|r| r.refreshed).map(|r| r.source.ip());
+            return Some(latest.source.ip());
         };
         let mut equals: Vec<IpAddr> =
             candidates.iter().filter(|(o, p, _)| (*o, *p) == best).map(|(_, _, addr)| *addr).collect();

@@ -268,6 +268,24 @@ fn requests_are_passed_on_to_an_etr_unchanged() {
 }
 
 #[test]
+fn requests_go_where_the_latest_registration_says() {
+    // An xTR without xTR-ID registers from another address, since its uplink went down: the former registration stays
+    // for a while (RFC 9301 §5.6, §8.3), but must not draw Map-Requests to what is dead.
+    let (mut net, id) = server();
+    let mut mapping = record("10.1.0.0/16", &["198.51.100.1", "198.51.100.3"]);
+    mapping.locators[1].priority = 2;
+    mapping.locators.iter_mut().for_each(|l| l.local = true);
+    net.deliver(id, ETR, &register(1, &key("a"), vec![mapping.clone()]));
+    net.run_for(Duration::from_secs(1));
+    mapping.locators[0].reachable = false;
+    net.deliver(id, "198.51.100.3:4342", &register(2, &key("a"), vec![mapping]));
+    for nonce in 0..20 {
+        let (transmit, _) = ask(&mut net, id, map_request("10.1.2.3/32", "203.0.113.9", 100 + nonce));
+        assert_eq!(transmit.destination, "198.51.100.3:4342".parse().unwrap());
+    }
+}
+
+#[test]
 fn the_map_server_answers_for_those_who_ask_it_to() {
     // RFC 9301 §8.3, §5.4: neither A nor L.
     let (mut net, id) = server();

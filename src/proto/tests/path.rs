@@ -247,3 +247,36 @@ fn sites_find_each_other_in_spite_of_loss() {
     }
     assert!(late <= 1, "{late} of 200");
 }
+
+#[test]
+fn the_mapping_system_is_reached_by_the_uplink_that_is_up() {
+    let mut net = Network::new(5);
+    let ms = net.add(&["192.0.2.1"], mapping_system(vec![site("a", "secret-a", &["10.1.0.0/16"])]));
+    // The network, in place of a kernel, sends from the first address where the router leaves it the choice.
+    let mut config = xtr(&[], &[], "192.0.2.1", "secret-a");
+    config.database =
+        vec![database("10.1.0.0/16", vec![locator("198.51.100.1", 1, 100), locator("198.51.100.9", 2, 100)])];
+    let a = net.add(&["198.51.100.1", "198.51.100.9"], config);
+    net.run_for(SECOND);
+    let registered = |net: &Network| {
+        let sites: Vec<_> = net.nodes[ms].control.sites().collect();
+        // Without an xTR-ID, who registers from another address is another one (RFC 9301 §5.6).
+        let registrations = sites.iter().flat_map(|site| &site.registrations);
+        let (_, registration) = registrations.max_by_key(|(_, r)| r.refreshed).expect("registered");
+        let states: Vec<_> = registration.record.locators.iter().map(|l| l.reachable).collect();
+        (registration.source.ip(), states)
+    };
+    assert_eq!(registered(&net), (ip("198.51.100.1"), vec![true, true]));
+    // The link of the first one goes down.
+    net.dark.insert(ip("198.51.100.1"));
+    net.readdress(a, &["198.51.100.9"]);
+    net.run_for(SECOND);
+    assert_eq!(registered(&net), (ip("198.51.100.9"), vec![false, true]));
+    net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+    net.run_for(SECOND);
+    assert!(net.nodes[a].control.map_cache_len() > 0, "asked and answered");
+    // The first one is dark without any sign of that: found by trying.
+    net.readdress(a, &["198.51.100.1", "198.51.100.9"]);
+    net.run_for(5 * SECOND);
+    assert_eq!(registered(&net), (ip("198.51.100.9"), vec![true, true]));
+}

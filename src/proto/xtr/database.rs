@@ -84,17 +84,21 @@ impl Entry {
 
 /// Our own locators that are up, best first: the sources of everything that we send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LocalRlocs(Vec<IpAddr>);
+pub(crate) struct LocalRlocs {
+    up: Vec<IpAddr>,
+    /// Those that are down, which only tell that there are several.
+    down: BTreeSet<IpAddr>,
+}
 
 impl LocalRlocs {
     /// Best priority first.
     pub(crate) fn all(&self) -> &[IpAddr] {
-        &self.0
+        &self.up
     }
 
     /// The best one of a family.
     pub(crate) fn of_family(&self, family: Family) -> Option<IpAddr> {
-        self.0.iter().copied().find(|addr| Family::of(addr) == family)
+        self.up.iter().copied().find(|addr| Family::of(addr) == family)
     }
 
     /// Whether there is one of the same family as `addr`, so that it can be talked to.
@@ -102,8 +106,26 @@ impl LocalRlocs {
         self.of_family(Family::of(addr)).is_some()
     }
 
+    /// The source of a message to the mapping system that was sent `attempt` times before; `None` is the kernel's choice.
+    ///
+    /// Where there are several of the family, the best one comes first, as its uplink is known to have a carrier, which
+    /// the one of the kernel's route need not have; then the kernel's choice, as the routes may not look at the source,
+    /// and an uplink's provider may not forward what has another one's address; then the others.
+    pub(crate) fn control_source(&self, to: &IpAddr, attempt: usize) -> Option<IpAddr> {
+        let mut all = self.up.iter().copied().filter(|addr| Family::of(addr) == Family::of(to));
+        let count = all.clone().count();
+        let others = self.down.iter().filter(|addr| Family::of(addr) == Family::of(to)).count();
+        if count + others < 2 {
+            return None;
+        }
+        match attempt % (count + 1) {
+            0 => all.next(),
+            at => at.checked_sub(2).and_then(|at| all.nth(at + 1)),
+        }
+    }
+
     pub(crate) fn contains(&self, addr: &IpAddr) -> bool {
-        self.0.contains(addr)
+        self.up.contains(addr)
     }
 }
 
@@ -308,6 +330,7 @@ impl Database {
     fn resolve_locators(&mut self) -> bool {
         let mut changed = false;
         let mut local: Vec<(u8, IpAddr)> = Vec::new();
+        let mut down = BTreeSet::new();
         let present: BTreeSet<IpAddr> = self.interfaces.values().flatten().copied().collect();
         for entry in self.entries.values_mut() {
             let mut locators: Vec<Locator> = Vec::with_capacity(entry.config.locators.len());
@@ -334,6 +357,8 @@ impl Database {
                 // One that an operator set down is still better than none.
                 if config.local && up {
                     local.push((priority, rloc));
+                } else if config.local {
+                    down.insert(rloc);
                 }
                 let locator = Locator {
                     rloc,
@@ -373,8 +398,10 @@ impl Database {
         let mut seen = BTreeSet::new();
         let rlocs: Vec<IpAddr> =
             local.into_iter().map(|(_, addr)| addr).filter(|addr| seen.insert(*addr)).collect();
-        if self.rlocs.0 != rlocs {
-            self.rlocs = LocalRlocs(rlocs);
+        down.retain(|addr| !rlocs.contains(addr));
+        let rlocs = LocalRlocs { up: rlocs, down };
+        if self.rlocs != rlocs {
+            self.rlocs = rlocs;
             changed = true;
         }
         changed

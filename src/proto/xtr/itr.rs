@@ -606,7 +606,9 @@ impl Itr {
                 ..MapRequest::default()
             };
             let eid = exploration.prefix.first();
-            send_request(cx, &request, eid, None, exploration.resolver, database.rlocs());
+            let local = database.rlocs();
+            let to = (local.control_source(&exploration.resolver, 0), exploration.resolver);
+            send_request(cx, &request, eid, None, to, local);
         }
         let forgotten: Vec<Rloc> =
             self.path_mtus.iter().filter(|(_, (_, until))| *until <= now).map(|(rloc, _)| *rloc).collect();
@@ -710,7 +712,8 @@ impl Itr {
                     records: vec![pending.asked.into()],
                     ..MapRequest::default()
                 };
-                send_request(cx, &request, eid, pending.source, resolver, local);
+                let from = local.control_source(&resolver, pending.attempts.saturating_sub(1) as usize);
+                send_request(cx, &request, eid, pending.source, (from, resolver), local);
                 self.resolvers.asked(cx, now, resolver);
                 pending.requests += 1;
                 pending.sent = now;
@@ -741,7 +744,8 @@ impl Itr {
                     records: vec![lig.eid.to_prefix().into()],
                     ..MapRequest::default()
                 };
-                send_request(cx, &request, lig.eid, None, resolver, local);
+                let from = local.control_source(&resolver, lig.requests as usize);
+                send_request(cx, &request, lig.eid, None, (from, resolver), local);
                 if lig.via.is_none() {
                     self.resolvers.asked(cx, now, resolver);
                 }
@@ -792,7 +796,7 @@ fn send_request(
     request: &MapRequest,
     eid: Eid,
     source_eid: Option<IpAddr>,
-    resolver: IpAddr,
+    (from, resolver): (Option<IpAddr>, IpAddr),
     local: &LocalRlocs,
 ) {
     let family = Family::of(&eid.addr);
@@ -814,5 +818,5 @@ fn send_request(
         destination: SocketAddr::new(eid.addr, CONTROL_PORT),
         payload,
     };
-    cx.send(None, SocketAddr::new(resolver, CONTROL_PORT), &Message::Ecm(ecm));
+    cx.send(from, SocketAddr::new(resolver, CONTROL_PORT), &Message::Ecm(ecm));
 }

@@ -630,7 +630,8 @@ impl Registrar {
         match auth::seal(Message::MapRegister(register), key) {
             Ok(bytes) => {
                 self.next_nonce = self.next_nonce.wrapping_add(1);
-                cx.send_encoded(MessageKind::MapRegister, None, to, bytes);
+                let source = rlocs.control_source(&address, attempt as usize);
+                cx.send_encoded(MessageKind::MapRegister, source, to, bytes);
                 Some(Sent { nonce, address, key: (key.id, key.algorithm) })
             }
             Err(error) => {
