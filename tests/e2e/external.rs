@@ -1,5 +1,6 @@
 //! The control plane on its own, and `scripts/external-dataplane` as the data plane that it tells what to do.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ fn another_program_moves_the_packets() {
     net.real_packets();
     let socket = net.file("data-plane.sock");
     let more = format!(
-        "[data-plane]\nmode = \"external\"\n[data-plane.external]\nsocket = {:?}\n",
+        "[data-plane]\nmode = \"external\"\n[data-plane.external]\nsocket = {:?}\nuser-id = 65534\n",
         socket.to_str().expect("UTF-8")
     );
     let (a, b) = (net.site(1), net.site(2));
@@ -47,6 +48,8 @@ fn another_program_moves_the_packets() {
         "",
     );
 
+    let made = std::fs::metadata(&socket).expect("the socket");
+    assert_eq!((made.uid(), made.mode() & 0o777), (65534, 0o600));
     // The control plane alone registers and answers, and leaves the kernel as it is: no packet passes.
     assert_eq!(a.xtr.kernel_state(), before);
     assert!(routers.xtrs[0].operator(&["show", "interfaces"]).contains("no program is connected"));

@@ -61,6 +61,15 @@ impl External {
         let ExternalConfig { socket: path, mode, user } = &config.data_plane.external;
         let socket =
             Socket::bind(path, *mode, "[data-plane.external] socket").map_err(RunError::from_display)?;
+        if let Some(user) = user {
+            // Whoever may connect must be able to, whatever the permissions leave to others.
+            std::os::unix::fs::chown(path, Some(*user), None).map_err(|error| {
+                let path = path.display();
+                RunError(format!(
+                    "can't give {path} to user {user}: {error}; run as root, or leave out `user-id`"
+                ))
+            })?;
+        }
         let shared = Shared { table: Arc::default(), clock };
         let (punts_to, punts) = mpsc::channel(config.data_plane.punt_queue as usize);
         let server = Server {
