@@ -465,6 +465,12 @@ pub struct Interfaces {
     pub tuns: Vec<Tun>,
     /// The interfaces that carry the locators.
     pub locators: Vec<LocatorInterface>,
+    /// EID-prefixes to which packets of any source are taken, as a proxy-ITR.
+    #[serde(default)]
+    pub proxy_itr: Vec<EidPrefix>,
+    /// EID-prefixes from which packets are taken to any destination, as a proxy-ETR.
+    #[serde(default)]
+    pub proxy_etr: Vec<EidPrefix>,
     /// The data plane, where it is another program.
     #[serde(default)]
     pub external: Option<ExternalDataPlane>,

@@ -354,9 +354,12 @@ impl ControlLoop {
     fn interfaces(&self) -> view::Interfaces {
         let interfaces = self.monitor.interfaces();
         let tuns = self.forwarding.as_ref().map(|f| f.tuns(&self.config.instances, interfaces));
+        let control = &self.config.control;
         view::Interfaces {
             tuns: tuns.unwrap_or_default(),
             locators: views::locator_interfaces(&self.config, interfaces),
+            proxy_itr: control.itr.as_ref().map(|itr| itr.proxy_for.clone()).unwrap_or_default(),
+            proxy_etr: control.etr.as_ref().map(|etr| etr.proxy_for.clone()).unwrap_or_default(),
             external: self.external.as_ref().map(External::view),
         }
     }

@@ -145,6 +145,10 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
     let table = a.xtr.sh("ip -4 route show table 4341; ip -6 route show table 4341");
     assert!(!table.contains("throw"), "{table}");
 
+    let shown = proxy.operator(&["show", "interfaces"]);
+    assert!(shown.contains("Proxy-ITR for 172.16.0.0/16, 2001:db8:ee::/48"), "{shown}");
+    assert!(shown.contains("Proxy-ETR for 172.16.1.0/24, 2001:db8:ee:1::/64"), "{shown}");
+
     // Site 2 is none that this proxy-ETR is for, although it uses it.
     assert_eq!(dropped(&proxy, "inner-source-not-proxied"), 0);
     until("packets of site 2 at the proxy-ETR", Duration::from_secs(5), || {

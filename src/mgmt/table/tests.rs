@@ -373,6 +373,8 @@ fn interfaces_table() {
             },
             LocatorInterface { name: Some("eth1".into()), up: false, mtu: None, addresses: vec![] },
         ],
+        proxy_itr: vec![],
+        proxy_etr: vec![],
         external: None,
     };
     assert_text(
@@ -385,6 +387,24 @@ lisp7         7  down   1444       1  off: the kernel refuses it  eth2, eth3
 Underlay interface  State   MTU  Locators
 eth0                up     1500  192.0.2.1, 2001:db8::1
 eth1                down      -  none
+",
+    );
+}
+
+#[test]
+fn proxies_say_whom_they_are_for() {
+    let prefix = |iid, text: &str| EidPrefix::new(InstanceId::new(iid).unwrap(), text.parse().unwrap());
+    let view = Interfaces {
+        proxy_itr: vec![prefix(0, "10.2.0.0/16"), prefix(7, "2001:db8:2::/48")],
+        proxy_etr: vec![prefix(0, "10.2.0.0/16")],
+        ..Interfaces::default()
+    };
+    assert_text(
+        &interfaces(&view),
+        "\
+Proxy-ITR for 10.2.0.0/16, [7]2001:db8:2::/48
+Proxy-ETR for 10.2.0.0/16
+
 ",
     );
 }

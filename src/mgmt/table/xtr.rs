@@ -304,6 +304,12 @@ pub fn interfaces(view: &Interfaces) -> String {
         None => append(&mut text, &tuns, 0),
         Some(external) => append_external(&mut text, external),
     }
+    for (role, prefixes) in [("Proxy-ITR", &view.proxy_itr), ("Proxy-ETR", &view.proxy_etr)] {
+        if !prefixes.is_empty() {
+            let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "{role} for {}", prefixes.join(", "));
+        }
+    }
     text.push('\n');
     let mut locators = table(["Underlay interface", "State", "MTU", "Locators"], &[2]);
     for interface in &view.locators {
