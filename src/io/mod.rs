@@ -2,6 +2,7 @@
 
 pub mod capabilities;
 pub mod checksum;
+pub mod clock;
 mod control;
 pub mod datagram;
 pub mod icmp;

@@ -155,6 +155,9 @@ fn priorities_changed_by_reload_command_and_signal_lose_no_packet() {
     assert_eq!(routers.xtrs[1].control(&["set", "locator", "192.0.2.77"]).status.code(), Some(2));
 }
 
+/// A mapping that is always there.
+const STATIC: &str = "[[map-cache.static]]\nprefix = \"203.0.113.0/24\"\naction = \"drop\"\n";
+
 /// Site 1 sends and never asks or is sent to, as a site does whose answers go another way: it is known by its data
 /// packets alone.
 #[test]
@@ -169,10 +172,10 @@ fn who_only_sends_hears_of_a_change_too() {
             &net,
             &site.xtr,
             &format!("xtr{}", site.number),
-            &xtr_config(site, &options(site, [1, 2], "")),
+            &xtr_config(site, &options(site, [1, 2], STATIC)),
         )
     };
-    let (_first, mut second) = (start(a), start(b));
+    let (first, mut second) = (start(a), start(b));
     until("both sites' registrations", Duration::from_secs(20), || {
         crate::router::registered_prefixes(&mapping.show("sites")).len() == 4
     });
@@ -190,11 +193,20 @@ fn who_only_sends_hears_of_a_change_too() {
         (seen[0] > 10 && seen[1] == 0, seen[1] > 10 && seen[0] == 0)
     };
     until("traffic over the first locator", Duration::from_secs(10), || send().0);
+    let shown = first.operator(&["show", "map-cache", "detail"]);
+    assert!(
+        shown.contains("203.0.113.0/24, uptime") && shown.contains("expires: never, via static"),
+        "{shown}"
+    );
+    assert!(shown.contains("RTT") && shown.contains("last learned"), "{shown}");
+    let refused = first.control(&["clear", "map-cache", "203.0.113.0/24"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("static"));
     // A restarted ETR has forgotten whom it answered.
     second.kill();
     second.launch();
     until("traffic after the restart", Duration::from_secs(10), || send().0);
-    second.write_config(net.dir(), &xtr_config(b, &options(b, [2, 1], "")));
+    second.write_config(net.dir(), &xtr_config(b, &options(b, [2, 1], STATIC)));
     second.reload();
     assert!(within(Duration::from_secs(5), || send().1), "{}", second.log());
 }

@@ -114,10 +114,10 @@ LISP map-cache: 3 entries of at most 1000, 2 shown
 10.2.0.0/16, uptime: 00:01:02, expires: 23:58:58, via map-reply from 203.0.113.2, authoritative
   1234 packets, 123400 bytes, idle 00:00:01
   last learned 00:00:30 ago, map-version 7
-  Locator           Uptime    State      Pri/Wgt  MPri/MWgt  Owner   Packets   Bytes  Idle      Path MTU
-  203.0.113.2       00:01:02  up            1/75      255/0  sender     1234  123400  00:00:01         -
-  2001:db8:ffff::2  00:01:02  no-source     1/25      255/0  sender        0       0  never         1400
-  203.0.113.3       00:01:02  unused     255/100      255/0  site          0       0  never         1400
+  Locator           Uptime    State      Pri/Wgt  MPri/MWgt  Owner   Packets   Bytes  Idle      RTT  Path MTU
+  203.0.113.2       00:01:02  up            1/75      255/0  sender     1234  123400  00:00:01    -         -
+  2001:db8:ffff::2  00:01:02  no-source     1/25      255/0  sender        0       0  never       -      1400
+  203.0.113.3       00:01:02  unused     255/100      255/0  site          0       0  never       -      1400
 
 0.0.0.0/5, instance 7, uptime: 00:01:02, expires: never, via map-reply
   Negative cache entry, action: natively-forward

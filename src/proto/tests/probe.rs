@@ -504,3 +504,28 @@ fn a_site_none_of_whose_locators_answers_is_looked_up_again() {
     let asked = net.sent_by(a).filter(|(.., m)| matches!(m, Message::Ecm(_))).count();
     assert!((1..=20).contains(&asked), "{asked}");
 }
+
+#[test]
+fn the_locators_of_a_static_entry_are_probed_and_nothing_else_of_it_changes() {
+    let fixed = |rlocs: [&str; 2]| crate::types::Mapping {
+        locators: vec![
+            crate::types::Locator::new(ip(rlocs[0]), 1, 100),
+            crate::types::Locator::new(ip(rlocs[1]), 2, 100),
+        ],
+        ..crate::types::Mapping::negative(prefix("10.2.0.0/16"), Ttl(1), crate::types::Action::NoAction)
+    };
+    // The other way round than the site says.
+    let mut config = config_a();
+    config.itr.as_mut().unwrap().static_entries = vec![fixed([B2, B1])];
+    let (mut net, a, _) = two_homes(config, config_b());
+    run_in_use(&mut net, a, 3 * SECOND);
+    let best = |net: &Network| net.nodes[a].paths(eid("10.2.0.9")).iter().min_by_key(|p| p.2).map(|p| p.0);
+    assert_eq!(best(&net), Some(ip(B2)));
+    assert_eq!(net.nodes[a].dropped(DropReason::ReplyStatic), 0, "answers to probes are no news");
+    net.dark.insert(ip(B2));
+    run_in_use(&mut net, a, 3 * SECOND);
+    assert_eq!(best(&net), Some(ip(B1)), "a dead locator of it is not used");
+    net.dark.clear();
+    run_in_use(&mut net, a, 10 * SECOND);
+    assert_eq!(best(&net), Some(ip(B2)));
+}

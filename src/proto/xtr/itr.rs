@@ -453,7 +453,7 @@ impl Itr {
         mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
         for mapping in mappings {
             let prefix_of = mapping.eid;
-            self.learn(cx, now, mapping, &prefix, source, database);
+            self.learn(cx, now, mapping, &prefix, (Source::MapReply, source), database);
             self.cache.set_echoes(cx, &prefix_of, reply.echo_nonce);
         }
 
@@ -501,7 +501,7 @@ impl Itr {
         now: Instant,
         mut mapping: Mapping,
         answer: &EidPrefix,
-        source: SocketAddr,
+        (how, source): (Source, SocketAddr),
         database: &Database,
     ) {
         let prefix = mapping.eid;
@@ -516,7 +516,7 @@ impl Itr {
             cx.statistics.count_drop(DropReason::ReplyWithdrawn);
         } else {
             self.proxy_etrs.adopt(&mut mapping);
-            let learnt = Learnt { source: Source::MapReply, responder: Some(source.ip()) };
+            let learnt = Learnt { source: how, responder: Some(source.ip()) };
             if self.cache.install(cx, now, mapping, learnt, database) {
                 self.complain(cx, &prefix, source, database.rlocs());
             }

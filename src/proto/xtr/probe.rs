@@ -23,7 +23,7 @@ use crate::wire::{Address, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
 use super::itr::Itr;
-use super::map_cache::MapCache;
+use super::map_cache::{MapCache, Source};
 use super::reachability::{
     Cause, MAX_REMOTES, Outstanding, Reachability, RemoteRloc, Verdict, WayState, sources,
 };
@@ -236,8 +236,8 @@ impl Itr {
         };
         self.cache.reach.arm(cx, now, rloc, local);
         let entry = self.cache.get(&asked);
-        // A proxy-ETR is no authority on what it forwards.
-        if site || entry.is_none_or(|entry| entry.mapping.is_by_proxy()) {
+        // A proxy-ETR is no authority on what it forwards, and nobody is on what the configuration says.
+        if site || entry.is_none_or(|entry| entry.mapping.is_by_proxy() || entry.is_static()) {
             return self.cache.act_on_verdicts(cx, local);
         }
         let mut mappings = self.mappings(cx, &reply.records, source);
@@ -247,7 +247,7 @@ impl Itr {
         for mut mapping in mappings {
             mapping.locators.iter_mut().for_each(|l| l.probe = false);
             let prefix = mapping.eid;
-            self.learn(cx, now, mapping, &asked, source, database);
+            self.learn(cx, now, mapping, &asked, (Source::Probe, source), database);
             self.cache.set_echoes(cx, &prefix, reply.echo_nonce);
         }
         if !told {

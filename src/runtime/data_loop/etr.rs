@@ -134,12 +134,13 @@ impl Etr {
         }
         self.counters.count(Count::Receives, 1);
         let mut len = 0;
-        let now = self.clock.now();
+        let now = self.clock.about_now();
+        let mut noted = None;
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return 0 };
             if guard.checks().is_some() {
-                self.decapsulator.begin(now);
+                self.decapsulator.begin(self.clock.now());
             }
             for received in batch.received() {
                 len += received.len;
@@ -148,8 +149,11 @@ impl Etr {
                     segment: received.segment.unwrap_or(0),
                     outer: Outer { remote: received.remote.ip(), ttl: received.ttl, tos: received.tos },
                 };
-                if let Some(eid) = self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out) {
-                    self.senders.note(datagram.outer.remote, eid, now);
+                let eid = self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out);
+                let sender = eid.map(|eid| (datagram.outer.remote, eid));
+                if let Some((remote, eid)) = sender.filter(|_| sender != noted) {
+                    self.senders.note(remote, eid, now);
+                    noted = sender;
                 }
             }
             self.decapsulator.finish(bytes, &mut self.out);
