@@ -10,7 +10,7 @@ use crate::types::EidPrefix;
 pub(super) fn header(cx: &Context<'_>) -> HeaderConfig {
     let raw = &cx.raw.header;
     let is_on = |key: &Option<At<bool>>| key.as_ref().is_some_and(|on| on.value);
-    let (itr, etr) = (cx.is(Role::Itr), cx.is(Role::Etr));
+    let (itr, etr) = (cx.asks(), cx.is(Role::Etr) || cx.is(Role::ProxyEtr));
 
     let source_check = raw.source_check.as_ref().map_or(SourceCheck::Off, |check| check.value);
     if let (Some(check), true) = (&raw.source_check, source_check != SourceCheck::Off)

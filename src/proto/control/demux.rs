@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::proto::context::CONTROL_PORT;
 use crate::proto::mapping_system::Question;
-use crate::proto::request::Origin;
+use crate::proto::request::{Origin, reply_rloc};
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::proto::xtr::etr;
 use crate::types::{EidPrefix, Instant, Rloc};
@@ -130,7 +130,14 @@ impl ControlPlane {
                 && !request.probe
             {
                 let ours = ours.first().map(|prefix| prefix.first().addr);
-                itr.expect(&mut self.cx, now, source, ours, &self.database);
+                let rlocs = self.database.rlocs();
+                let rloc = reply_rloc(&request, origin.peer, |addr| rlocs.reaches(addr));
+                match rloc.filter(|_| itr.gleans()) {
+                    Some(rloc) => {
+                        itr.unverified(&mut self.cx, now, source, ours, rloc, &self.database);
+                    }
+                    None => itr.expect(&mut self.cx, now, source, ours, &self.database),
+                }
             }
         }
         let is_proxy_etr = self.config.etr.as_ref().is_some_and(|etr| !etr.proxy_for.is_empty());

@@ -107,7 +107,8 @@ impl ControlPlane {
                 self.datagram(now, source, destination, payload);
             }
             Input::Punt(punt) if punt.is_of_header() => {
-                self.signals.punt(&mut self.cx, now, punt, self.itr.as_mut(), &self.database);
+                let (itr, solicitor) = (self.itr.as_mut(), &mut self.solicitor);
+                self.signals.punt(&mut self.cx, now, punt, itr, solicitor, &self.database);
             }
             Input::Punt(punt) => match &mut self.itr {
                 Some(itr) => itr.punt(&mut self.cx, now, punt, &self.database),

@@ -7,6 +7,7 @@ use crate::fib::{HeaderNonce, Punt, SourceCheck};
 use crate::proto::config::*;
 use crate::proto::event::Event;
 use crate::proto::testing::*;
+use crate::proto::xtr::MapCacheSource;
 use crate::types::{Action, MapVersion};
 use crate::wire::{EidRecord, MapRequest, Message};
 
@@ -233,7 +234,15 @@ fn a_stale_version_is_answered_by_one_smr_per_rloc_and_interval() {
     assert_eq!(smr.records, [prefix("10.1.0.0/16").into()]);
     assert_eq!(stale(&mut net, "192.0.2.1").len(), 0);
     assert_eq!(stale(&mut net, "192.0.2.2").len(), 1, "another RLOC has its own limit");
+    // Said again while it goes on, until the other side asks.
     net.run_for(SECOND * 3);
+    assert_eq!(requests(&mut net, a).len(), 2);
+    for rloc in ["192.0.2.1", "192.0.2.2"] {
+        let asks = MapRequest { smr_invoked: true, ..map_request("10.1.0.0/16", rloc, 7) };
+        net.deliver(a, "203.0.113.1:4342", &ecm(asks));
+    }
+    net.run_for(SECOND * 30);
+    assert_eq!(requests(&mut net, a).len(), 0);
     assert_eq!(stale(&mut net, "192.0.2.1").len(), 1);
     assert_eq!(stale(&mut net, "198.51.100.1").len(), 0, "not to ourselves");
     assert_eq!(stale(&mut net, "2001:db8::1").len(), 0, "nor where no reply could come from");
@@ -356,4 +365,94 @@ fn switched_off_nothing_is_asked_any_more() {
     assert_eq!((net.nodes[a].nonces.len(), net.nodes[a].options.any()), (0, false));
     due(&mut net, a);
     assert_eq!(net.nodes[a].nonces.len(), 0);
+}
+
+/// An xTR that gleans.
+fn gleaning() -> (Network, usize) {
+    let mut net = Network::new(1);
+    let mut config = xtr(&["10.1.0.0/16"], &["198.51.100.1"], MS, "s");
+    config.itr.as_mut().unwrap().glean = true;
+    let a = net.add(&["198.51.100.1"], config);
+    net.take_sent(a);
+    (net, a)
+}
+
+fn unverified(net: &mut Network, a: usize, source: &str, rloc: &str) {
+    let punt = Punt::Unverified { source: eid(source), destination: ip("10.1.0.9"), rloc: ip(rloc) };
+    net.handle(a, crate::proto::control::Input::Punt(punt));
+}
+
+#[test]
+fn what_is_gleaned_is_used_at_once_and_replaced_by_what_is_verified() {
+    let (mut net, a) = gleaning();
+    assert!(net.nodes[a].options.glean);
+    unverified(&mut net, a, "10.2.0.1", "192.0.2.1");
+    unverified(&mut net, a, "10.2.0.2", "192.0.2.1");
+    assert_eq!(net.nodes[a].paths(eid("10.2.0.1")), [(ip("192.0.2.1"), ip("198.51.100.1"), 0, 0)]);
+    let entry = net.nodes[a].control.map_cache_entry(&prefix("10.2.0.1/32")).unwrap();
+    assert_eq!((entry.source, entry.responder), (MapCacheSource::Gleaned, None));
+    let asked = requests(&mut net, a);
+    assert_eq!(asked.len(), 2, "both are verified");
+    net.run_for(SECOND / 2);
+    net.reply_nonce(a, asked[0].nonce, vec![record("10.2.0.0/16", &["192.0.2.7"])]);
+    // The answer covers both, and outlives what was gleaned.
+    for destination in ["10.2.0.1", "10.2.0.2"] {
+        assert_eq!(rlocs(&net, a, destination), [ip("192.0.2.7")]);
+    }
+    net.run_for(SECOND * 60);
+    assert_eq!(rlocs(&net, a, "10.2.0.2"), [ip("192.0.2.7")]);
+    // What is known is never gleaned, nor is what is our own.
+    unverified(&mut net, a, "10.2.0.9", "192.0.2.66");
+    unverified(&mut net, a, "10.1.0.77", "192.0.2.66");
+    assert_eq!(net.nodes[a].control.map_cache().count(), 1);
+}
+
+#[test]
+fn what_is_not_verified_is_used_for_three_seconds_and_no_longer() {
+    let (mut net, a) = gleaning();
+    unverified(&mut net, a, "10.2.0.1", "192.0.2.1");
+    net.run_for(SECOND * 29 / 10);
+    assert_eq!(rlocs(&net, a, "10.2.0.1").len(), 1);
+    net.run_for(SECOND / 5);
+    assert_eq!(rlocs(&net, a, "10.2.0.1").len(), 0);
+    unverified(&mut net, a, "10.2.0.1", "192.0.2.1");
+    assert_eq!(rlocs(&net, a, "10.2.0.1").len(), 0, "not again while nobody answers");
+    // A negative answer ends it at once.
+    unverified(&mut net, a, "10.3.0.1", "192.0.2.1");
+    assert_eq!(rlocs(&net, a, "10.3.0.1").len(), 1);
+    let nonce = requests(&mut net, a).last().unwrap().nonce;
+    net.reply_nonce(a, nonce, vec![negative("10.3.0.0/16", 15, Action::Drop)]);
+    assert_eq!(rlocs(&net, a, "10.3.0.1").len(), 0);
+}
+
+#[test]
+fn gleaning_is_bounded_and_believes_no_impossible_locator() {
+    let (mut net, a) = gleaning();
+    for rloc in ["198.51.100.1", "224.0.0.1", "127.0.0.1", "2001:db8::1"] {
+        unverified(&mut net, a, "10.2.0.1", rloc);
+        assert_eq!(rlocs(&net, a, "10.2.0.1").len(), 0, "{rloc}");
+    }
+    for n in 0..3000u32 {
+        let source = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 256).to_string();
+        unverified(&mut net, a, &source, "192.0.2.1");
+    }
+    let gleaned = net.nodes[a].control.map_cache().count();
+    assert!(gleaned <= 256, "{gleaned} are no more than may be verified at once");
+    net.run_for(SECOND * 4);
+    assert_eq!(net.nodes[a].control.map_cache().count(), 0);
+}
+
+#[test]
+fn a_map_request_is_gleaned_from_too() {
+    let (mut net, a) = gleaning();
+    let request =
+        MapRequest { source_eid: eid("10.2.0.1").into(), ..map_request("10.1.0.5/32", "192.0.2.1", 9) };
+    net.deliver(a, "203.0.113.1:4342", &ecm(request.clone()));
+    assert_eq!(rlocs(&net, a, "10.2.0.1"), [ip("192.0.2.1")]);
+    let mut config = net.nodes[a].control.config.clone();
+    config.itr.as_mut().unwrap().glean = false;
+    net.reload(a, config);
+    net.run_for(SECOND * 4);
+    net.deliver(a, "203.0.113.1:4342", &ecm(request));
+    assert_eq!(rlocs(&net, a, "10.2.0.1").len(), 0);
 }

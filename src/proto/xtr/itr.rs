@@ -17,7 +17,7 @@ use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Nonce, Rloc
 use crate::wire::{Address, Ecm, EidRecord, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
-use super::map_cache::{Keeping, Learnt, MAX_PATHS, MapCache, Source, Wake};
+use super::map_cache::{GLEANED_TIME, Keeping, Learnt, MAX_PATHS, MapCache, Source, Wake};
 use super::pending::{Pending, PendingTable};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
@@ -210,27 +210,38 @@ impl Itr {
         self.refresh(cx, now, prefix, false, database.rlocs());
     }
 
-    /// A packet came from an EID that the cache doesn't cover: asks for it, unless there is much else to ask for. The
-    /// packet may be forged.
+    /// A packet, or a Map-Request, came from an EID that the cache doesn't cover: asks for it, unless there is much else
+    /// to ask for, and uses the locator that it came from meanwhile, if that is wanted. It may be forged.
     pub(crate) fn unverified(
         &mut self,
         cx: &mut Context,
         now: Instant,
         source: Eid,
-        destination: IpAddr,
-        _rloc: Rloc,
+        destination: Option<IpAddr>,
+        rloc: Rloc,
         database: &Database,
     ) {
         let known = database.longest(&source).is_some() || self.cache.longest(&source).is_some();
-        if known
-            || self.pending.get(&source).is_some()
-            || self.pending.len() >= MAX_EXPECTING
-            || !is_unicast(&source.addr)
-        {
+        if known || !is_unicast(&source.addr) {
             return;
         }
-        let pending = self.new_pending(cx, now, source.to_prefix(), Some(destination));
-        self.request(cx, now, source, pending, database.rlocs());
+        let asked = self.pending.get(&source).map(|pending| pending.started);
+        if asked.is_none() && self.pending.len() >= MAX_EXPECTING {
+            return;
+        }
+        // Once verification has had its time, nothing more is believed without it.
+        if self.config.glean && asked.is_none_or(|at| now.saturating_since(at) < GLEANED_TIME) {
+            self.cache.glean(cx, now, source, rloc, database);
+        }
+        if asked.is_none() {
+            let pending = self.new_pending(cx, now, source.to_prefix(), destination);
+            self.request(cx, now, source, pending, database.rlocs());
+        }
+    }
+
+    /// Whether what other sites send is gleaned from.
+    pub(crate) fn gleans(&self) -> bool {
+        self.config.glean
     }
 
     /// Packets to a locator arrive: one of them was answered.

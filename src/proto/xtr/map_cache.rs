@@ -15,7 +15,7 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
 use smallvec::SmallVec;
 
-use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Rloc};
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Rloc, Ttl};
 
 use super::database::{Database, LocalRlocs};
 use super::reachability::{Reachability, Verdict};
@@ -29,6 +29,10 @@ pub(crate) const DEFAULT_LIMIT: usize = 100_000;
 const REFRESH_LEAD: Duration = Duration::from_secs(30);
 /// An entry is in use if a packet matched it within this time.
 const IN_USE: Duration = Duration::from_secs(60);
+/// How long what was gleaned is used without being verified (RFC 9300 §9 recommends it).
+pub(super) const GLEANED_TIME: Duration = Duration::from_secs(3);
+/// Entries that may be gleaned at once: none of them takes another's place in a full cache.
+const MAX_GLEANED: usize = 1024;
 /// More specific entries that are looked at when a less specific one comes.
 const MAX_NESTED: usize = 1024;
 /// Of a full cache, entries that have not carried packets yet may have one in so many, whatever happens.
@@ -180,6 +184,8 @@ pub(crate) struct MapCache {
     keeping: Keeping,
     /// Not before this time are idle entries looked for.
     idle_pause: Instant,
+    /// The entries that were gleaned and not verified yet.
+    gleaned: BTreeSet<EidPrefix>,
 }
 
 impl MapCache {
@@ -192,6 +198,7 @@ impl MapCache {
             reach: Reachability::default(),
             keeping,
             idle_pause: Instant::ZERO,
+            gleaned: BTreeSet::new(),
         }
     }
 
@@ -289,9 +296,20 @@ impl MapCache {
                 }
             }
         }
+        let is_gleaned = learnt.source == Source::Gleaned;
+        if !is_gleaned {
+            // What is known for sure takes the place of what was gleaned (RFC 9300 §9).
+            let inside: Vec<EidPrefix> =
+                self.gleaned.iter().filter(|p| **p != prefix && prefix.covers(p)).copied().collect();
+            for p in inside {
+                self.remove(cx, &p);
+            }
+        }
         let mut expires = now + mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
         if is_static {
             expires = Instant::FAR_FUTURE;
+        } else if is_gleaned {
+            expires = now + GLEANED_TIME;
         } else {
             // A less specific entry must not outlive the more specific ones inside it, or it would take over their
             // packets (RFC 9301 §5.5).
@@ -300,7 +318,7 @@ impl MapCache {
             }
         }
         let lifetime = expires.saturating_since(now);
-        let wake = if is_static { expires } else { expires - REFRESH_LEAD.min(lifetime / 4) };
+        let wake = if is_static || is_gleaned { expires } else { expires - REFRESH_LEAD.min(lifetime / 4) };
 
         let old = self.remove_quietly(&prefix);
         let locator_stats = mapping
@@ -349,9 +367,36 @@ impl MapCache {
             self.order.insert(prefix, entry.rank);
             self.timers.insert((wake, prefix));
         }
+        if is_gleaned {
+            self.gleaned.insert(prefix);
+        }
         self.entries.insert(prefix, entry);
         self.update_natives(cx, &prefix);
         true
+    }
+
+    /// Uses `rloc` for packets to `eid`, of which nothing is known, until that is verified, but for three seconds at most
+    /// (RFC 9300 §9).
+    pub(crate) fn glean(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        eid: Eid,
+        rloc: Rloc,
+        database: &Database,
+    ) {
+        let local = database.rlocs();
+        let usable = is_unicast(&rloc) && !local.contains(&rloc) && local.reaches(&rloc);
+        if !usable || self.gleaned.len() >= MAX_GLEANED || self.entries.len() >= self.limit() {
+            return;
+        }
+        let mapping = Mapping {
+            ttl: Ttl(1),
+            // All of the best priority, with a weight of zero.
+            locators: vec![Locator::new(rloc, 0, 0)],
+            ..Mapping::negative(eid.to_prefix(), Ttl(1), Action::NoAction)
+        };
+        self.install(cx, now, mapping, Learnt { source: Source::Gleaned, responder: None }, database);
     }
 
     /// Gives an entry other locators. Nothing else of it changes.
@@ -566,6 +611,7 @@ impl MapCache {
     /// Takes the entry out of all tables, telling nobody.
     fn remove_quietly(&mut self, prefix: &EidPrefix) -> Option<Entry> {
         let entry = self.entries.remove(prefix)?;
+        self.gleaned.remove(prefix);
         self.timers.remove(&(entry.wake, *prefix));
         self.order.remove(*prefix, entry.rank);
         for locator in &entry.mapping.locators {

@@ -5,27 +5,21 @@
 //! [`super::versions`], [`super::locator_status`] and [`super::echo_nonce`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::fib::{FibUpdate, Punt, Site};
 use crate::proto::config::{ControlConfig, HeaderConfig};
-use crate::proto::context::{CONTROL_PORT, Context};
+use crate::proto::context::Context;
 use crate::proto::event::Event;
 use crate::proto::persist::{Change, Record};
-use crate::types::{Eid, EidPrefix, Family, Instant, Mapping, Rloc};
-use crate::wire::{Address, MapRequest, Message};
+use crate::types::{Eid, EidPrefix, Instant, MapVersion, Mapping, Rloc};
 
 use super::database::Database;
 use super::echo_nonce::{EchoNonce, Silence};
-use super::itr::{Itr, itr_rlocs};
+use super::itr::Itr;
 use super::locator_status::LocatorStatus;
+use super::smr::Solicitor;
 use super::versions::Versions;
-
-/// One SMR to the same RLOC in this time (RFC 9301 §6.1).
-const SMR_INTERVAL: std::time::Duration = std::time::Duration::from_secs(3);
-/// RLOCs that are remembered as having been told of a newer version.
-const MAX_TOLD: usize = 4096;
 
 /// The machine.
 #[derive(Debug)]
@@ -35,9 +29,7 @@ pub(crate) struct Signals {
     status: LocatorStatus,
     echo: EchoNonce,
     /// What the data plane was told of our own sites.
-    published: BTreeMap<EidPrefix, (crate::types::MapVersion, Option<u32>)>,
-    /// RLOCs that were told that their mapping of ours is stale, each when last.
-    told: BTreeMap<Rloc, Instant>,
+    published: BTreeMap<EidPrefix, (MapVersion, Option<u32>)>,
 }
 
 impl Signals {
@@ -49,7 +41,6 @@ impl Signals {
             status: LocatorStatus::default(),
             echo: EchoNonce::default(),
             published: BTreeMap::new(),
-            told: BTreeMap::new(),
         }
     }
 
@@ -123,15 +114,17 @@ impl Signals {
         now: Instant,
         punt: Punt,
         itr: Option<&mut Itr>,
+        solicitor: &mut Solicitor,
         database: &Database,
     ) {
         match (punt, itr) {
             (Punt::StaleVersion { destination, source, rloc }, _) => {
-                self.stale(cx, now, Eid::new(source.iid, destination), rloc, database);
+                let ours = Eid::new(source.iid, destination);
+                Self::stale(cx, now, ours, rloc, solicitor, database);
             }
             (Punt::NewVersion { source }, Some(itr)) => itr.newer(cx, now, &source, database),
             (Punt::Unverified { source, destination, rloc }, Some(itr)) => {
-                itr.unverified(cx, now, source, destination, rloc, database);
+                itr.unverified(cx, now, source, Some(destination), rloc, database);
             }
             (Punt::LocatorStatus { source, rloc, status }, Some(itr)) => {
                 self.locator_status(cx, now, &source, rloc, status, itr, database);
@@ -214,33 +207,19 @@ impl Signals {
     }
 
     /// Somebody sends after an old version of one of our mappings: an SMR tells him (RFC 9302 §7.1).
-    fn stale(&mut self, cx: &mut Context, now: Instant, ours: Eid, rloc: Rloc, database: &Database) {
-        let Some((prefix, entry)) = database.longest(&ours) else { return };
-        let rlocs = database.rlocs();
-        if entry.version.is_none() || !rlocs.reaches(&rloc) || rlocs.contains(&rloc) {
-            return;
+    fn stale(
+        cx: &mut Context,
+        now: Instant,
+        ours: Eid,
+        rloc: Rloc,
+        solicitor: &mut Solicitor,
+        database: &Database,
+    ) {
+        if let Some((prefix, entry)) = database.longest(&ours)
+            && !entry.version.is_none()
+        {
+            cx.event(Event::StaleVersion { prefix, rloc });
+            solicitor.stale(cx, now, rloc, prefix, database.rlocs());
         }
-        let recent = |at: &Instant| now.saturating_since(*at) < SMR_INTERVAL;
-        if self.told.get(&rloc).is_some_and(recent) {
-            return;
-        }
-        if self.told.len() >= MAX_TOLD {
-            self.told.retain(|_, at| recent(at));
-            if self.told.len() >= MAX_TOLD {
-                return;
-            }
-        }
-        self.told.insert(rloc, now);
-        cx.event(Event::StaleVersion { prefix, rloc });
-        let request = MapRequest {
-            smr: true,
-            nonce: cx.nonce(),
-            source_eid: Address::from(prefix.first()),
-            itr_rlocs: itr_rlocs(rlocs),
-            records: vec![prefix.into()],
-            ..MapRequest::default()
-        };
-        let source = rlocs.of_family(Family::of(&rloc));
-        cx.send(source, SocketAddr::new(rloc, CONTROL_PORT), &Message::MapRequest(request));
     }
 }

@@ -94,6 +94,18 @@ impl Solicitor {
         }
     }
 
+    /// `rloc` sends after an old mapping of `prefix`, its packets say (RFC 9302 §7.1).
+    pub(crate) fn stale(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        rloc: Rloc,
+        prefix: EidPrefix,
+        local: &LocalRlocs,
+    ) {
+        self.target(cx, now, rloc, prefix, true, local);
+    }
+
     /// An ITR was answered for `prefix`, one of ours. If that is because of an SMR, then that has arrived.
     pub(crate) fn answered(&mut self, now: Instant, rlocs: &[Rloc], prefix: &EidPrefix, invoked: bool) {
         for rloc in rlocs.iter().filter(|_| invoked) {
