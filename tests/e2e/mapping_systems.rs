@@ -251,6 +251,71 @@ fn a_key_is_changed_without_losing_the_registration() {
     }
 }
 
+/// Two xTRs that register the same prefix: merged, each hears of the other and acknowledges it, and what is told has the
+/// locators of both; not merged, both the Map-Server and the xTR that came first say that they contradict each other.
+#[test]
+fn two_xtrs_of_a_site_are_merged_or_contradict_each_other() {
+    let _machine = Machine::shared();
+    let net = Network::build(&Plan::default());
+    let shared = "172.30.0.0/24";
+    let site = format!(
+        "[[site]]\nname = \"shared\"\neid-prefixes = [\"{shared}\"]\nkey = \"shared\"\n[timers]\nnotify-retry = \"1s\"\n"
+    );
+    let mapping = Router::start(&net, &net.mapping, "mapping", &mapping_config(&net, &site));
+    let config = |site: &Site, merge: bool| {
+        let n = site.number;
+        format!(
+            "roles = [\"itr\", \"etr\"]\n[router]\nname = \"xtr{n}\"\nstate-dir = \"STATE-DIR\"\nxtr-id = \"{n}\"\n\
+             site-id = 5\n[[locator]]\naddress = \"{}\"\n[[eid-prefix]]\nprefix = \"{shared}\"\n\
+             [[map-server]]\naddress = \"{FIRST}\"\nkey = \"shared\"\nmerge = {merge}\nuse-ttl = true\n\
+             proxy-reply = true\n[[map-resolver]]\naddress = \"{FIRST}\"\n",
+            site.rloc(Family::V4, 0)
+        )
+    };
+    let registrations = || {
+        let mut found = Vec::new();
+        visit(&mapping.show("sites"), &mut |object| {
+            if object.contains_key("registered_by") {
+                found.push(Value::Object(object.clone()));
+            }
+        });
+        found
+    };
+    let acknowledged =
+        || mapping.show("statistics")["control"]["received"]["map-notify-ack"].as_u64().unwrap_or(0);
+    let told = |router: &Router<'_>| {
+        let answer = router.operator(&["lig", "172.30.0.9", "--json"]);
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let locators = answer["mappings"][0]["locators"].as_array().expect("locators").clone();
+        locators.iter().map(|l| l["rloc"].as_str().expect("a locator").to_owned()).collect::<Vec<_>>()
+    };
+    let (a, b) = (net.site(1), net.site(2));
+    let first = Router::start(&net, &a.xtr, "xtr1", &config(a, true));
+    until("the first one's registration", Duration::from_secs(10), || registrations().len() == 1);
+    let second = Router::start(&net, &b.xtr, "xtr2", &config(b, true));
+    until("both registrations", Duration::from_secs(10), || registrations().len() == 2);
+    until("the acknowledgement", Duration::from_secs(10), || acknowledged() == 1);
+    let both = [a.rloc(Family::V4, 0).to_string(), b.rloc(Family::V4, 0).to_string()];
+    assert_eq!(told(&first), both);
+    for registration in registrations() {
+        // T: as long as the record lives, a day here.
+        assert!(registration["expires"].as_u64().is_some_and(|s| s > 80_000), "{registration}");
+        assert_eq!((&registration["merge"], &registration["use_ttl"]), (&true.into(), &true.into()));
+    }
+    assert!(!mapping.log().contains("other locators"), "{}", mapping.log());
+
+    for (router, site) in [(&first, a), (&second, b)] {
+        router.write_config(net.dir(), &config(site, false));
+        router.reload();
+    }
+    let said = |router: &Router<'_>, what: &str| router.log().contains(what);
+    until("the Map-Server's warning", Duration::from_secs(10), || said(&mapping, "with other locators than"));
+    until("the first xTR's warning", Duration::from_secs(10), || {
+        said(&first, "has other locators for 172.30.0.0/24 than this router registers")
+    });
+    assert_eq!(told(&first).len(), 1, "the last one wins");
+}
+
 /// Map-Registers that a Map-Server has received.
 fn registers_received(router: &Router<'_>) -> u64 {
     router.show("statistics")["control"]["received"]["map-register"].as_u64().expect("a number")
