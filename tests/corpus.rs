@@ -48,6 +48,18 @@ fn data_packet() {
     assert!(replay("data_packet", data_plane::data_packet) >= 10);
 }
 
+#[test]
+fn vrrp() {
+    assert!(
+        replay("vrrp", |bytes| {
+            checks::vrrp(bytes);
+        }) >= 10
+    );
+    for (name, bytes) in seeds("vrrp") {
+        assert_eq!(checks::vrrp(&bytes), !name.starts_with("bad-"), "{name}");
+    }
+}
+
 /// Seeds are only worth something if they reach what they are named for: `bad-…` must not decode, all others must, and
 /// every type of message is among them.
 #[test]

@@ -347,3 +347,121 @@ fn tshark_agrees_on_flags_lcafs_and_inner_headers() {
         ],
     );
 }
+
+/// VRRP of both versions and families, and the frames by which a new master tells the link where its addresses are.
+#[test]
+fn tshark_agrees_on_vrrp() {
+    use eidolon::wire::vrrp::{
+        Advertisement, Body, Checksum, Envelope, advertisement_frame, announcement_frame, virtual_mac,
+    };
+
+    let v3 = |interval, addresses: &[&str]| Advertisement {
+        vrid: 10,
+        priority: 150,
+        body: Body::V3 { interval },
+        addresses: addresses.iter().map(|address| ip(address)).collect(),
+    };
+    let v2 = Body::V2 { interval: 3, auth_type: 1, auth_data: *b"password" };
+    let sent = [
+        ("192.0.2.1", v3(4095, &["192.0.2.254", "192.0.2.253"])),
+        ("fe80::1", v3(1, &["fe80::fe", "2001:db8::fe"])),
+        ("192.0.2.1", Advertisement { body: v2, priority: 0, ..v3(0, &["192.0.2.254"]) }),
+    ];
+    let mut frames: Vec<Vec<u8>> = sent
+        .iter()
+        .map(|(source, advertisement)| {
+            let source = ip(source);
+            let bytes = advertisement.encode(&Envelope::multicast(source), Checksum::PseudoHeader).unwrap();
+            let family = eidolon::types::Family::of(&source);
+            advertisement_frame(virtual_mac(family, 10), source, &bytes).unwrap()
+        })
+        .collect();
+    frames.push(announcement_frame([2, 0, 0, 0, 0, 1], ip("192.0.2.254")));
+    frames.push(announcement_frame([2, 0, 0, 0, 0, 1], ip("2001:db8::fe")));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vrrp.pcap");
+    let header = PcapHeader { datalink: DataLink::ETHERNET, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(std::fs::File::create(&file).unwrap(), header).unwrap();
+    for frame in &frames {
+        let packet = PcapPacket::new(Duration::from_secs(1), frame.len() as u32, frame);
+        writer.write_packet(&packet).unwrap();
+    }
+    drop(writer);
+    let check = |filter: &str, names: &[&str], expected: &[&[&str]]| {
+        let rows = judge::fields(&file, filter, names);
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|row| row.into_iter().map(|cell| cell.join("|")).collect()).collect();
+        assert_eq!(rows, expected, "{names:?}");
+    };
+    check(
+        "vrrp",
+        &[
+            "eth.src",
+            "eth.dst",
+            "vrrp.version",
+            "vrrp.virt_rtr_id",
+            "vrrp.prio",
+            "vrrp.addr_count",
+            "vrrp.short_adver_int",
+            "vrrp.adver_int",
+            "vrrp.checksum.status",
+            "vrrp.ip_addr",
+            "vrrp.ipv6_addr",
+            "vrrp.auth_string",
+            "_ws.malformed",
+        ],
+        &[
+            &[
+                "00:00:5e:00:01:0a",
+                "01:00:5e:00:00:12",
+                "3",
+                "10",
+                "150",
+                "2",
+                "4095",
+                "",
+                "1",
+                "192.0.2.254|192.0.2.253",
+                "",
+                "",
+                "",
+            ],
+            &[
+                "00:00:5e:00:02:0a",
+                "33:33:00:00:00:12",
+                "3",
+                "10",
+                "150",
+                "2",
+                "1",
+                "",
+                "1",
+                "",
+                "fe80::fe|2001:db8::fe",
+                "",
+                "",
+            ],
+            &[
+                "00:00:5e:00:01:0a",
+                "01:00:5e:00:00:12",
+                "2",
+                "10",
+                "0",
+                "1",
+                "",
+                "3",
+                "1",
+                "192.0.2.254",
+                "",
+                "password",
+                "",
+            ],
+        ],
+    );
+    check(
+        "arp || icmpv6",
+        &["arp.isgratuitous", "arp.src.proto_ipv4", "icmpv6.nd.na.target_address", "icmpv6.checksum.status"],
+        &[&["1", "192.0.2.254", "", ""], &["", "", "2001:db8::fe", "1"]],
+    );
+}

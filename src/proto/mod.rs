@@ -1,7 +1,7 @@
 //! The protocol machines, sans-IO.
 //!
 //! Owns: what each part of a LISP system does with messages, punts and time, a folder per part: [`xtr`],
-//! [`mapping_system`], and [`control`], which demultiplexes to them. Must not touch sockets, threads, clocks or
+//! [`mapping_system`], [`redundancy`], and [`control`], which demultiplexes to them. Must not touch sockets, threads, clocks or
 //! files; nothing here is async.
 //!
 //! # The machines' contract
@@ -24,6 +24,7 @@ pub mod control;
 pub mod event;
 pub mod mapping_system;
 pub mod persist;
+pub mod redundancy;
 pub mod stats;
 pub mod xtr;
 

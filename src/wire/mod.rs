@@ -31,6 +31,7 @@ mod map_request;
 mod record;
 mod shared_extension;
 pub mod udp;
+pub mod vrrp;
 
 pub use address::Address;
 pub use ecm::Ecm;

@@ -3,6 +3,7 @@
 use eidolon::auth::{self, Algorithm, Key, Secret};
 use eidolon::wire::Message;
 use eidolon::wire::display::Value;
+use eidolon::wire::vrrp::{Advertisement, Packet};
 
 /// A control message as it arrives: what decodes must encode to something that decodes to the same, be readable, and
 /// not verify under a key that nobody knows.
@@ -26,6 +27,21 @@ pub(crate) fn ecm(bytes: &[u8]) {
     stable(&message);
     let Message::Ecm(ecm) = message else { panic!("type 8 is an ECM") };
     control_decode(&ecm.payload);
+}
+
+/// An IP packet as it comes from the link: an advertisement that decodes must encode to one that decodes to the same.
+/// Returns whether it was one.
+pub(crate) fn vrrp(bytes: &[u8]) -> bool {
+    let Ok(packet) = Packet::parse(bytes) else { return false };
+    let Ok((advertisement, checksum)) = Advertisement::decode(packet.payload, &packet.envelope) else {
+        return false;
+    };
+    let again = advertisement.encode(&packet.envelope, checksum).expect("what was decoded can be encoded");
+    assert_eq!(Advertisement::decode(&again, &packet.envelope), Ok((advertisement.clone(), checksum)));
+    assert!(matches!(advertisement.tree(), Value::Object(_)));
+    let line = advertisement.to_string();
+    assert!(line.len() < 1100 && !line.contains('\n'));
+    true
 }
 
 fn stable(message: &Message) {
