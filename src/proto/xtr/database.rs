@@ -59,6 +59,12 @@ impl Entry {
         }
     }
 
+    /// Whether nothing is known of our interfaces yet, so that it is too soon to say that all locators are down: whoever
+    /// is told so remembers it.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
     /// Whether any locator is up, so that the site can be reached.
     pub fn reachable(&self) -> bool {
         self.up.contains(&true)

@@ -518,7 +518,7 @@ impl Registrar {
             if !entry.config.register || !chosen {
                 continue;
             }
-            if entry.locators.is_empty() {
+            if entry.locators.is_empty() || entry.is_unheard() {
                 continue;
             }
             let record = EidRecord { authoritative: false, ..entry.record() };
