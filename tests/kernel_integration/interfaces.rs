@@ -32,6 +32,14 @@ fn every_change_of_an_interface_is_told() {
             addresses(&["192.0.2.1", "192.0.2.7", "2001:db8::1"])
         );
         ip("addr change 2001:db8::1/64 dev wan0 preferred_lft 0");
+        ip("addr add 2001:db8::2/64 dev wan0 nodad");
+        assert_eq!(
+            last_of(&mut monitor, "wan0", 4).await,
+            addresses(&["192.0.2.1", "192.0.2.7", "2001:db8::2", "2001:db8::1"]),
+            "a deprecated address still works, but any other is better"
+        );
+        ip("addr del 2001:db8::1/64 dev wan0");
+        ip("addr del 2001:db8::2/64 dev wan0");
         assert_eq!(last_of(&mut monitor, "wan0", 2).await, addresses(&["192.0.2.1", "192.0.2.7"]));
         ip("addr del 192.0.2.7/24 dev wan0");
         assert_eq!(last_of(&mut monitor, "wan0", 1).await, addresses(&["192.0.2.1"]));

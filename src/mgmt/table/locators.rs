@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::{age, append, interval, or_dash, table};
-use crate::mgmt::view::{Locators, RemoteLocator, RlocWay, WayState};
+use crate::mgmt::view::{Locators, MapCacheLocator, RemoteLocator, RlocWay, WayState};
 
 /// `show locators`
 pub fn locators(view: &Locators) -> String {
@@ -51,22 +51,37 @@ pub fn locators(view: &Locators) -> String {
         }
         for way in &l.ways {
             let used = if l.source == Some(way.source) { "" } else { " (unused)" };
-            let rest = [
-                format!("{}{used}", way.source),
-                way_state(Some(way)),
-                interval(way.since),
-                rtt(way.rtt_us),
-                way.sent.to_string(),
-                way.answered.to_string(),
-                age(way.last_sent),
-                age(way.last_answered),
-            ];
+            let from = format!("{}{used}", way.source);
             // Further ways to the same locator stand below without it.
-            remote.add_row(std::mem::take(&mut first).into_iter().chain(rest));
+            remote.add_row(std::mem::take(&mut first).into_iter().chain([from]).chain(known(way)));
         }
     }
     append(&mut text, &remote, 2);
     text
+}
+
+/// The ways that packets to an entry's locators take, where anything is known of them.
+pub(super) fn ways<'a>(locators: impl Iterator<Item = &'a MapCacheLocator>) -> comfy_table::Table {
+    let columns = ["Locator", "From", "Way", "Since", "RTT", "Sent", "Answered", "Last sent", "Last answer"];
+    let mut table = table(columns, &[4, 5, 6]);
+    for (rloc, way) in locators.filter_map(|l| Some((l.rloc, l.way.as_ref()?))) {
+        let start = [rloc.to_string(), way.source.to_string()];
+        table.add_row(start.into_iter().chain(known(way)));
+    }
+    table
+}
+
+/// What is known of a way: state, since when, RTT, probes sent and answered, and the last ones.
+fn known(way: &RlocWay) -> [String; 7] {
+    [
+        way_state(Some(way)),
+        interval(way.since),
+        rtt(way.rtt_us),
+        way.sent.to_string(),
+        way.answered.to_string(),
+        age(way.last_sent),
+        age(way.last_answered),
+    ]
 }
 
 fn up(up: bool) -> String {
@@ -82,7 +97,7 @@ fn state(l: &RemoteLocator) -> String {
 }
 
 /// What is known of a way, in a word or two.
-pub(super) fn way_state(way: Option<&RlocWay>) -> String {
+fn way_state(way: Option<&RlocWay>) -> String {
     let Some(way) = way else { return "unprobed".into() };
     let state = match way.state {
         WayState::Unprobed => "unprobed",
@@ -95,7 +110,7 @@ pub(super) fn way_state(way: Option<&RlocWay>) -> String {
 }
 
 /// A round trip time, given in microseconds.
-pub(super) fn rtt(us: Option<u64>) -> String {
+fn rtt(us: Option<u64>) -> String {
     or_dash(us.map(|us| format!("{}.{:03} ms", us / 1000, us % 1000)))
 }
 

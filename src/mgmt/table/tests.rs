@@ -54,6 +54,20 @@ fn map_cache_table() {
         mpriority: 255,
         mweight: 0,
     };
+    let probed = MapCacheLocator {
+        way: Some(RlocWay {
+            source: ip("192.0.2.1"),
+            state: WayState::Up,
+            pending: true,
+            since: 60,
+            rtt_us: Some(12_034),
+            sent: 7,
+            answered: 6,
+            last_sent: Some(0),
+            last_answered: Some(10),
+        }),
+        ..locator("203.0.113.2", LocatorState::Up, 1, 75, 1234)
+    };
     let positive = MapCacheEntry {
         eid: eid("10.2.0.0/16", 0),
         uptime: 62,
@@ -69,7 +83,7 @@ fn map_cache_table() {
         packets: 1234,
         bytes: 123_400,
         locators: vec![
-            locator("203.0.113.2", LocatorState::Up, 1, 75, 1234),
+            probed,
             locator("2001:db8:ffff::2", LocatorState::NoSource, 1, 25, 0),
             locator("203.0.113.3", LocatorState::Unused, 255, 100, 0),
         ],
@@ -114,10 +128,12 @@ LISP map-cache: 3 entries of at most 1000, 2 shown
 10.2.0.0/16, uptime: 00:01:02, expires: 23:58:58, via map-reply from 203.0.113.2, authoritative
   1234 packets, 123400 bytes, idle 00:00:01
   last learned 00:00:30 ago, map-version 7
-  Locator           Uptime    State      Pri/Wgt  MPri/MWgt  Owner   Packets   Bytes  Idle      RTT  Path MTU
-  203.0.113.2       00:01:02  up            1/75      255/0  sender     1234  123400  00:00:01    -         -
-  2001:db8:ffff::2  00:01:02  no-source     1/25      255/0  sender        0       0  never       -      1400
-  203.0.113.3       00:01:02  unused     255/100      255/0  site          0       0  never       -      1400
+  Locator           Uptime    State      Pri/Wgt  MPri/MWgt  Owner   Packets   Bytes  Idle      Path MTU
+  203.0.113.2       00:01:02  up            1/75      255/0  sender     1234  123400  00:00:01         -
+  2001:db8:ffff::2  00:01:02  no-source     1/25      255/0  sender        0       0  never         1400
+  203.0.113.3       00:01:02  unused     255/100      255/0  site          0       0  never         1400
+  Locator      From       Way          Since           RTT  Sent  Answered  Last sent  Last answer
+  203.0.113.2  192.0.2.1  up, pending  00:01:00  12.034 ms     7         6  00:00:00   00:00:10
 
 0.0.0.0/5, instance 7, uptime: 00:01:02, expires: never, via map-reply
   Negative cache entry, action: natively-forward

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::locators::rtt;
 use super::text::{age, append, count, interval, key, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
     Database, DatabaseEntry, ExternalDataPlane, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry,
@@ -74,10 +73,9 @@ fn map_cache_entry_detail(text: &mut String, entry: &MapCacheEntry) {
         "Packets",
         "Bytes",
         "Idle",
-        "RTT",
         "Path MTU",
     ];
-    let mut locators = table(columns, &[3, 4, 6, 7, 9, 10]);
+    let mut locators = table(columns, &[3, 4, 6, 7, 9]);
     for l in &entry.locators {
         locators.add_row([
             l.rloc.to_string(),
@@ -89,11 +87,11 @@ fn map_cache_entry_detail(text: &mut String, entry: &MapCacheEntry) {
             l.packets.to_string(),
             l.bytes.to_string(),
             age(l.idle),
-            rtt(l.way.as_ref().and_then(|way| way.rtt_us)),
             or_dash(l.path_mtu),
         ]);
     }
     append(text, &locators, 2);
+    append(text, &super::locators::ways(entry.locators.iter()), 2);
 }
 
 fn locator_state(state: LocatorState) -> &'static str {

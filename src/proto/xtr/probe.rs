@@ -250,7 +250,7 @@ impl Itr {
             self.learn(cx, now, mapping, &asked, (Source::Probe, source), database);
             self.cache.set_echoes(cx, &prefix, reply.echo_nonce);
         }
-        if !told {
+        if !told && self.cache.get(&asked).is_some_and(|entry| !entry.is_static()) {
             // There is an xTR, but the prefix isn't its own, or no longer.
             self.refresh(cx, now, asked, false, local);
         }
@@ -295,7 +295,7 @@ impl MapCache {
         }
         let Some(entry) = self.get(prefix) else { return false };
         let is_up = |l: &Locator| l.usable() && self.reach.verdict(&l.rloc, local).is_some_and(|v| v.up);
-        if entry.mapping.is_by_proxy() || entry.mapping.locators.iter().any(is_up) {
+        if entry.is_static() || entry.mapping.is_by_proxy() || entry.mapping.locators.iter().any(is_up) {
             return false;
         }
         let Some(remote) = self.reach.remotes.get_mut(rloc) else { return false };
