@@ -134,6 +134,24 @@ fn unsafe_code_lives_in_io_alone() {
 }
 
 /// Whether `path` is `prefix` or something inside it.
+/// Each test that the README's table of features names (`path::function`) is there.
+#[test]
+fn the_tests_that_the_readme_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let named: Vec<(&str, &str)> = readme
+        .split('`')
+        .filter(|word| word.starts_with("tests/") || word.starts_with("src/"))
+        .filter_map(|word| word.split_once("::"))
+        .collect();
+    assert!(named.len() > 30, "the table is read: {}", named.len());
+    for (file, function) in named {
+        let text =
+            std::fs::read_to_string(root.join(file)).unwrap_or_else(|e| panic!("README.md: {file}: {e}"));
+        assert!(text.contains(&format!("fn {function}(")), "README.md names {file}::{function}");
+    }
+}
+
 fn leads_into(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
