@@ -16,6 +16,7 @@
 //! | `runtime` | threads, event loops, clock, signals, FIB publication, kernel integration | protocol decisions |
 //! | `config` | text → validated plain structs; importers of other formats | I/O beyond the file |
 //! | `mgmt` | control socket, views and tables for `show` | live mutable state |
+//! | `sim` | a network in virtual time that runs `proto` and `dataplane` unchanged; scenarios and their figures | sockets, threads, clocks |
 //! | `cli` | the command line | everything that a library user would want |
 //!
 //! The life of a packet from the site:
@@ -42,5 +43,7 @@ pub mod io;
 pub mod mgmt;
 #[cfg(feature = "router")]
 pub mod runtime;
+#[cfg(feature = "router")]
+pub mod sim;
 #[cfg(feature = "router")]
 pub mod store;

@@ -33,7 +33,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mgmt", &["types"]),
     ("store", &["types", "proto::persist"]),
     ("runtime", &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt", "store"]),
-    ("cli", &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt", "runtime"]),
+    // Of `config`, what reads a file with care.
+    ("sim", &["types", "wire", "auth", "fib", "proto", "dataplane", "config"]),
+    (
+        "cli",
+        &["types", "wire", "auth", "fib", "proto", "dataplane", "config", "io", "mgmt", "runtime", "sim"],
+    ),
 ];
 
 /// The modules that `--no-default-features` compiles: they decide and transform, and never touch the world.

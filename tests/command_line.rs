@@ -140,3 +140,73 @@ fn wrong_usage_is_told_from_failure() {
     assert_eq!(run(&["--version"]), (0, format!("eidolon {}\n", env!("CARGO_PKG_VERSION")), String::new()));
     assert_eq!(run(&["--help"]).0, 0);
 }
+
+const SCENARIO: &str = "\
+[simulation]
+title = \"Two sites\"
+duration = \"20s\"
+runs = 2
+[[core]]
+name = \"core\"
+[[mapping-system]]
+name = \"ms\"
+addresses = [\"192.0.2.1\"]
+[[link]]
+between = [\"ms\", \"core\"]
+[[fleet]]
+name = \"f\"
+sites = 2
+attach = \"core\"
+eid-prefixes = \"10.0.0.0/8\"
+prefix-length = 24
+rlocs = \"100.64.0.0/24\"
+[[traffic]]
+kind = \"ping\"
+from = [\"f\"]
+to-fleet = \"f\"
+start = \"5s\"
+interval = \"1s\"
+";
+
+#[test]
+fn sim_shows_tables_and_json_and_writes_log_and_plot() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (scenario, log, plot) = (path("s.toml"), path("s.log"), path("s.svg"));
+    fs::write(&scenario, SCENARIO).unwrap();
+    let (code, text, errors) = run(&["sim", &scenario, "--log", &log, "--plot", &plot]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(text.starts_with("Two sites\n\nall: 20 s, 2 runs, seeds 1 to 2\n"), "{text}");
+    for part in ["Router", "f xTRs", "map-register", "no-mapping", "Unanswered"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(
+        lines.contains("# all, run 2 of 2\n") && lines.contains("\tf-1\tsent\tmap-register\t"),
+        "{lines}"
+    );
+    let svg = fs::read_to_string(&plot).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.contains("itr-dropped"),
+        "{svg}"
+    );
+
+    let json = |arguments: &[&str]| {
+        let (code, text, _) = run(&[&["sim", &scenario, "--json"], arguments].concat());
+        assert_eq!(code, 0);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let (one, again, other) =
+        (json(&["--runs", "1"]), json(&["--runs", "1"]), json(&["--seed", "2", "--runs", "1"]));
+    assert_eq!(one, again);
+    let first = |study: &serde_json::Value| study["cases"][0]["runs"][0].clone();
+    assert_eq!(first(&one)["groups"]["f hosts"]["pings-sent"], 32);
+    assert_ne!(first(&one)["fingerprint"], first(&other)["fingerprint"]);
+
+    fs::write(&scenario, SCENARIO.replace("sites = 2", "sites = 0")).unwrap();
+    let (code, _, errors) = run(&["sim", &scenario]);
+    assert!(
+        code == 1 && errors.contains(&format!("{scenario}:14:9: fleet[1].sites: 0 is not in 1")),
+        "{errors}"
+    );
+}

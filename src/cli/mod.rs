@@ -6,6 +6,7 @@
 mod control;
 pub mod decode;
 pub mod output;
+mod sim;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -60,6 +61,8 @@ enum Command {
     Reload(control::Reload),
     /// Show LISP messages from a hex string or a capture.
     Decode(decode::DecodeArgs),
+    /// Run a network of routers in virtual time, as a scenario says.
+    Sim(sim::SimArgs),
 }
 
 /// Formats that can be imported.
@@ -106,6 +109,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Set(args) => control::set(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Decode(args) => decode(args),
+        Command::Sim(args) => sim::sim(&args),
     }
 }
 

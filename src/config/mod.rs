@@ -32,7 +32,11 @@ pub use value::{InterfaceName, RlocAddress, Role, SecretText, Variable};
 #[cfg(test)]
 mod tests;
 
-use problem::Problems;
+// How a file of another kind is read with the same care: scenarios of the simulator.
+pub(crate) use problem::Problems;
+pub(crate) use tree::{Section, shorten};
+pub(crate) use value::{Fault, FromText};
+
 use raw::RawConfig;
 
 /// Longest file that is read, in bytes: a hundred thousand sites fit.
@@ -96,7 +100,7 @@ fn finish(
 }
 
 /// Reads a file as text.
-fn read(path: &Path) -> Result<Zeroizing<String>, Report> {
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Report> {
     let cannot = |message: String, remedy: &str| Report::of_file(path, message, remedy);
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(path)

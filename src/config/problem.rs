@@ -41,7 +41,7 @@ pub struct Report {
 
 impl Report {
     /// A report of a single problem with the file as a whole.
-    pub(super) fn of_file(file: &Path, message: String, remedy: &str) -> Self {
+    pub(crate) fn of_file(file: &Path, message: String, remedy: &str) -> Self {
         let problem = Problem {
             severity: Severity::Error,
             position: None,
@@ -99,7 +99,7 @@ pub struct Place {
 
 impl Place {
     /// The place of `key` within this section, when it has no place of its own (because it is missing).
-    pub(super) fn child(&self, key: &str) -> Self {
+    pub(crate) fn child(&self, key: &str) -> Self {
         let key = if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) };
         Self { span: self.span.clone(), key }
     }
@@ -116,14 +116,14 @@ pub struct At<T> {
 
 impl<T> At<T> {
     /// The same place, another value.
-    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
         At { value: f(self.value), place: self.place }
     }
 }
 
 /// Collects problems while a text is read and checked.
 #[derive(Debug)]
-pub(super) struct Problems<'a> {
+pub(crate) struct Problems<'a> {
     text: &'a str,
     /// Where each line begins.
     lines: Vec<usize>,
@@ -131,30 +131,30 @@ pub(super) struct Problems<'a> {
 }
 
 impl<'a> Problems<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Self { text, lines: std::iter::once(0).chain(starts).collect(), found: RefCell::default() }
     }
 
-    pub(super) fn error(&self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn error(&self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Error, place, message.into(), remedy.into());
     }
 
-    pub(super) fn warning(&self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn warning(&self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Warning, place, message.into(), remedy.into());
     }
 
     /// The line that `place` is on, from 1.
-    pub(super) fn line(&self, place: &Place) -> usize {
+    pub(crate) fn line(&self, place: &Place) -> usize {
         self.position(place).0
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.found.borrow().iter().any(|p| p.severity == Severity::Error)
     }
 
     /// What was found, in the file's order, each problem once.
-    pub(super) fn report(self, file: &Path) -> Report {
+    pub(crate) fn report(self, file: &Path) -> Report {
         let mut problems = self.found.into_inner();
         problems.sort_by_key(|p| p.position);
         problems.dedup();

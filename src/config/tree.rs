@@ -10,7 +10,7 @@ use super::problem::{At, Place, Problems};
 use super::value::{Fault, FromText};
 
 /// A table of the file, or a section that the file leaves out.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     table: Option<&'a DeTable<'a>>,
     place: Place,
     problems: &'a Problems<'a>,
@@ -20,7 +20,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn root(table: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
+    pub(crate) fn root(table: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
         Self::new(Some(table), Place::default(), problems)
     }
 
@@ -28,46 +28,46 @@ impl<'a> Section<'a> {
         Self { table, place, problems, known: RefCell::default(), bad: Cell::new(false) }
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
     /// Whether the file has `key`, be its value right or wrong.
-    pub(super) fn has(&self, key: &'static str) -> bool {
+    pub(crate) fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
 
     /// Whether `key` holds sections rather than a single value.
-    pub(super) fn has_sections(&self, key: &'static str) -> bool {
+    pub(crate) fn has_sections(&self, key: &'static str) -> bool {
         matches!(self.get(key), Some((DeValue::Array(_) | DeValue::Table(_), _)))
     }
 
     /// Whether something was wrong in this section so far.
-    pub(super) fn bad(&self) -> bool {
+    pub(crate) fn bad(&self) -> bool {
         self.bad.get()
     }
 
     /// Notes a problem with `key` of this section.
-    pub(super) fn error(&self, key: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn error(&self, key: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
         let place = self.get(key).map_or_else(|| self.place.child(key), |(_, place)| place);
         self.fail(&place, message, remedy);
     }
 
     /// Notes that `key` is needed and not there, unless it is there.
-    pub(super) fn require(&self, key: &'static str, remedy: &str) {
+    pub(crate) fn require(&self, key: &'static str, remedy: &str) {
         if !self.has(key) {
             self.error(key, "missing", remedy);
         }
     }
 
     /// A string that is read as `T`.
-    pub(super) fn text<T: FromText>(&self, key: &'static str) -> Option<At<T>> {
+    pub(crate) fn text<T: FromText>(&self, key: &'static str) -> Option<At<T>> {
         let (value, place) = self.get(key)?;
         self.parse_text(value, place)
     }
 
     /// An array of strings that are each read as `T`; wrong ones are noted and left out.
-    pub(super) fn texts<T: FromText>(&self, key: &'static str) -> Option<At<Vec<At<T>>>> {
+    pub(crate) fn texts<T: FromText>(&self, key: &'static str) -> Option<At<Vec<At<T>>>> {
         let (value, place) = self.get(key)?;
         let Some(array) = value.as_array() else {
             self.wrong_type(&place, value, "an array", "write it in brackets, as [\"…\", \"…\"]");
@@ -81,7 +81,7 @@ impl<'a> Section<'a> {
     }
 
     /// A boolean.
-    pub(super) fn bool(&self, key: &'static str) -> Option<At<bool>> {
+    pub(crate) fn bool(&self, key: &'static str) -> Option<At<bool>> {
         let (value, place) = self.get(key)?;
         let Some(flag) = value.as_bool() else {
             self.wrong_type(&place, value, "true or false", "write true or false without quotes");
@@ -91,7 +91,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
+    pub(crate) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
         let (value, place) = self.get(key)?;
         let (low, high) = (range.start(), range.end());
         let Some(integer) = value.as_integer() else {
@@ -113,7 +113,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within `range`, or the string `auto`, which is given back as `None`.
-    pub(super) fn integer_or_auto(
+    pub(crate) fn integer_or_auto(
         &self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -132,7 +132,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within `range`, or a string that is read as `T`.
-    pub(super) fn integer_or_text<T: FromText>(
+    pub(crate) fn integer_or_text<T: FromText>(
         &self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -145,7 +145,7 @@ impl<'a> Section<'a> {
     }
 
     /// A section of its own; one that the file leaves out reads as empty.
-    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+    pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
         match self.get(key) {
             Some((DeValue::Table(table), place)) => Section::new(Some(table), place, self.problems),
             Some((value, place)) => {
@@ -157,7 +157,7 @@ impl<'a> Section<'a> {
     }
 
     /// The sections of an array of tables, in order.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let Some((value, place)) = self.get(key) else { return Vec::new() };
         let remedy = format!("write [[{}]] for each", strip_indices(&place.key));
         let Some(array) = value.as_array() else {
@@ -178,7 +178,7 @@ impl<'a> Section<'a> {
     }
 
     /// Notes every key that was not asked for. True if nothing was wrong in this section.
-    pub(super) fn finish(self) -> bool {
+    pub(crate) fn finish(self) -> bool {
         let mut known = self.known.take();
         known.sort_unstable();
         known.dedup();
@@ -245,7 +245,7 @@ fn strip_indices(path: &str) -> String {
 }
 
 /// The candidate that `name` is most likely a misspelling of.
-pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // Bounds the cost, which grows with the product of the lengths.
     let name: String = name.chars().take(64).collect();
     let near = candidates.map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
@@ -254,7 +254,7 @@ pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>)
 }
 
 /// Text from the file as it may be shown: without control characters, and not without bound.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {

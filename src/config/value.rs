@@ -15,9 +15,9 @@ use crate::types::{Action, EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 /// Why a text is not the value that it should be, and what to write instead.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) message: String,
-    pub(super) remedy: String,
+pub(crate) struct Fault {
+    pub(crate) message: String,
+    pub(crate) remedy: String,
 }
 
 fn fault<T>(message: impl Into<String>, remedy: impl Into<String>) -> Result<T, Fault> {
@@ -25,7 +25,7 @@ fn fault<T>(message: impl Into<String>, remedy: impl Into<String>) -> Result<T, 
 }
 
 /// A value that is written as a string.
-pub(super) trait FromText: Sized {
+pub(crate) trait FromText: Sized {
     /// What it is, with its article.
     const WHAT: &'static str;
     fn from_text(text: &str) -> Result<Self, Fault>;

@@ -24,6 +24,7 @@ mod router;
 mod scan;
 mod segments;
 mod sharing;
+mod simulation;
 mod topology;
 mod traffic;
 mod wait;

@@ -11,5 +11,5 @@ mod xtr;
 pub use locators::locators;
 pub use mapping_system::sites;
 pub use resolvers::resolvers;
-pub use text::{age, interval};
+pub use text::{age, append, interval, table};
 pub use xtr::{database, interfaces, lig, map_cache, map_cache_detail, pending, statistics};

@@ -51,7 +51,7 @@ pub(super) fn ttl(ttl: Ttl) -> String {
 }
 
 /// A table without lines, the columns at the indices in `right` aligned to the right.
-pub(super) fn table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {
+pub fn table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(Row::from(header));
@@ -65,7 +65,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], right: &[usize]) -> Table
 
 /// Appends the table's lines to `text`, each after `indent` spaces and without spaces at its end. A table without
 /// rows is left out.
-pub(super) fn append(text: &mut String, table: &Table, indent: usize) {
+pub fn append(text: &mut String, table: &Table, indent: usize) {
     if table.is_empty() {
         return;
     }

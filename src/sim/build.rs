@@ -1,0 +1,237 @@
+//! From a scenario, a case and a seed to a network in its first moment.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::host::{Application, Host};
+use super::link::Direction;
+use super::log::Fingerprint;
+use super::network::{Event, Lan, Link, Network, Node, Role};
+use super::queue::EventQueue;
+use super::random::{Popularity, Seed};
+use super::router::{Router, Workshop};
+use super::scenario::{CaseSpec, NodeKind, NodeSpec, Scenario, SiteSpec};
+use super::study::Observer;
+use super::tally::Tally;
+use super::topology::{NodeId, Topology, Transit};
+use crate::auth::{Algorithm, Key, Secret};
+use crate::proto::config::{
+    ControlConfig, DatabaseEntry, EtrConfig, EtrMapServer, Host as Address, ItrConfig, LocatorConfig,
+    LocatorSource, MapResolverConfig, MapServerConfig, ProbingConfig, SiteConfig, SitePrefix,
+};
+use crate::types::Instant;
+
+impl Network {
+    /// The network, with everything scheduled that is known beforehand, and its routers started.
+    pub(super) fn new(scenario: &Scenario, case: usize, seed: u64, observer: &mut dyn Observer) -> Self {
+        let seed = Seed(seed);
+        let default = CaseSpec::default();
+        let variant = scenario.cases.get(case).unwrap_or(&default);
+        let mut queue = EventQueue::new();
+        for (number, fault) in scenario.faults.iter().enumerate() {
+            if fault.cases.is_empty() || fault.cases.contains(&case) {
+                queue.push(Instant::ZERO + fault.from, Event::Fault(number, true));
+                if let Some(until) = fault.until {
+                    queue.push(Instant::ZERO + until, Event::Fault(number, false));
+                }
+            }
+        }
+        let churn = scenario.churn.iter().enumerate().map(|(number, spec)| {
+            queue.push(Instant::ZERO + spec.start + spec.interval, Event::Churn(number));
+            (spec.clone(), seed.rng(&format!("churn {number}")))
+        });
+        let churn = churn.collect();
+        let links = scenario.links.iter().enumerate().map(|(number, spec)| Link {
+            directions: [0, 1].map(|way: u8| Direction::new(seed.rng(&format!("link {number}, way {way}")))),
+            spec: spec.clone(),
+            down: 0,
+            cuts: 0,
+        });
+        let links = links.collect();
+        let traffic: Vec<_> =
+            scenario.traffic.iter().map(|t| (t.clone(), Popularity::new(t.to.len(), t.zipf))).collect();
+        let mut applications = Vec::new();
+        for (number, spec) in scenario.traffic.iter().enumerate() {
+            for &host in &spec.from {
+                for copy in 0..spec.count {
+                    let id = applications.len() as u32;
+                    let rng = seed.rng(&format!("traffic {number}, host {host}, copy {copy}"));
+                    let mut application = Application::new(id, host, number, rng);
+                    queue.push(application.start(spec), Event::Send(id));
+                    applications.push(application);
+                }
+            }
+        }
+        let mut network = Self {
+            now: Instant::ZERO,
+            end: Instant::ZERO + scenario.duration,
+            seed,
+            queue,
+            nodes: Vec::new(),
+            links,
+            topology: topology(scenario),
+            owners: owners(scenario),
+            sites: lans(scenario),
+            traffic,
+            applications,
+            faults: scenario.faults.clone(),
+            churn,
+            workshop: Workshop::new(),
+            fingerprint: Fingerprint::new(),
+            events: 0,
+        };
+        network.start(scenario, variant, observer);
+        network
+    }
+
+    fn start(&mut self, scenario: &Scenario, case: &CaseSpec, observer: &mut dyn Observer) {
+        let mut started = Vec::new();
+        for (id, spec) in (0..).zip(&scenario.nodes) {
+            let rng = self.seed.rng(&format!("node {}, start 1", spec.name));
+            let mut out = Vec::new();
+            let router = |config, addresses: &[IpAddr]| {
+                Box::new(Router::start(config, addresses.to_vec(), rng, Instant::ZERO, &mut out))
+            };
+            let kind = match &spec.kind {
+                NodeKind::Core => Role::Core,
+                NodeKind::Switch => Role::Switch,
+                NodeKind::MappingSystem { addresses } => {
+                    Role::Router(router(mapping_system(scenario, id), addresses), None)
+                }
+                NodeKind::Xtr { site, rlocs, .. } => {
+                    Role::Router(router(tunnel_router(scenario, case, id, spec), rlocs), Some(*site))
+                }
+                NodeKind::Host { site, addresses } => {
+                    Role::Host(Host { site: *site, addresses: addresses.clone() })
+                }
+            };
+            self.nodes.push(Node {
+                name: spec.name.clone(),
+                group: spec.group.clone(),
+                kind,
+                up: true,
+                timer: None,
+                starts: 1,
+                tally: Tally::default(),
+            });
+            started.push((id, out));
+        }
+        for (id, out) in started {
+            self.act(id, out, observer);
+        }
+    }
+}
+
+fn topology(scenario: &Scenario) -> Topology {
+    let transit = |node: &NodeSpec| match node.kind {
+        NodeKind::Core => Transit::Underlay,
+        NodeKind::Switch => Transit::Lan,
+        _ => Transit::None,
+    };
+    let links = scenario.links.iter().map(|l| (l.between.0, l.between.1, l.profile.delay));
+    Topology::new(scenario.nodes.iter().map(transit).collect(), links)
+}
+
+fn owners(scenario: &Scenario) -> BTreeMap<IpAddr, NodeId> {
+    let nodes = (0..).zip(&scenario.nodes);
+    nodes
+        .flat_map(|(id, node)| {
+            let addresses = match &node.kind {
+                NodeKind::MappingSystem { addresses } => addresses.as_slice(),
+                NodeKind::Xtr { rlocs, .. } => rlocs,
+                _ => &[],
+            };
+            addresses.iter().map(move |address| (*address, id))
+        })
+        .collect()
+}
+
+fn lans(scenario: &Scenario) -> Vec<Lan> {
+    let mut lans: Vec<Lan> = scenario
+        .sites
+        .iter()
+        .map(|site| Lan {
+            prefixes: site.prefixes.iter().map(|p| p.net).collect(),
+            hosts: Vec::new(),
+            gateways: site.gateways.clone(),
+            current: 0,
+            coming: None,
+            generation: 0,
+        })
+        .collect();
+    for (id, node) in (0..).zip(&scenario.nodes) {
+        if let NodeKind::Host { site, .. } = &node.kind
+            && let Some(lan) = lans.get_mut(*site)
+        {
+            lan.hosts.push(id);
+        }
+    }
+    lans
+}
+
+fn key(site: &SiteSpec) -> Key {
+    Key { id: 0, algorithm: Algorithm::HmacSha256, secret: Secret::new(site.key.as_bytes()), truncate: false }
+}
+
+/// Map-Server of all sites that register there, and Map-Resolver.
+fn mapping_system(scenario: &Scenario, id: NodeId) -> ControlConfig {
+    let sites = scenario.sites.iter().filter(|site| site.mapping_system == id).map(|site| SiteConfig {
+        name: site.name.clone(),
+        keys: vec![key(site)],
+        prefixes: site.prefixes.iter().map(|&eid| SitePrefix { eid, accept_more_specifics: false }).collect(),
+        allow_repeated_nonce: false,
+    });
+    ControlConfig {
+        map_server: Some(MapServerConfig { sites: sites.collect() }),
+        map_resolver: Some(MapResolverConfig::default()),
+        ..ControlConfig::default()
+    }
+}
+
+/// Registers the locators of all tunnel routers of its site, as each of those does.
+fn tunnel_router(scenario: &Scenario, case: &CaseSpec, id: NodeId, spec: &NodeSpec) -> ControlConfig {
+    let NodeKind::Xtr { site: at, map_cache_limit, probing, .. } = &spec.kind else {
+        return ControlConfig::default();
+    };
+    let Some(site) = scenario.sites.get(*at) else { return ControlConfig::default() };
+    let mut locators = Vec::new();
+    for &(member, _) in &site.gateways {
+        let kind = scenario.nodes.get(member as usize).map(|n| &n.kind);
+        if let Some(NodeKind::Xtr { rlocs, priority, weight, .. }) = kind {
+            locators.extend(rlocs.iter().map(|&rloc| LocatorConfig {
+                source: LocatorSource::Address(rloc),
+                priority: *priority,
+                weight: *weight,
+                mpriority: 255,
+                mweight: 0,
+                local: member == id,
+            }));
+        }
+    }
+    let addresses = match scenario.nodes.get(site.mapping_system as usize).map(|n| &n.kind) {
+        Some(NodeKind::MappingSystem { addresses }) => addresses.as_slice(),
+        _ => &[],
+    };
+    let database = site.prefixes.iter().map(|&eid| DatabaseEntry {
+        eid,
+        ttl: case.ttl.unwrap_or(site.ttl),
+        register: true,
+        map_servers: None,
+        locators: locators.clone(),
+    });
+    let map_servers = addresses.iter().take(1).map(|&address| EtrMapServer {
+        proxy_reply: site.proxy_reply,
+        ..EtrMapServer::new(address.to_string(), Address::Address(address), key(site))
+    });
+    ControlConfig {
+        database: database.collect(),
+        itr: Some(ItrConfig {
+            map_resolvers: addresses.iter().map(|&address| Address::Address(address)).collect(),
+            map_cache_limit: case.map_cache_limit.unwrap_or(*map_cache_limit),
+            ..ItrConfig::default()
+        }),
+        etr: Some(EtrConfig { map_servers: map_servers.collect(), ..EtrConfig::default() }),
+        probing: probing.then(ProbingConfig::default),
+        ..ControlConfig::default()
+    }
+}

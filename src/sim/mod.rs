@@ -1,0 +1,52 @@
+//! A network of LISP routers in virtual time.
+//!
+//! Owns: clock, event queue, links, faults, hosts and their traffic; scenarios and how they are read; runs, cases and the
+//! figures that come of them. The routers in it are those of [`proto`](crate::proto) and
+//! [`dataplane`](crate::dataplane), unchanged. Must not touch sockets, files, threads or clocks.
+//!
+//! A run is a function of scenario, case and seed: everything random is drawn from generators that are seeded by these,
+//! events of one time happen in the order in which they were scheduled, and nothing depends on the addresses of things
+//! in memory or on floating-point arithmetic that differs from machine to machine. So a run can be repeated event for
+//! event, which its [`Fingerprint`] shows.
+//!
+//! What is simplified: routing in the underlay is static and knows nothing of faults; a link is Ethernet without its
+//! addresses, so that no ARP or neighbour discovery delays a first packet; and which of a site's tunnel routers its
+//! hosts send to is decided by rule ([`SiteSpec::gateways`]), with the delay that the redundancy protocol of a real site
+//! would take.
+
+mod build;
+mod host;
+mod link;
+mod log;
+mod network;
+mod packet;
+mod queue;
+mod random;
+mod router;
+pub mod scenario;
+mod study;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+pub use link::LinkProfile;
+pub use log::{Entry, Fingerprint};
+pub use random::Share;
+pub use scenario::{Scenario, SiteSpec};
+pub use study::{CaseResult, Observer, RunResult, Study, Summary, run};
+pub use tally::Figures;
+pub use topology::{LinkId, NodeId};
+
+/// The address that a host sends from: of a longer prefix than one address, the first one after the network's.
+fn host_address(net: &IpNet) -> IpAddr {
+    match net {
+        IpNet::V4(n) if n.prefix_len() < 32 => IpAddr::V4((n.network().to_bits() + 1).into()),
+        IpNet::V6(n) if n.prefix_len() < 128 => IpAddr::V6((n.network().to_bits() + 1).into()),
+        other => other.addr(),
+    }
+}

@@ -1,0 +1,332 @@
+//! Small networks whose outcome can be computed by hand, faults, and runs that repeat.
+
+use std::path::Path;
+
+use super::*;
+
+/// Two sites and a mapping system on one core router; `rest` adds traffic and faults.
+fn two_sites(duration: &str, rest: &str) -> Scenario {
+    let text = format!(
+        r#"
+        [simulation]
+        duration = "{duration}"
+        {rest}
+        [[core]]
+        name = "core"
+        [[mapping-system]]
+        name = "ms"
+        addresses = ["192.0.2.1"]
+        [[site]]
+        name = "a"
+        key = "a"
+        eid-prefixes = ["10.1.0.0/16"]
+        [[site]]
+        name = "b"
+        key = "b"
+        eid-prefixes = ["10.2.0.0/16"]
+        [[xtr]]
+        name = "xa"
+        site = "a"
+        rlocs = ["192.0.2.11"]
+        [[xtr]]
+        name = "xb"
+        site = "b"
+        rlocs = ["192.0.2.12"]
+        [[host]]
+        name = "ha"
+        site = "a"
+        addresses = ["10.1.0.1/32"]
+        [[host]]
+        name = "hb"
+        site = "b"
+        addresses = ["10.2.0.1/32"]
+        [[link]]
+        between = ["ms", "core"]
+        delay = "10ms"
+        [[link]]
+        between = ["xa", "core"]
+        delay = "10ms"
+        [[link]]
+        between = ["xb", "core"]
+        delay = "10ms"
+        [[link]]
+        between = ["ha", "xa"]
+        [[link]]
+        between = ["hb", "xb"]
+        "#
+    );
+    Scenario::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// A ping a second from `ha` to `hb`, from 10 s on.
+const PING: &str = r#"
+    [[traffic]]
+    kind = "ping"
+    from = ["ha"]
+    to = ["10.2.0.1"]
+    start = "10s"
+    interval = "1s"
+"#;
+
+/// The same as UDP at 100 packets a second.
+const STREAM: &str = r#"
+    [[traffic]]
+    kind = "udp"
+    from = ["ha"]
+    to = ["10.2.0.1"]
+    start = "10s"
+    interval = "10ms"
+"#;
+
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Observer for Lines {
+    fn wants_log(&self) -> bool {
+        true
+    }
+
+    fn log(&mut self, entry: &Entry<'_>) {
+        self.0.push(entry.to_string());
+    }
+}
+
+fn logged(scenario: &Scenario, seed: u64) -> (Study, Vec<String>) {
+    let mut lines = Lines::default();
+    (run(scenario, seed, 1, &mut lines), lines.0)
+}
+
+fn only(study: &Study) -> &RunResult {
+    assert_eq!((study.cases.len(), study.cases[0].runs.len()), (1, 1));
+    &study.cases[0].runs[0]
+}
+
+fn figure(study: &Study, group: &str, name: &str) -> u64 {
+    only(study).groups[group].get(name).copied().unwrap_or_default()
+}
+
+#[test]
+fn the_first_packet_is_lost_and_the_others_arrive() {
+    // Packets at 10, 11 … 19 s.
+    let study = run(&two_sites("19500ms", PING), 1, 1, &mut ());
+    let get = |group, name| figure(&study, group, name);
+    assert_eq!((get("ha", "pings-sent"), get("ha", "pings-answered"), get("ha", "sent")), (10, 8, 10));
+    // The first echo request finds no mapping here, the first reply none there.
+    assert_eq!(
+        (get("xa", "from-site"), get("xa", "itr-dropped/no-mapping"), get("xa", "encapsulated")),
+        (10, 1, 9)
+    );
+    assert_eq!(
+        (get("xb", "from-site"), get("xb", "itr-dropped/no-mapping"), get("xb", "encapsulated")),
+        (9, 1, 8)
+    );
+    assert_eq!((get("xa", "itr-dropped"), get("xb", "itr-dropped")), (1, 1));
+    assert_eq!((get("xb", "decapsulated"), get("xa", "decapsulated")), (9, 8));
+    assert_eq!((get("hb", "received"), get("ha", "received")), (9, 8));
+    assert_eq!((get("xa", "map-cache-largest"), get("xa", "miss-rate-ppm")), (1, 100_000));
+    // Each asks once; what is asked at the Map-Resolver is forwarded to the ETR, which answers.
+    for router in ["xa", "xb"] {
+        assert_eq!(get(router, "control-sent/map-request-encapsulated"), 1);
+        assert_eq!(
+            (get(router, "control-sent/map-reply"), get(router, "control-received/map-reply")),
+            (1, 1)
+        );
+    }
+    // Registered at 0 s, and confirmed.
+    assert_eq!(get("ms", "control-received/map-register"), 2);
+    assert_eq!((get("ms", "control-sent/map-notify"), get("ms", "lost")), (2, 0));
+}
+
+#[test]
+fn times_are_those_of_links_and_distances() {
+    let (_, lines) = logged(&two_sites("12s", PING), 1);
+    let find =
+        |what: &str| lines.iter().filter(|line| line.contains(what)).map(String::as_str).collect::<Vec<_>>();
+    // 84 bytes and 38 of framing at 100 Mbit/s take 9.76 µs, and 1 µs is propagation.
+    assert_eq!(find("\txa\titr-dropped\t")[0], "10.000010760\txa\titr-dropped\tdata\t84");
+    // The same, then 84 + 36 + 38 bytes take 12.64 µs and 10 ms on each of two links.
+    assert_eq!(find("\txb\tdecapsulated\t")[0], "11.020036040\txb\tdecapsulated\tdata\t120");
+    assert_eq!(find("\thb\tdelivered\t")[0], "11.020046800\thb\tdelivered\tdata\t84");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_events() {
+    let noise = r#"
+        [[fault]]
+        crash = "xa"
+        from = "12s"
+        until = "14s"
+    "#;
+    let mut scenario = two_sites("20s", &format!("{STREAM}{noise}"));
+    for link in &mut scenario.links {
+        link.profile.loss = Share(Share::ALL / 20);
+        link.profile.duplicate = Share(Share::ALL / 50);
+        link.profile.reorder = Share(Share::ALL / 50);
+    }
+    let (first, lines) = logged(&scenario, 7);
+    let (again, repeated) = logged(&scenario, 7);
+    assert!(lines.len() > 2000 && lines == repeated);
+    assert_eq!(only(&first), only(&again));
+    let silent = run(&scenario, 7, 1, &mut ());
+    assert_eq!(only(&first), only(&silent), "who looks on changes nothing");
+    let (other, different) = logged(&scenario, 8);
+    assert!(lines != different && only(&other).fingerprint != only(&first).fingerprint);
+}
+
+#[test]
+fn links_lose_duplicate_and_hold_up_packets() {
+    // 2000 packets over four links, of which only that to the host is bad.
+    let mut scenario = two_sites("31s", STREAM);
+    scenario.traffic[0].stop = Some(std::time::Duration::from_secs(30));
+    let last = scenario.links.len() - 1;
+    scenario.links[last].profile.loss = Share(Share::ALL / 10);
+    let study = run(&scenario, 1, 1, &mut ());
+    let lost = figure(&study, "xb", "lost/link-loss");
+    assert!((150..250).contains(&lost), "{lost}");
+    let unresolved = figure(&study, "xa", "itr-dropped");
+    assert_eq!(figure(&study, "ha", "datagrams-lost"), lost + unresolved);
+
+    scenario.links[last].profile.loss = Share(0);
+    scenario.links[last].profile.duplicate = Share(Share::ALL / 10);
+    let study = run(&scenario, 1, 1, &mut ());
+    let (sent, got) = (figure(&study, "ha", "datagrams-sent"), figure(&study, "hb", "received"));
+    assert!((2100..2250).contains(&got) && sent == 2000, "{got} of {sent}");
+}
+
+#[test]
+fn a_queue_that_is_full_drops() {
+    // 1000 bytes of payload every 10 ms are over 800 kbit/s.
+    let mut scenario = two_sites("20s", STREAM);
+    scenario.traffic[0].size = 1000;
+    let last = scenario.links.len() - 1;
+    scenario.links[last].profile.bandwidth = Some(430_000);
+    scenario.links[last].profile.queue = 5000;
+    let study = run(&scenario, 1, 1, &mut ());
+    // 1028 bytes and framing 50 times a second are 426 kbit/s: every second packet gets through.
+    let (full, got) = (figure(&study, "xb", "lost/queue-full"), figure(&study, "hb", "received"));
+    assert!((480..520).contains(&full) && (480..520).contains(&got), "{full} lost, {got} received");
+}
+
+#[test]
+fn a_cut_link_stops_traffic_until_it_is_back() {
+    let fault = r#"
+        [[fault]]
+        cut = ["xb", "core"]
+        from = "14500ms"
+        until = "16500ms"
+    "#;
+    let study = run(&two_sites("19500ms", &format!("{STREAM}{fault}")), 1, 1, &mut ());
+    // 200 packets found the link cut; those on it at that moment were lost at its other end, as was a control message.
+    let lost = figure(&study, "core", "lost/link-cut") + figure(&study, "xb", "lost/link-cut");
+    assert!((200..=204).contains(&lost), "{lost}");
+    let gap = figure(&study, "ha", "longest-gap-ms");
+    assert!((2000..2050).contains(&gap), "{gap}");
+}
+
+#[test]
+fn a_router_that_crashed_starts_with_nothing_and_registers_anew() {
+    let fault = r#"
+        [[fault]]
+        crash = "xa"
+        from = "14500ms"
+        until = "16500ms"
+    "#;
+    let study = run(&two_sites("19500ms", &format!("{PING}{fault}")), 1, 1, &mut ());
+    assert_eq!(figure(&study, "xa", "crashes"), 1);
+    // At 15 and 16 s nobody is there; at 10 and 17 s there is no mapping.
+    assert_eq!(figure(&study, "xa", "lost/node-down"), 2);
+    assert_eq!(figure(&study, "xa", "itr-dropped/no-mapping"), 2);
+    assert_eq!(figure(&study, "xa", "encapsulated"), 6, "of both lives");
+    assert_eq!(figure(&study, "xa", "control-sent/map-request-encapsulated"), 2);
+    assert!(figure(&study, "ms", "control-received/map-register") >= 3);
+}
+
+#[test]
+fn a_second_gateway_takes_over_when_its_time_has_come() {
+    let text = std::fs::read_to_string("configs/sim/failover.toml").unwrap();
+    let scenario = Scenario::parse(Path::new("failover.toml"), &text).unwrap_or_else(|r| panic!("{r}"));
+    let mut lines = Lines::default();
+    let study = run(&scenario, 1, 2, &mut lines);
+    let names: Vec<_> = study.cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names, ["1 outage", "2 outages", "3 outages"]);
+    let took: Vec<_> = lines.0.iter().filter(|l| l.contains("took-over")).map(String::as_str).collect();
+    let first = ["122.609000000\txTR2\ttook-over\tgateway\t0", "238.414000000\txTR1\ttook-over\tgateway\t0"];
+    assert_eq!(took[..4], [first, first].concat(), "two runs of the first case");
+    assert_eq!(took.len(), 2 * (2 + 4 + 6));
+    for case in &study.cases {
+        for run in &case.runs {
+            let get = |group: &str, name: &str| run.groups[group].get(name).copied().unwrap_or_default();
+            // Each of the twenty applications needs a mapping at every router that comes new to it, and several may
+            // share one. That is all that is lost at the ITRs.
+            let (one, two) = (get("xTR1", "itr-dropped"), get("xTR2", "itr-dropped"));
+            assert_eq!(one, get("xTR1", "itr-dropped/no-mapping"));
+            assert_eq!(two, get("xTR2", "itr-dropped/no-mapping"));
+            assert!((10..=60).contains(&one) && (5..=60).contains(&two), "{one}, {two}");
+            assert!(get("xTR2", "map-cache-largest") <= 20 && get("xTR1", "map-cache-largest") <= 20);
+        }
+    }
+}
+
+#[test]
+fn every_scenario_that_comes_with_the_program_can_be_read_and_begun() {
+    let mut seen = 0;
+    for file in std::fs::read_dir("configs/sim").unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|e| e != "toml") {
+            continue;
+        }
+        let mut scenario = Scenario::load(&path).unwrap_or_else(|report| panic!("{report}"));
+        scenario.duration = scenario.duration.min(std::time::Duration::from_secs(32));
+        scenario.cases.truncate(1);
+        let study = run(&scenario, 1, 1, &mut ());
+        let run = only(&study);
+        assert!(run.events > 10 && run.groups.contains_key("MS"), "{}", path.display());
+        assert!(run.groups["MS"]["control-sent/map-notify"] > 0, "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 3);
+}
+
+#[test]
+fn churn_crashes_routers_at_its_pace_and_has_them_back() {
+    let text = r#"
+        [simulation]
+        duration = "65s"
+        [[core]]
+        name = "core"
+        [[mapping-system]]
+        name = "ms"
+        addresses = ["192.0.2.1"]
+        [[link]]
+        between = ["ms", "core"]
+        [[fleet]]
+        name = "f"
+        sites = 20
+        attach = "core"
+        eid-prefixes = "10.0.0.0/8"
+        prefix-length = 24
+        rlocs = "100.64.0.0/24"
+        map-cache-limit = 5
+        [[traffic]]
+        kind = "ping"
+        from = ["f"]
+        to-fleet = "f"
+        zipf = "1"
+        packets-each = 2
+        interval = "500ms"
+        start = "5s"
+        [[churn]]
+        fleet = "f"
+        interval = "10s"
+        down = "5s"
+    "#;
+    let scenario = Scenario::parse(Path::new("churn.toml"), text).unwrap_or_else(|r| panic!("{r}"));
+    let (study, lines) = logged(&scenario, 1);
+    assert_eq!(figure(&study, "f xTRs", "crashes"), 6, "at 10, 20 … 60 s");
+    assert_eq!(lines.iter().filter(|l| l.contains("\tstarted\t")).count(), 6);
+    assert_eq!(figure(&study, "f xTRs", "map-cache-largest"), 5, "the limit holds");
+    let (sent, answered) =
+        (figure(&study, "f hosts", "pings-sent"), figure(&study, "f hosts", "pings-answered"));
+    assert!(sent > 2000 && answered > 300, "{answered} of {sent}");
+    assert_eq!(figure(&study, "f hosts", "lost/no-route"), 0);
+}
