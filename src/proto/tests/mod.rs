@@ -7,6 +7,7 @@ mod map_cache;
 mod map_resolver;
 mod map_server;
 mod path;
+mod pending;
 mod persist;
 mod probe;
 mod proxy;

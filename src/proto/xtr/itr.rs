@@ -2,7 +2,7 @@
 //!
 //! Owns: outstanding Map-Requests and the map-cache. Must not answer requests: that is the ETR's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::wire::{Address, Ecm, EidRecord, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
 use super::map_cache::{GLEANED_TIME, Keeping, Learnt, MAX_PATHS, MapCache, Source, Wake};
-use super::pending::{Pending, PendingTable};
+use super::pending::{Pending, PendingTable, Reason};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
 use super::resolvers::Resolvers;
@@ -36,8 +36,12 @@ const STRANGERS_RATE: u32 = 20;
 const LIG_REQUESTS: u32 = 3;
 /// Ligs under way at once.
 const MAX_LIGS: usize = 64;
-/// With so many Map-Requests outstanding, only those are added that a packet waits for.
+/// Map-Requests outstanding that no packet waits for, at most; a quarter of a small table.
 const MAX_EXPECTING: usize = 256;
+/// Such Map-Requests per second (bucket of twice as many): what they are sent for may be forged.
+const EXPECTING_RATE: u32 = 100;
+/// After so long, an entry that there was no room to ask for is tried again.
+const REFRESH_AGAIN: Duration = Duration::from_secs(1);
 /// How long a path MTU learnt from the underlay is believed (RFC 1191 §6.3, RFC 8201 §4).
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
 /// Path MTUs that are remembered.
@@ -60,6 +64,8 @@ pub(crate) struct Itr {
     /// What SMRs may still have asked for.
     solicited: TokenBucket,
     strangers: TokenBucket,
+    /// What may still be asked for without a packet that waits for it.
+    expecting: TokenBucket,
 }
 
 #[derive(Debug)]
@@ -84,6 +90,7 @@ impl Itr {
             cache,
             solicited: TokenBucket::new(SOLICITED_RATE, now),
             strangers: TokenBucket::new(STRANGERS_RATE, now),
+            expecting: TokenBucket::new(EXPECTING_RATE, now),
             pending: PendingTable::default(),
             ligs: BTreeMap::new(),
             resolvers,
@@ -202,12 +209,15 @@ impl Itr {
     /// The mapping of `eid` has a newer version than the one in the cache, says a packet (RFC 9302 §7.2).
     pub(crate) fn newer(&mut self, cx: &mut Context, now: Instant, eid: &Eid, database: &Database) {
         let Some((prefix, _)) = self.cache.longest(eid) else { return };
-        let Some(entry) = self.cache.get_mut(&prefix) else { return };
+        let Some(entry) = self.cache.get(&prefix).filter(|entry| !entry.is_static()) else { return };
         if entry.asked.is_some_and(|asked| now.saturating_since(asked) < cx.timers.request_retry) {
             return;
         }
-        entry.asked = Some(now);
-        self.refresh(cx, now, prefix, false, database.rlocs());
+        // Versions in packets may be forged as SMRs may.
+        if self.solicited.take(SOLICITED_RATE, now) && self.refresh(cx, now, prefix, false, database.rlocs())
+        {
+            self.cache.note_asked(&prefix, now);
+        }
     }
 
     /// A packet, or a Map-Request, came from an EID that the cache doesn't cover: asks for it, unless there is much else
@@ -226,7 +236,7 @@ impl Itr {
             return;
         }
         let asked = self.pending.get(&source).map(|pending| pending.started);
-        if asked.is_none() && self.pending.len() >= MAX_EXPECTING {
+        if asked.is_none() && !self.make_room_expecting(cx, now) {
             return;
         }
         // Once verification has had its time, nothing more is believed without it.
@@ -235,6 +245,7 @@ impl Itr {
         }
         if asked.is_none() {
             let pending = self.new_pending(cx, now, source.to_prefix(), destination);
+            let pending = Pending { reason: Reason::Expected, ..pending };
             self.request(cx, now, source, pending, database.rlocs());
         }
     }
@@ -332,18 +343,17 @@ impl Itr {
         let known = database.longest(&eid).is_some()
             || self.cache.longest(&eid).is_some()
             || self.pending.get(&eid).is_some();
-        if !self.config.expect_return
-            || known
-            || self.pending.len() >= MAX_EXPECTING
-            || !is_unicast(&eid.addr)
+        if !self.config.expect_return || known || !is_unicast(&eid.addr) || !self.make_room_expecting(cx, now)
         {
             return;
         }
         let pending = self.new_pending(cx, now, eid.to_prefix(), ours);
+        let pending = Pending { reason: Reason::Expected, ..pending };
         self.request(cx, now, eid, pending, database.rlocs());
     }
 
-    /// Asks again for an entry that the map-cache has.
+    /// Asks again for an entry that the map-cache has. Whether it is asked for now: there may be no room for that, or
+    /// it may have been asked for in vain until a moment ago.
     pub(super) fn refresh(
         &mut self,
         cx: &mut Context,
@@ -351,18 +361,35 @@ impl Itr {
         prefix: EidPrefix,
         smr: bool,
         local: &LocalRlocs,
-    ) {
-        let eid = prefix.first();
-        if self.pending.get(&eid).is_some() {
-            return;
+    ) -> bool {
+        let eid = self.cache.own_eid(&prefix);
+        if let Some(known) = self.pending.get(&eid) {
+            let again = smr && known.resting;
+            if !smr || known.smr_invoked && !again {
+                return !known.resting;
+            }
+            let Some(mut pending) = self.pending.remove(&eid) else { return false };
+            pending.smr_invoked = true;
+            if again {
+                // Who says that the mapping changed also says that somebody is there.
+                let punted = pending.punted;
+                pending = Pending { smr_invoked: true, punted, ..self.new_pending(cx, now, prefix, None) };
+                pending.reason = Reason::Refresh;
+                self.request(cx, now, eid, pending, local);
+            } else {
+                self.pending.insert(eid, pending);
+            }
+            return true;
         }
-        // What is known already waits for what is not.
-        if self.pending.len() >= cx.timers.pending_requests * 3 / 4 || !self.make_room(cx) {
+        // A part of the table is left for what packets wait for.
+        if self.pending.refreshes() >= (cx.timers.pending_requests * 3 / 4).max(1) || !self.make_room(cx) {
             cx.drop(DropReason::PendingFull, None);
-            return;
+            return false;
         }
-        let pending = Pending { smr_invoked: smr, ..self.new_pending(cx, now, prefix, None) };
+        let pending = self.new_pending(cx, now, prefix, None);
+        let pending = Pending { smr_invoked: smr, reason: Reason::Refresh, ..pending };
         self.request(cx, now, eid, pending, local);
+        true
     }
 
     /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). What is known of it is asked for
@@ -378,7 +405,7 @@ impl Itr {
     ) -> bool {
         let mut known = false;
         for cached in self.cache.about(prefix, MAX_SOLICITED) {
-            let Some(entry) = self.cache.get_mut(&cached).filter(|entry| !entry.is_static()) else {
+            let Some(entry) = self.cache.get(&cached).filter(|entry| !entry.is_static()) else {
                 continue;
             };
             known = true;
@@ -395,8 +422,9 @@ impl Itr {
                 cx.drop(DropReason::SmrRate, Some(peer));
                 continue;
             }
-            entry.asked = Some(now);
-            self.refresh(cx, now, cached, true, local);
+            if self.refresh(cx, now, cached, true, local) {
+                self.cache.note_asked(&cached, now);
+            }
         }
         known
     }
@@ -440,9 +468,12 @@ impl Itr {
         }
 
         let mut mappings = self.mappings(cx, &reply.records, source);
-        // The record that answers is the longest that covers the EID; others must be more specific exceptions to it
-        // (RFC 9301 §5.5).
-        let answer = mappings.iter().filter(|m| m.eid.contains(&eid)).max_by_key(|m| m.eid.len());
+        // The record that answers is the longest that covers what was asked for, or else the EID; others must be more
+        // specific exceptions to it (RFC 9301 §5.5).
+        let longest = |of: &dyn Fn(&EidPrefix) -> bool| {
+            mappings.iter().filter(|m| of(&m.eid)).max_by_key(|m| m.eid.len())
+        };
+        let answer = longest(&|p| p.covers(&asked)).or_else(|| longest(&|p| p.contains(&eid)));
         let Some(answer) = answer.map(|m| (m.eid, m.is_negative(), m.action, m.ttl)) else {
             cx.drop_with(DropReason::ReplyNotCovering, Some(source), format!("{eid} was asked for"));
             return;
@@ -462,6 +493,7 @@ impl Itr {
         self.cache.remove_hiding(cx, &eid, &prefix);
         // Outermost last, so that its lifetime can respect theirs.
         mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
+        let told: BTreeSet<EidPrefix> = mappings.iter().map(|m| m.eid).collect();
         for mapping in mappings {
             let prefix_of = mapping.eid;
             self.learn(cx, now, mapping, &prefix, (Source::MapReply, source), database);
@@ -470,7 +502,14 @@ impl Itr {
 
         // Without an entry that ends the misses, the next packet would ask again at once.
         let ask_again = ttl == Ttl::WITHDRAWN || (negative && action == Action::SendMapRequest);
-        for eid in self.pending.within(&prefix) {
+        for other in self.pending.within(&prefix) {
+            // A more specific entry that the answer doesn't speak of still waits for its own.
+            let known = self.cache.longest(&other).map(|(known, _)| known);
+            if other != eid && known.is_some_and(|known| known.len() > prefix.len() && !told.contains(&known))
+            {
+                continue;
+            }
+            let eid = other;
             if !ask_again {
                 self.finish(cx, &eid);
             } else if let Some(mut pending) = self.pending.remove(&eid)
@@ -594,8 +633,10 @@ impl Itr {
         }
         self.probe(cx, now, database);
         while let Some(wake) = self.cache.wake(cx, now) {
-            if let Wake::Refresh(prefix) = wake {
-                self.refresh(cx, now, prefix, false, database.rlocs());
+            if let Wake::Refresh(prefix) = wake
+                && !self.refresh(cx, now, prefix, false, database.rlocs())
+            {
+                self.cache.wake_at(&prefix, now + REFRESH_AGAIN);
             }
         }
         self.cache.sweep(cx, now);
@@ -655,6 +696,7 @@ impl Itr {
             resting: false,
             wake: now,
             punted: false,
+            reason: Reason::Miss,
             smr_invoked: false,
             attempts: 0,
             sent: now,
@@ -673,6 +715,20 @@ impl Itr {
             }
             None => false,
         }
+    }
+
+    /// Makes sure that one more destination may become pending that no packet waits for, at the cost of an older one.
+    fn make_room_expecting(&mut self, cx: &mut Context, now: Instant) -> bool {
+        let most = MAX_EXPECTING.min(cx.timers.pending_requests / 4).max(1);
+        if !self.expecting.take(EXPECTING_RATE, now) {
+            return false;
+        }
+        if self.pending.expected() >= most
+            && let Some(oldest) = self.pending.first_expected()
+        {
+            self.finish(cx, &oldest);
+        }
+        self.make_room(cx)
     }
 
     /// A destination is pending no more: its next miss may be punted.

@@ -260,6 +260,38 @@ impl MapCache {
         self.entries.get_mut(prefix)
     }
 
+    /// A Map-Request for an entry was sent, because of an SMR or what it says of itself.
+    pub(crate) fn note_asked(&mut self, prefix: &EidPrefix, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(prefix) {
+            entry.asked = Some(now);
+        }
+    }
+
+    /// An EID of an entry that no more specific one has. Where there is none, or it takes long to find, the first.
+    pub(crate) fn own_eid(&self, prefix: &EidPrefix) -> Eid {
+        let mut own = prefix.first();
+        for (inner, _) in self.entries.strictly_within(prefix).take(MAX_NESTED) {
+            if inner.first() > own {
+                break;
+            }
+            if inner.contains(&own) {
+                match after(&inner).filter(|next| prefix.contains(next)) {
+                    Some(next) => own = next,
+                    None => return prefix.first(),
+                }
+            }
+        }
+        own
+    }
+
+    /// Has an entry that is not gone by then looked at again.
+    pub(crate) fn wake_at(&mut self, prefix: &EidPrefix, at: Instant) {
+        let Some(entry) = self.entries.get_mut(prefix).filter(|entry| !entry.is_static()) else { return };
+        self.timers.remove(&(entry.wake, *prefix));
+        entry.wake = at.min(entry.expires);
+        self.timers.insert((entry.wake, *prefix));
+    }
+
     pub(crate) fn longest(&self, eid: &Eid) -> Option<(EidPrefix, &Entry)> {
         self.entries.longest(eid)
     }
@@ -696,6 +728,15 @@ fn look(entries: &mut EidTable<Entry>, prefix: &EidPrefix, now: Instant) -> Opti
     }
     entries.get_mut(prefix)?.rank = rank;
     Some(rank)
+}
+
+/// The EID after the last one of a prefix.
+fn after(prefix: &EidPrefix) -> Option<Eid> {
+    let addr = match prefix.net.broadcast() {
+        IpAddr::V4(last) => IpAddr::V4(last.to_bits().checked_add(1)?.into()),
+        IpAddr::V6(last) => IpAddr::V6(last.to_bits().checked_add(1)?.into()),
+    };
+    Some(Eid::new(prefix.iid, addr))
 }
 
 /// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very EID-prefix that it is a locator of. Of other instances the

@@ -7,6 +7,17 @@ use std::net::IpAddr;
 
 use crate::types::{Eid, EidPrefix, Instant, Nonce};
 
+/// Why a destination is being resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A packet to it waits, or did.
+    Miss,
+    /// An entry of the map-cache is to be known anew.
+    Refresh,
+    /// Somebody there sent something, which may be forged: packets to it may follow.
+    Expected,
+}
+
 /// A destination that is being resolved, or that rests after that failed.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -28,6 +39,7 @@ pub struct Pending {
     pub wake: Instant,
     /// A packet to it was punted, so the data plane waits to hear of it.
     pub(crate) punted: bool,
+    pub(crate) reason: Reason,
     /// Invoked by an SMR.
     pub(crate) smr_invoked: bool,
     /// Tries to send, successful or not.
@@ -36,7 +48,14 @@ pub struct Pending {
     pub(crate) sent: Instant,
 }
 
-/// The table. Keyed by destination: the EID itself, or the first EID of a prefix to refresh.
+impl Pending {
+    /// Whether nobody waits for it, so that it may go to make room for another such one.
+    fn is_expected(&self) -> bool {
+        self.reason == Reason::Expected && !self.punted && !self.resting
+    }
+}
+
+/// The table. Keyed by destination: the EID itself, or an EID that depends on the entry to refresh.
 #[derive(Debug, Default)]
 pub(crate) struct PendingTable {
     entries: BTreeMap<Eid, Pending>,
@@ -45,6 +64,10 @@ pub(crate) struct PendingTable {
     resting: BTreeSet<(Instant, Eid)>,
     /// How many wait for each source of packets.
     sources: BTreeMap<IpAddr, usize>,
+    /// Those that nobody waits for, each with when it was asked for first.
+    expected: BTreeSet<(Instant, Eid)>,
+    /// How many are entries of the map-cache to be known anew and don't rest.
+    refreshes: usize,
 }
 
 impl PendingTable {
@@ -55,6 +78,21 @@ impl PendingTable {
     /// How many destinations a source of packets has pending, those that rest included.
     pub(crate) fn of_source(&self, source: &IpAddr) -> usize {
         self.sources.get(source).copied().unwrap_or(0)
+    }
+
+    /// How many entries of the map-cache are being asked for anew, those that rest not included.
+    pub(crate) fn refreshes(&self) -> usize {
+        self.refreshes
+    }
+
+    /// How many nobody waits for, those that rest not included.
+    pub(crate) fn expected(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// Of those, the one that has had most time to be answered.
+    pub(crate) fn first_expected(&self) -> Option<Eid> {
+        self.expected.first().map(|(_, eid)| *eid)
     }
 
     pub(crate) fn get(&self, eid: &Eid) -> Option<&Pending> {
@@ -78,6 +116,10 @@ impl PendingTable {
         } else {
             self.by_nonce.insert(pending.nonce, eid);
         }
+        if pending.is_expected() {
+            self.expected.insert((pending.started, eid));
+        }
+        self.refreshes += usize::from(pending.reason == Reason::Refresh && !pending.resting);
         if let Some(source) = pending.source {
             *self.sources.entry(source).or_default() += 1;
         }
@@ -89,6 +131,8 @@ impl PendingTable {
         self.timers.remove(&(pending.wake, *eid));
         self.resting.remove(&(pending.wake, *eid));
         self.by_nonce.remove(&pending.nonce);
+        self.expected.remove(&(pending.started, *eid));
+        self.refreshes -= usize::from(pending.reason == Reason::Refresh && !pending.resting);
         if let Some(source) = &pending.source
             && let Some(count) = self.sources.get_mut(source)
         {
