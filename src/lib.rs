@@ -11,7 +11,7 @@
 //! | [`fib`] | the contract between control and data plane: prefix → action, updates, punts, counters | TTLs, nonces, messages |
 //! | [`proto`] | sans-IO machines: xTR, mapping system, and `control`, which demultiplexes to them | sockets, threads, clocks, files |
 //! | [`dataplane`] | packets in → packets out: encapsulation, decapsulation, path choice, MTU | proto, auth, sockets |
-//! | `io` | Linux system calls, home of all unsafe code: TUN, UDP, netlink | LISP semantics |
+//! | `io` | Linux system calls, home of all unsafe code: TUN, UDP, frames, netlink | LISP semantics |
 //! | `store` | what survives a restart: an embedded database by default | protocol decisions |
 //! | `runtime` | threads, event loops, clock, signals, FIB publication, kernel integration | protocol decisions |
 //! | `config` | text → validated plain structs; importers of other formats | I/O beyond the file |

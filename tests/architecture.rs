@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
             "auth",
             "proto::config",
+            "proto::redundancy::vrrp::config",
             "dataplane::DscpMode",
             "dataplane::Offload",
             "dataplane::UdpChecksum",

@@ -82,6 +82,8 @@ pub(super) enum What {
     Resolvers,
     /// Outstanding Map-Requests.
     Pending,
+    /// Virtual routers (VRRP).
+    Vrrp,
 }
 
 /// `show`
@@ -146,6 +148,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         What::Interfaces => Request::ShowInterfaces,
         What::Resolvers => Request::ShowResolvers,
         What::Pending => Request::ShowPending,
+        What::Vrrp => Request::ShowVrrp,
     };
     let json = args.json;
     match args.socket.ask(&request, PATIENCE)? {
@@ -158,6 +161,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::Interfaces(view) => print(json, &view, table::interfaces),
         Reply::Resolvers(view) => print(json, &view, table::resolvers),
         Reply::Pending(view) => print(json, &view, table::pending),
+        Reply::Vrrp(view) => print(json, &view, table::vrrp),
         other => Err(unexpected(&other)),
     }
 }

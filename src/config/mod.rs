@@ -16,6 +16,7 @@ mod sources;
 mod tree;
 mod validate;
 mod value;
+mod vrrp;
 
 use std::fs::File;
 use std::io::Read as _;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub use crate::dataplane::{DscpMode, Offload, UdpChecksum};
 use crate::proto::config::ControlConfig;
+use crate::proto::redundancy::vrrp::config::VirtualRouterConfig;
 use crate::types::{EidPrefix, InstanceId};
 
 /// Everything that one router is told. Two equal configurations make equal routers, so a reload compares parts.
@@ -22,6 +23,8 @@ pub struct Config {
     pub instances: Vec<InstanceConfig>,
     /// How packets are brought to the router.
     pub kernel: KernelConfig,
+    /// Virtual routers (VRRP).
+    pub vrrp: Vec<VirtualRouterConfig>,
     /// The data plane.
     pub data_plane: DataPlaneConfig,
     /// The control socket.

@@ -16,6 +16,7 @@ use super::probing::RawProbing;
 use super::problem::{At, Place, Problems};
 use super::tree::Section;
 use super::value::{Bytes, InterfaceName, Mode, RlocAddress, Role, SecretText, Timeout, Variable};
+use super::vrrp::RawVirtualRouter;
 use crate::auth::Algorithm;
 use crate::proto::config::{Host, ResolverSelection, SourceCheck, Timers};
 use crate::types::{Action, EidPrefix, Family, InstanceId, MapVersion, SiteId, Ttl, XtrId};
@@ -57,6 +58,8 @@ pub struct RawConfig {
     pub proxy_itr: RawProxy,
     /// `[proxy-etr]`
     pub proxy_etr: RawProxy,
+    /// `[[vrrp]]`: virtual routers.
+    pub vrrp: Vec<RawVirtualRouter>,
     /// `[probing]`
     pub probing: RawProbing,
     /// `[map-cache]`, `resolver-selection`: `"order"` or `"fastest"`. Default `"order"`.
@@ -371,6 +374,8 @@ impl RawConfig {
         each("site", &mut |s| RawSite::read(s, &mut sites));
         let mut forwards = Vec::new();
         each("forward", &mut |s| RawForward::read(s, &mut forwards));
+        let mut vrrp = Vec::new();
+        each("vrrp", &mut |s| RawVirtualRouter::read(s, &mut vrrp));
         let mut instances = Vec::new();
         each("instance", &mut |s| RawInstance::read(s, &mut instances));
 
@@ -402,6 +407,7 @@ impl RawConfig {
             proxy_etrs,
             proxy_itr: RawProxy::read(root.section("proxy-itr")),
             proxy_etr: RawProxy::read(root.section("proxy-etr")),
+            vrrp,
             probing: RawProbing::read(&root),
             resolver_selection,
             sites,

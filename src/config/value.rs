@@ -11,6 +11,7 @@ use super::model::{DataPlaneMode, DscpMode, Level, LogFormat, Offload, RoutingMo
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
 use crate::proto::config::{Host, ResolverSelection, SourceCheck};
+use crate::proto::redundancy::vrrp::config::{Checksum, Versions};
 use crate::types::{Action, EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 /// Why a text is not the value that it should be, and what to write instead.
@@ -496,6 +497,11 @@ choices! {
         ("off", Self::Off),
         ("known", Self::Known),
         ("strict", Self::Strict),
+    ];
+    Versions, "a VRRP version": [("2", Self::V2), ("3", Self::V3), ("both", Self::Both)];
+    Checksum, "a kind of checksum": [
+        ("pseudo-header", Self::PseudoHeader),
+        ("message-only", Self::MessageOnly),
     ];
     Level, "a log level": Level::NAMES;
     LogFormat, "a log format": [("text", Self::Text), ("json", Self::Json)];

@@ -6,6 +6,7 @@ pub mod clock;
 mod control;
 pub mod datagram;
 pub mod icmp;
+pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod poll;

@@ -72,6 +72,8 @@ pub enum Request {
     ShowResolvers,
     /// Answered by [`Reply::Pending`].
     ShowPending,
+    /// Answered by [`Reply::Vrrp`].
+    ShowVrrp,
     /// Forget map-cache entries. Answered by [`Reply::Cleared`].
     ClearMapCache {
         /// The entry of exactly this EID-prefix, or all.
@@ -142,6 +144,8 @@ pub enum Reply {
     Resolvers(view::Resolvers),
     /// To [`Request::ShowPending`].
     Pending(view::Pending),
+    /// To [`Request::ShowVrrp`].
+    Vrrp(view::Vrrp),
     /// To [`Request::ClearMapCache`]: how many entries were forgotten.
     Cleared(u64),
     /// To [`Request::Lig`].

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, SiteId, Ttl, XtrId,
+    Action, Eid, EidPrefix, Family, InstanceId, Locator, MapVersion, Mapping, Nonce, SiteId, Ttl, XtrId,
 };
 
 /// Which EID-prefixes are wanted: those that cover an address or prefix, and those within it.
@@ -641,4 +641,60 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// Warnings of the new configuration.
     pub warnings: Vec<String>,
+}
+
+/// What `show vrrp` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vrrp {
+    /// The virtual routers, by interface, family and VRID.
+    pub routers: Vec<VirtualRouter>,
+    /// Packets dropped before it was known which virtual router they are for, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// A virtual router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualRouter {
+    /// The interface that it is on.
+    pub interface: String,
+    /// Its address family.
+    pub family: Family,
+    /// Virtual router identifier.
+    pub vrid: u8,
+    /// `initialize`, `backup` or `master`.
+    pub state: String,
+    /// Seconds in this state.
+    pub since: u64,
+    /// The priority of now.
+    pub priority: u8,
+    /// The priority while nothing that is tracked is lost.
+    pub configured_priority: u8,
+    /// Whether a master of lower priority is replaced.
+    pub preempt: bool,
+    /// Milliseconds between advertisements of ours.
+    pub interval_ms: u64,
+    /// How long a master may be silent, in milliseconds.
+    pub master_down_ms: u64,
+    /// Where advertisements of ours come from.
+    pub address: Option<IpAddr>,
+    /// The virtual addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The master that is followed.
+    pub master: Option<IpAddr>,
+    /// Its priority.
+    pub master_priority: Option<u8>,
+    /// Advertisements sent.
+    pub sent: u64,
+    /// Advertisements received and taken into account.
+    pub received: u64,
+    /// Sent with priority 0.
+    pub resignations_sent: u64,
+    /// Received with priority 0.
+    pub resignations_received: u64,
+    /// How often it became master.
+    pub became_master: u64,
+    /// Received with other addresses than are configured.
+    pub other_addresses: u64,
+    /// Advertisements dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
 }

@@ -17,6 +17,7 @@ use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::KernelPlan;
+use super::vrrp::Vrrp;
 use super::{RunError, views};
 use crate::config::{self, Config, DataPlaneMode};
 use crate::fib::Punt;
@@ -56,6 +57,7 @@ pub(super) struct ControlLoop {
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
+    pub(super) vrrp: Vrrp,
     log: EventLog,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     ligs: BTreeMap<u64, (Eid, oneshot::Sender<Reply>)>,
@@ -88,6 +90,7 @@ pub(super) struct Parts {
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
+    pub(super) vrrp: Vrrp,
 }
 
 impl ControlLoop {
@@ -105,6 +108,7 @@ impl ControlLoop {
             monitor: parts.monitor,
             calls: parts.calls,
             keeper: parts.keeper,
+            vrrp: parts.vrrp,
             log: EventLog::default(),
             resolved: mpsc::channel(16),
             ligs: BTreeMap::new(),
@@ -200,6 +204,7 @@ impl ControlLoop {
         if let Some(forwarding) = &mut self.forwarding {
             forwarding.fib.publish();
         }
+        self.vrrp.locators(!self.plane.local_rlocs().is_empty());
     }
 
     fn send(&self, transmit: &Transmit) {
@@ -284,6 +289,7 @@ impl ControlLoop {
             Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
             Request::ShowResolvers => Reply::Resolvers(views::resolvers(&self.plane, now)),
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
+            Request::ShowVrrp => Reply::Vrrp(self.vrrp.view().await),
             Request::ClearMapCache { prefix: Some(prefix) }
                 if self.plane.map_cache_entry(&prefix).is_some_and(MapCacheEntry::is_static) =>
             {
@@ -408,6 +414,10 @@ impl ControlLoop {
             reloaded.changes.push("log levels".into());
         }
         let commanded = !self.plane.locator_changes().is_empty();
+        if new.vrrp != old.vrrp {
+            self.vrrp.reload(new.vrrp.clone()).await.map_err(|error| error.to_string())?;
+            reloaded.changes.push("virtual routers".into());
+        }
         if new.control != old.control || commanded {
             reloaded.changes.extend(super::reload::differences(&old.control, &new.control));
             if commanded {
@@ -429,6 +439,7 @@ impl ControlLoop {
 
     async fn stop(self) -> Result<(), RunError> {
         let undone = Self::undo(self.forwarding).await;
+        self.vrrp.close().await;
         self.keeper.close().await;
         undone
     }

@@ -13,6 +13,7 @@ pub mod logging;
 mod reload;
 mod start;
 mod views;
+mod vrrp;
 
 use std::path::Path;
 

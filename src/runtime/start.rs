@@ -14,6 +14,7 @@ use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::{KernelPlan, PROTOCOL, StartupError};
+use super::vrrp::Vrrp;
 use crate::config::Config;
 use crate::io::netlink::{InterfaceMonitor, Netlink};
 use crate::mgmt::server::Server;
@@ -55,6 +56,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
 
     let monitor = InterfaceMonitor::open(netlink, PROTOCOL)
         .map_err(|error| RunError(format!("can't follow the interfaces: {error}")))?;
+    let vrrp = Vrrp::start(config.vrrp.clone(), clock).await?;
     let (calls_to, calls) = mpsc::channel(CALLS);
     tokio::spawn(server.serve(calls_to));
     #[allow(clippy::disallowed_methods)] // the one place that seeds an RNG
@@ -80,6 +82,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         monitor,
         calls,
         keeper,
+        vrrp,
     })
 }
 

@@ -27,4 +27,5 @@ mod sharing;
 mod simulation;
 mod topology;
 mod traffic;
+mod vrrp;
 mod wait;

@@ -5,6 +5,7 @@ mod proxies;
 mod robustness;
 mod sections;
 mod values;
+mod vrrp;
 
 use std::collections::BTreeMap;
 use std::io;

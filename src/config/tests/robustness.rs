@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::{Algorithm, Secret};
 use crate::proto::config::{Host, LocatorSource, ProbingConfig, ProxyEtr, ResolverSelection, Timers};
+use crate::proto::redundancy::vrrp::config::VirtualRouterConfig;
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
 fn examples() -> PathBuf {
@@ -41,7 +42,7 @@ fn eid(text: &str, iid: u32) -> EidPrefix {
 #[test]
 fn the_reference_means_what_its_comments_say() {
     let text = fs::read_to_string(examples().join("reference.toml")).unwrap();
-    let Config { router, control, instances, kernel, data_plane, management, log } = config(&text);
+    let Config { router, control, instances, kernel, vrrp, data_plane, management, log } = config(&text);
     assert_eq!(
         (router.name.as_deref(), router.state_dir.to_str()),
         (Some("reference"), Some("/var/lib/eidolon"))
@@ -112,6 +113,12 @@ fn the_reference_means_what_its_comments_say() {
     assert_eq!(spaces, [(0, "lisp0", None, 4341), (7, "lisp7", Some(1007), 4342)]);
     assert_eq!((&instances[0].interfaces[0][..], &instances[1].interfaces[0][..]), ("eth0", "vlan7"));
 
+    let [gateway] = &vrrp[..] else { panic!("one virtual router") };
+    assert_eq!((&gateway.key.interface[..], gateway.key.vrid, gateway.priority), ("vlan20", 10, 150));
+    assert_eq!(gateway.tracked.len(), 2);
+    let plain = VirtualRouterConfig::new(gateway.key.clone(), gateway.addresses.clone());
+    assert_eq!(VirtualRouterConfig { priority: 100, tracked: Vec::new(), ..gateway.clone() }, plain);
+
     // Beyond this point, the reference says what the defaults are.
     assert_eq!(kernel, KernelConfig::default());
     let icmp = (data_plane.icmp_source_v4, data_plane.icmp_source_v6);
@@ -159,6 +166,19 @@ fn no_key_is_read_and_forgotten() {
         ("back-off = \"60s\"", "back-off = \"5min\""),
         ("rate = 200", "rate = 1"),
         ("site = true", "site = false"),
+        ("vrid = 10", "vrid = 11"),
+        ("interface = \"vlan20\"", "interface = \"eth9\""),
+        ("addresses = [\"10.1.0.254\"]", "addresses = [\"10.1.0.253\"]"),
+        ("priority = 150", "priority = 151"),
+        ("version = \"3\"", "version = \"both\""),
+        ("interval = \"1000ms\"", "interval = \"500ms\""),
+        ("preempt = true", "preempt = false"),
+        ("# preempt-delay = \"60s\"", "preempt-delay = \"60s\""),
+        ("checksum = \"pseudo-header\"", "checksum = \"message-only\""),
+        ("virtual-mac = true", "virtual-mac = false"),
+        ("track-interfaces = [\"eth1\"]", "track-interfaces = [\"eth2\"]"),
+        ("track-locators = true", "track-locators = false"),
+        ("decrement = 60", "decrement = 61"),
         ("level = \"info\"", "level = \"debug\""),
         ("format = \"text\"", "format = \"json\""),
         (

@@ -147,6 +147,7 @@ pub(super) fn validate(
         control,
         instances,
         kernel,
+        vrrp: super::vrrp::checked(raw, problems),
         data_plane: raw.data_plane.clone(),
         management: raw.management.value.clone(),
         log: raw.log.clone(),

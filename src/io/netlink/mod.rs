@@ -10,6 +10,7 @@ mod interfaces;
 mod monitor;
 mod routes;
 mod rules;
+mod virtual_links;
 
 use std::io;
 

@@ -6,10 +6,12 @@ mod resolvers;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vrrp;
 mod xtr;
 
 pub use locators::locators;
 pub use mapping_system::sites;
 pub use resolvers::resolvers;
 pub use text::{age, append, interval, table};
+pub use vrrp::vrrp;
 pub use xtr::{database, interfaces, lig, map_cache, map_cache_detail, pending, statistics};

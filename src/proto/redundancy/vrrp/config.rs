@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::types::Family;
-use crate::wire::vrrp::{Checksum, Version};
+pub use crate::wire::vrrp::Checksum;
+use crate::wire::vrrp::Version;
 
 /// The priority of the router that has the virtual addresses as its own (RFC 9568 §5.2.4).
 pub(super) const OWNER: u8 = 255;

@@ -6,7 +6,7 @@
 //!
 //! What another machine calls active router is called master here, as operators do.
 
-mod config;
+pub mod config;
 mod event;
 mod router;
 #[cfg(test)]

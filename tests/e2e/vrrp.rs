@@ -1,0 +1,267 @@
+//! The virtual gateway of a site with two routers: two of ours, and ours with keepalived in either role.
+//!
+//! ```text
+//!   host ── bridge ──┬── router 1, 192.168.77.1        virtual router 10: 192.168.77.254; fe80::fe, 2001:db8:77::fe
+//!                    └── router 2, 192.168.77.2
+//! ```
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::capture::{Capture, tshark};
+use crate::netns::{Netns, Process};
+use crate::router::Router;
+use crate::topology::{Family, Network, Plan};
+use crate::wait::{Machine, until};
+
+const LONG: Duration = Duration::from_secs(15);
+
+struct Lan {
+    net: Network,
+    bridge: Netns,
+    host: Netns,
+    routers: [Netns; 2],
+}
+
+impl Lan {
+    fn new() -> Self {
+        let lan = Self {
+            net: Network::build(&Plan { uplinks: Vec::new(), ..Plan::default() }),
+            bridge: Netns::new("lan"),
+            host: Netns::new("vhost"),
+            routers: [Netns::new("gw1"), Netns::new("gw2")],
+        };
+        lan.bridge.sh("ip link add br0 type bridge mcast_snooping 0 && ip link set br0 up");
+        let ends = [(&lan.host, 9), (&lan.routers[0], 1), (&lan.routers[1], 2)];
+        for (ns, n) in ends {
+            let (bridge, name) = (lan.bridge.name(), ns.name());
+            crate::netns::sh(&format!(
+                "ip link add p{n} netns {bridge} type veth peer name lan0 netns {name}"
+            ));
+            lan.bridge.sh(&format!("ip link set p{n} master br0 up"));
+            ns.sh(&format!(
+                "ip addr add 192.168.77.{n}/24 dev lan0 && ip addr add 2001:db8:77::{n}/64 dev lan0 && \
+                 ip link set lan0 up"
+            ));
+        }
+        lan
+    }
+
+    fn ours(&self, which: usize, keys: &str) -> Router<'_> {
+        Router::start(&self.net, &self.routers[which], &format!("gw{which}"), &config(keys))
+    }
+
+    fn keepalived(&self, which: usize, version: u8, family: Family, priority: u8) -> Process {
+        let file = |suffix: &str| self.net.file(&format!("keepalived.{suffix}"));
+        let addresses = match family {
+            Family::V4 => "192.168.77.254/32",
+            Family::V6 => "fe80::fe/128\n2001:db8:77::fe/128",
+        };
+        let interval = if version == 2 { "1" } else { "0.2" };
+        let text = format!(
+            "global_defs {{\nvrrp_version {version}\n}}\nvrrp_instance V {{\nstate BACKUP\ninterface lan0\n\
+             virtual_router_id 10\npriority {priority}\nadvert_int {interval}\n\
+             virtual_ipaddress {{\n{addresses}\n}}\n}}\n"
+        );
+        fs::write(file("conf"), text).unwrap();
+        let text = |suffix: &str| file(suffix).to_str().unwrap().to_owned();
+        let (conf, pid, vrrp) = (text("conf"), text("pid"), text("vrrp.pid"));
+        let log = file("log");
+        self.routers[which]
+            .spawn(&log, &["keepalived", "-n", "-l", "-D", "-P", "-f", &conf, "-p", &pid, "-r", &vrrp])
+    }
+
+    /// Which routers have the virtual address.
+    fn holders(&self, address: &str) -> Vec<usize> {
+        let has = |ns: &Netns| ns.sh("ip -o addr show").contains(&format!(" {address}/"));
+        (0..2).filter(|which| has(&self.routers[*which])).collect()
+    }
+
+    fn ping(&self, address: &str) -> bool {
+        self.host.try_sh(&format!("ping -c 1 -W 1 {address}")).status.success()
+    }
+
+    /// Nothing in the capture is malformed, and every VRRP checksum is right.
+    fn judge(capture: Capture) {
+        let file = capture.stop();
+        let fields = [
+            "-Y",
+            "vrrp",
+            "-T",
+            "fields",
+            "-e",
+            "vrrp.checksum.status",
+            "-e",
+            "_ws.malformed",
+            "-e",
+            "vrrp.version",
+        ];
+        let text = tshark(&file, &fields);
+        assert!(text.lines().count() > 5, "hardly an advertisement:\n{text}");
+        for line in text.lines() {
+            assert!(line.starts_with("1\t\t"), "malformed, or with a wrong checksum: {line}");
+        }
+    }
+}
+
+fn config(keys: &str) -> String {
+    format!(
+        "roles = [\"map-server\", \"map-resolver\"]\n\
+         [router]\nstate-dir = \"STATE-DIR\"\n\
+         [[site]]\nname = \"a\"\nkey = \"secret\"\neid-prefixes = [\"10.1.0.0/16\"]\n\
+         [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\n{keys}\n"
+    )
+}
+
+fn keys(version: u8, family: Family, priority: u8) -> String {
+    let addresses = match family {
+        Family::V4 => "\"192.168.77.254\"",
+        Family::V6 => "\"fe80::fe\", \"2001:db8:77::fe\"",
+    };
+    let interval = if version == 2 { "1s" } else { "200ms" };
+    format!(
+        "addresses = [{addresses}]\npriority = {priority}\ninterval = \"{interval}\"\nversion = \"{version}\"\n"
+    )
+}
+
+fn gateway(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "192.168.77.254",
+        Family::V6 => "2001:db8:77::fe",
+    }
+}
+
+fn router(router: &Router<'_>) -> Value {
+    router.show("vrrp")["routers"][0].clone()
+}
+
+fn state(of: &Router<'_>) -> String {
+    router(of)["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn with_keepalived(version: u8, family: Family) {
+    let _machine = Machine::shared();
+    let lan = Lan::new();
+    let capture = Capture::start(
+        &lan.bridge,
+        "br0",
+        lan.net.file("vrrp.pcap"),
+        "ip proto 112 or ip6 proto 112 or arp or icmp6",
+    );
+    let address = gateway(family);
+
+    // keepalived is the better one: ours follows it.
+    let mut other = lan.keepalived(1, version, family, 150);
+    until("keepalived to become master", LONG, || lan.holders(address) == [1]);
+    let mut ours = lan.ours(0, &keys(version, family, 100));
+    until("ours to follow keepalived", LONG, || router(&ours)["master_priority"] == 150);
+    assert_eq!((state(&ours), lan.holders(address)), ("backup".into(), vec![1]));
+
+    // It resigns: ours takes over in the skew time, and hosts reach it.
+    other.signal(Signal::SIGTERM);
+    until("ours to take over", LONG, || state(&ours) == "master");
+    assert!(router(&ours)["resignations_received"].as_u64() >= Some(1));
+    other.wait(LONG);
+    until("the gateway to answer", LONG, || lan.ping(address));
+    assert_eq!(lan.holders(address), [0]);
+
+    // It comes back, and preempts.
+    let mut other = lan.keepalived(1, version, family, 150);
+    until("keepalived to preempt", LONG, || state(&ours) == "backup" && lan.holders(address) == [1]);
+
+    // Ours is the better one now.
+    ours.write_config(lan.net.dir(), &config(&keys(version, family, 200)));
+    ours.operator(&["reload"]);
+    until("ours to preempt", LONG, || state(&ours) == "master" && lan.holders(address) == [0]);
+    until("the gateway to answer", LONG, || lan.ping(address));
+    // It resigns: keepalived takes over. Nothing of ours stays.
+    ours.stop();
+    until("keepalived to take over", LONG, || lan.holders(address) == [1]);
+    until("the gateway to answer", LONG, || lan.ping(address));
+    other.signal(Signal::SIGTERM);
+    other.wait(LONG);
+    Lan::judge(capture);
+}
+
+#[test]
+fn elections_with_keepalived_version_2() {
+    with_keepalived(2, Family::V4);
+}
+
+#[test]
+fn elections_with_keepalived_version_3_ipv4() {
+    with_keepalived(3, Family::V4);
+}
+
+#[test]
+fn elections_with_keepalived_version_3_ipv6() {
+    with_keepalived(3, Family::V6);
+}
+
+/// Two routers of ours: the gateway moves when one is killed, quickly; what the dead one left is removed by its next
+/// life; and a router that stops leaves nothing behind.
+#[test]
+fn the_gateway_moves_when_its_router_is_killed() {
+    let _machine = Machine::shared();
+    let lan = Lan::new();
+    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("2001:db8:77::1"));
+    let before = lan.routers[0].kernel_state();
+    let keys = |priority| {
+        format!(
+            "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\npriority = {priority}\n\
+             [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\naddresses = [\"fe80::fe\"]\ninterval = \"100ms\"\n\
+             priority = {priority}\n"
+        )
+    };
+    let mut first = lan.ours(0, &keys(150));
+    let second = lan.ours(1, &keys(100));
+    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
+    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    let neighbour = lan.host.sh("ip neigh show 192.168.77.254");
+    assert!(neighbour.contains("00:00:5e:00:01:0a"), "not the virtual MAC address: {neighbour}");
+
+    first.kill();
+    let died = Instant::now();
+    until("the second to be master", LONG, || state(&second) == "master");
+    // 100 ms × 3.6 and what a busy machine adds.
+    assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
+    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+
+    assert_eq!(lan.holders("192.168.77.254"), [0, 1], "kill -9 leaves the address where it was");
+    first.launch();
+    assert!(first.log().contains("that was left behind"), "{}", first.log());
+    until("the first to preempt", LONG, || state(&first) == "master" && state(&second) == "backup");
+    first.stop();
+    assert_eq!(lan.routers[0].kernel_state(), before, "what is left of the router");
+    until("the second to take over", LONG, || state(&second) == "master");
+    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+}
+
+/// Without a virtual MAC address: the host learns of the move by gratuitous ARP.
+#[test]
+fn without_a_virtual_mac_address_hosts_are_told() {
+    let _machine = Machine::shared();
+    let lan = Lan::new();
+    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("2001:db8:77::1"));
+    let before = lan.routers[0].kernel_state();
+    let keys = |priority| {
+        format!(
+            "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\npriority = {priority}\nvirtual-mac = false\n"
+        )
+    };
+    let mut first = lan.ours(0, &keys(150));
+    let second = lan.ours(1, &keys(100));
+    let mac = |which: usize| lan.routers[which].sh("cat /sys/class/net/lan0/address").trim().to_owned();
+    let known = || lan.host.sh("ip neigh show 192.168.77.254");
+    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
+    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    assert!(known().contains(&mac(0)), "{}", known());
+    first.stop();
+    assert_eq!(lan.routers[0].kernel_state(), before, "what is left of the router");
+    until("the host to learn of the move", LONG, || known().contains(&mac(1)));
+    assert!(lan.ping("192.168.77.254"));
+    assert_eq!(router(&second)["became_master"], 1);
+}
