@@ -179,9 +179,11 @@ impl Checks {
         let check = options.source_check;
         if theirs.is_none()
             && (options.glean || check != SourceCheck::Off)
-            && self.limiter.allow(self.now)
+            // Credit is used up by punts alone, not by packets of a source that is asked for already.
+            && self.limiter.would_allow(self.now)
             && guard.is_unverified(subject.source_eid(), self.now)
         {
+            self.limiter.allow(self.now);
             self.punt(Punt::Unverified {
                 source: subject.source_eid(),
                 destination: subject.destination,

@@ -121,6 +121,10 @@ impl Notice {
     const COUNT: usize = 3;
 }
 
+/// The control plane is told the same locator-status-bits again after so long: it may not have heard them, or may have
+/// forgotten them, or not have been able to make use of them.
+const RETELL: Duration = Duration::from_secs(10);
+
 /// How long a received nonce is sent back, and in how many packets: each may be the one that is lost.
 const ECHO_TIME: Duration = Duration::from_secs(1);
 const ECHO_PACKETS: u32 = 8;
@@ -176,12 +180,14 @@ impl SiteState {
     }
 
     /// Whether the control plane is to be told of these locator-status-bits: they are others than those that it was told
-    /// of, `usual` at first, and it was not told of any for `interval`.
+    /// of, `usual` at first, and it was not told of any for `interval`; or it was told of these a longer while ago.
     pub fn status_changed(&self, status: u32, usual: u32, now: Instant, interval: Duration) -> bool {
         let known = self.status.load(Ordering::Relaxed);
-        let known = if known == 0 { u64::from(usual) | 1 << 32 } else { known };
         let new = u64::from(status) | 1 << 32;
-        if known == new || !self.due(Notice::Status, now, interval) {
+        if known == 0 && status == usual {
+            return false;
+        }
+        if !self.due(Notice::Status, now, if known == new { interval.max(RETELL) } else { interval }) {
             return false;
         }
         self.status.store(new, Ordering::Relaxed);
@@ -280,6 +286,12 @@ mod tests {
         assert!(state.status_changed(0b11, 0b11, t + SECOND * 5, SECOND));
         assert!(!state.status_changed(0b01, 0b11, t + SECOND * 5, SECOND), "too soon");
         assert!(state.status_changed(0b01, 0b11, t + SECOND * 6, SECOND), "but not forgotten");
+        // The same again, now and then: it may have got lost.
+        assert!(!state.status_changed(0b01, 0b11, t + SECOND * 15, SECOND));
+        assert!(state.status_changed(0b01, 0b11, t + SECOND * 16, SECOND));
+        assert!(state.status_changed(0b11, 0b11, t + SECOND * 17, SECOND));
+        assert!(!state.status_changed(0b11, 0b11, t + SECOND * 26, SECOND));
+        assert!(state.status_changed(0b11, 0b11, t + SECOND * 27, SECOND), "that all is well, too");
         assert!(state.due(Notice::Newer, t, SECOND) && state.due(Notice::Stale, t, SECOND));
         assert!(!state.due(Notice::Newer, t, SECOND));
     }

@@ -11,6 +11,9 @@ use super::stats::{DropReason, MessageKind};
 /// ITR-RLOCs that are looked at; no more fit the message (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
 
+/// Bytes of a Map-Reply for each byte of the Map-Request that one RLOC may draw without a limit in bytes.
+const FREE_AMPLIFICATION: usize = 3;
+
 /// How a Map-Request came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
@@ -20,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) local: SocketAddr,
     /// Inner source, when the Map-Request was encapsulated (RFC 9301 §5.8).
     pub(crate) inner: Option<SocketAddr>,
+    /// Bytes of the Map-Request, without the encapsulation.
+    pub(crate) len: usize,
 }
 
 impl Origin {
@@ -86,9 +91,10 @@ pub(crate) fn reply(
         Ok(payload) => payload,
         Err(error) => return cx.drop_with(DropReason::Encode, Some(to), error.to_string()),
     };
-    // Only what came from the very address shows that somebody is there who asked.
-    let verified = origin.inner.is_none() && origin.peer.ip() == rloc;
-    if !verified && !cx.limiter.admit_unverified(rloc, payload.len(), now) {
+    // What came from the very address may well be of somebody who is there and asks, but sources can be forged, too.
+    let likely = origin.inner.is_none() && origin.peer.ip() == rloc;
+    let free = likely && payload.len() <= origin.len.saturating_mul(FREE_AMPLIFICATION);
+    if !free && !cx.limiter.admit_unverified(rloc, payload.len(), now) {
         return cx.drop(DropReason::RateUnverified, Some(origin.peer));
     }
     cx.send_encoded(MessageKind::MapReply, source, to, payload);

@@ -80,6 +80,33 @@ map-version = 3
         r#"8:15: warning: eid-prefix[1].map-version: not used without map-versioning; set map-versioning = true in [data-header], or remove it
 "#,
     ),
+    (
+        XTR,
+        r#"[[map-server]]"#,
+        r#"[data-plane]
+mode = "external"
+[data-header]
+source-check = "known"
+locator-status-bits = true
+echo-nonce = false
+map-versioning = true
+[map-cache]
+glean = true
+[[map-server]]"#,
+        r#"7:16: data-header.source-check: an external data plane neither says nor hears anything of this; switch it off, or set mode = "internal" in [data-plane]
+8:23: data-header.locator-status-bits: an external data plane neither says nor hears anything of this; switch it off, or set mode = "internal" in [data-plane]
+10:18: data-header.map-versioning: an external data plane neither says nor hears anything of this; switch it off, or set mode = "internal" in [data-plane]
+12:9: map-cache.glean: an external data plane neither says nor hears anything of this; switch it off, or set mode = "internal" in [data-plane]
+"#,
+    ),
+    (
+        XTR,
+        r#"locator = [{ address = "192.0.2.1" }]"#,
+        r#"locator = [{ address = "192.0.2.1" }, { address = "192.0.2.2", priority = 2, local = false }]
+data-header = { map-versioning = true }"#,
+        r#"9:1: eid-prefix[1]: has locators of other routers of the site, which would count its versions for themselves; set map-version, the same at all of them, or map-versioning = false in [data-header]
+"#,
+    ),
     // Static entries of the map-cache
     (
         XTR,

@@ -1,6 +1,7 @@
 //! What is said in LISP headers, and how received ones are checked.
 
 use super::Context;
+use crate::config::model::DataPlaneMode;
 use crate::config::problem::At;
 use crate::config::value::Role;
 use crate::proto::config::{HeaderConfig, SourceCheck};
@@ -34,10 +35,30 @@ pub(super) fn header(cx: &Context<'_>) -> HeaderConfig {
         }
     }
 
+    if cx.raw.data_plane.mode == DataPlaneMode::External {
+        let on = [&raw.locator_status, &raw.map_version, &raw.echo_nonce, &cx.raw.glean];
+        let on = on.into_iter().flatten().filter(|key| key.value).map(|key| &key.place);
+        let check = raw.source_check.iter().filter(|check| check.value != SourceCheck::Off);
+        for place in check.map(|check| &check.place).chain(on) {
+            let message = "an external data plane neither says nor hears anything of this";
+            let remedy = "switch it off, or set mode = \"internal\" in [data-plane]";
+            cx.problems.error(place, message, remedy);
+        }
+    }
+
     let map_version = is_on(&raw.map_version);
     let mut versions = std::collections::BTreeMap::new();
     for entry in &cx.raw.eid_prefixes {
-        let Some(version) = &entry.map_version else { continue };
+        let Some(version) = &entry.map_version else {
+            let locators = entry.locators.as_ref().unwrap_or(&cx.raw.locators);
+            if map_version && locators.list.iter().any(|locator| !locator.local) {
+                let message = "has locators of other routers of the site, which would count its versions for themselves";
+                let remedy =
+                    "set map-version, the same at all of them, or map-versioning = false in [data-header]";
+                cx.problems.error(&entry.place, message, remedy);
+            }
+            continue;
+        };
         if !map_version && !cx.raw.incomplete {
             let remedy = "set map-versioning = true in [data-header], or remove it";
             cx.problems.warning(&version.place, "not used without map-versioning", remedy);

@@ -32,7 +32,7 @@ impl ControlPlane {
         match message {
             Message::Ecm(ecm) => self.encapsulated(now, source, destination, ecm),
             Message::MapRequest(request) => {
-                let origin = Origin { peer: source, local: destination, inner: None };
+                let origin = Origin { peer: source, local: destination, inner: None, len: payload.len() };
                 self.map_request(now, origin, request, payload, None);
             }
             Message::MapReply(reply) => match &mut self.itr {
@@ -68,8 +68,9 @@ impl ControlPlane {
         }
         match Message::decode(&ecm.payload) {
             Ok(Message::MapRequest(request)) => {
-                let origin = Origin { peer: source, local: destination, inner: Some(ecm.source) };
                 let payload = ecm.payload.clone();
+                let inner = Some(ecm.source);
+                let origin = Origin { peer: source, local: destination, inner, len: payload.len() };
                 self.map_request(now, origin, request, &payload, Some(ecm));
             }
             Ok(_) => self.cx.drop(DropReason::EcmContent, Some(source)),

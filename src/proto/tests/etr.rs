@@ -226,6 +226,13 @@ fn notifies_must_be_authentic_and_expected() {
     assert_eq!((ack.nonce, &ack.records), (Nonce(1), &unsolicited.records));
     assert_eq!(transmit.destination, MS.parse().unwrap());
     assert_eq!(auth::verify(&transmit.payload, &[key("k")]), Ok(0));
+    // Its repetition too, as the Map-Notify-Ack may be what got lost; but replays draw no more than anything else.
+    for _ in 0..1000 {
+        net.deliver(id, MS, &seal(unsolicited.clone(), &key("k")));
+    }
+    let acks = net.take_sent(id).len();
+    assert!((1..=200).contains(&acks), "{acks}");
+    assert!(net.nodes[id].dropped(DropReason::RateRloc) >= 800);
 }
 
 #[test]
@@ -514,6 +521,26 @@ fn one_message_may_ask_for_several_prefixes() {
     let records = reply(&mut net, id).1;
     assert_eq!(records.len(), 2, "each mapping once");
     assert_eq!(net.nodes[id].dropped(DropReason::RequestRecords), 1);
+}
+
+#[test]
+fn many_prefixes_asked_for_at_once_are_answered_as_far_as_one_message_goes() {
+    // RFC 9301 §9: neither fragments nor an answer of many times the question's size.
+    let mut config = config();
+    let locators = || (1..=20).map(|n| locator(&format!("203.0.113.{n}"), 1, 5)).collect::<Vec<_>>();
+    config.database = (0..20).map(|n| database(&format!("10.{n}.0.0/16"), locators())).collect();
+    let (mut net, id) = etr(config);
+    let mut request = map_request("10.0.0.1/32", "203.0.113.9", 1);
+    request.records.extend((1..20).map(|n| prefix(&format!("10.{n}.0.1/32")).into()));
+    net.deliver(id, "203.0.113.9:4342", &encode(request.clone()));
+    let (transmit, records, ..) = reply(&mut net, id);
+    assert!(transmit.payload.len() <= 1200, "{}", transmit.payload.len());
+    assert!((3..=5).contains(&records.len()), "{}", records.len());
+    assert!(records.iter().all(|record| record.locators.len() == 20), "each of them whole");
+    assert!(net.nodes[id].dropped(DropReason::RequestRecords) > 0);
+    // A probe asks after a locator: one prefix says it all.
+    net.deliver(id, "203.0.113.9:4342", &encode(MapRequest { probe: true, ..request }));
+    assert_eq!(reply(&mut net, id).1.len(), 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
 use crate::proto::xtr::MapCacheSource;
 use crate::types::{Action, Locator, Mapping, Ttl};
-use crate::wire::{EidRecord, MapReply, Message};
+use crate::wire::{EidRecord, MapReply, MapRequest, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -323,12 +323,41 @@ fn a_request_that_names_somebody_else_draws_few_bytes_for_many() {
     let towards_victim = bytes(&mut net);
     assert!((3000..=6000).contains(&towards_victim), "{towards_victim} bytes in a second");
     assert!(net.nodes[id].dropped(DropReason::RateUnverified) > 50);
-    // Who asks for itself is limited in messages, not in bytes.
-    for n in 0..50u64 {
-        let request = map_request(&format!("10.1.{}.1/32", n % 12), "192.0.2.67", n);
-        net.deliver(id, "192.0.2.67:4342", &encode(request));
+    // Nor does a forged source that is the ITR-RLOC, too, draw more, be it with probes or by many records at once.
+    for probe in [false, true] {
+        net.run_for(2 * SECOND);
+        net.take_sent(id);
+        for n in 0..500u64 {
+            net.run_for(Duration::from_millis(2));
+            let mut request = map_request(&format!("10.1.{}.1/32", n % 12), "192.0.2.67", n);
+            if !probe {
+                request.records.extend((0..8).map(|n| prefix(&format!("10.1.{n}.0/24")).into()));
+            }
+            net.deliver(id, "192.0.2.67:4342", &encode(MapRequest { probe, ..request }));
+        }
+        let drawn = bytes(&mut net);
+        assert!((3000..=6000).contains(&drawn), "{drawn} bytes in a second");
     }
-    assert!(bytes(&mut net) > 10_000);
+}
+
+#[test]
+fn who_asks_for_itself_and_draws_little_is_limited_in_messages_alone() {
+    let mut config = xtr(&["10.1.0.0/16"], &["203.0.113.1"], "192.0.2.1", "k");
+    config.timers.unverified_bytes_per_rloc = 100;
+    config.timers.replies_per_record = 1000;
+    config.etr.as_mut().unwrap().map_servers.clear();
+    let mut net = Network::new(7);
+    let id = net.add(&["203.0.113.1"], config);
+    net.run_for(SECOND);
+    net.take_sent(id);
+    for probe in [false, true] {
+        for n in 0..50u64 {
+            let request = MapRequest { probe, ..map_request("10.1.0.1/32", "192.0.2.67", n) };
+            net.deliver(id, "192.0.2.67:4342", &encode(request));
+        }
+        let sent = net.take_sent(id);
+        assert_eq!(sent.iter().filter(|(_, m)| matches!(m, Message::MapReply(_))).count(), 50);
+    }
 }
 
 #[test]

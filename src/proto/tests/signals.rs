@@ -134,8 +134,15 @@ fn locator_status_bits_take_a_locator_out_and_damping_holds_it_back() {
     say(&mut net, "192.0.2.2", !2);
     net.run_for(SECOND * 300);
     assert_eq!(rlocs(&net, a, "10.2.0.1"), both[..1]);
-    // A fresh mapping does not wipe it out, switching it off does.
+    // Nor does a fresh mapping wipe it out: where the entry was gone meanwhile, the same bits count for the new one.
     net.packet(a, "10.1.0.9", eid("10.2.0.1"));
+    let clear = crate::proto::control::Command::ClearMapCache(None);
+    net.handle(a, crate::proto::control::Input::Command(clear));
+    assert!(rlocs(&net, a, "10.2.0.1").is_empty());
+    net.learn(a, "10.2.0.1", vec![record("10.2.0.0/16", &["192.0.2.1", "192.0.2.2"])]);
+    say(&mut net, "192.0.2.1", !2);
+    assert_eq!(rlocs(&net, a, "10.2.0.1"), both[..1]);
+    // Switching it off does.
     let mut config = net.nodes[a].control.config.clone();
     config.header.locator_status = false;
     net.reload(a, config);
@@ -217,6 +224,21 @@ fn the_version_goes_on_over_a_restart() {
     config.database[0].locators[0].weight = 77;
     net.power_cut(a, config, 1 << 20);
     assert_eq!(version(&net), last.next(), "and another one the next");
+}
+
+#[test]
+fn a_stale_version_is_not_answered_where_smrs_are_switched_off() {
+    let (mut net, a) = one(HeaderConfig { map_version: true, ..HeaderConfig::default() });
+    let mut config = net.nodes[a].control.config.clone();
+    config.timers.smr_attempts = 0;
+    net.reload(a, config);
+    net.run_for(SECOND * 2);
+    net.take_sent(a);
+    let rloc = ip("192.0.2.1");
+    let punt = Punt::StaleVersion { source: eid("10.2.0.1"), destination: ip("10.1.0.5"), rloc };
+    net.handle(a, crate::proto::control::Input::Punt(punt));
+    net.run_for(SECOND * 10);
+    assert!(!requests(&mut net, a).iter().any(|request| request.smr));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use crate::proto::context::Context;
 use crate::proto::mapping_system::free_prefix::free_prefix;
 use crate::proto::request::{Origin, reply};
+use crate::proto::stats::DropReason;
 use crate::types::{Action, EidPrefix, Instant, Mapping};
 use crate::wire::{Address, EidRecord, MapRequest};
 
@@ -15,7 +16,8 @@ use super::register::{MAX_RECORD_BYTES, encoded_len};
 /// prefix around the EID that has none.
 const MAX_MORE_SPECIFIC: usize = 15;
 
-/// Answers a Map-Request for `asked`, all of them in the database, in one Map-Reply.
+/// Answers a Map-Request for `asked`, all of them in the database, in one Map-Reply: as many as fit it in whole. An
+/// RLOC-probe is about a locator, and answered for the first alone.
 pub(crate) fn answer(
     cx: &mut Context,
     now: Instant,
@@ -25,12 +27,18 @@ pub(crate) fn answer(
     database: &Database,
 ) {
     let mut records: Vec<EidRecord> = Vec::new();
-    for prefix in asked {
-        for record in records_for(database, prefix) {
-            if !records.iter().any(|r| r.eid == record.eid) {
-                records.push(record);
-            }
+    let mut bytes = 0;
+    for prefix in asked.iter().take(if request.probe { 1 } else { usize::MAX }) {
+        let mut more = records_for(database, prefix);
+        more.retain(|record| !records.iter().any(|r| r.eid == record.eid));
+        let more_bytes: usize = more.iter().map(encoded_len).sum();
+        // What is asked for in one message is bounded as one answer is (RFC 9301 §9); the rest has to be asked for again.
+        if !records.is_empty() && bytes + more_bytes > MAX_RECORD_BYTES {
+            cx.drop_with(DropReason::RequestRecords, Some(origin.peer), prefix.to_string());
+            continue;
         }
+        bytes += more_bytes;
+        records.extend(more);
     }
     if request.probe {
         // p: which locator the probe came to (RFC 9301 §5.4).
@@ -59,7 +67,7 @@ pub(crate) fn answer_as_proxy(
         let mapping = Mapping::negative(*prefix, ttl, Action::NativelyForward);
         EidRecord::from(&Mapping { authoritative: true, ..mapping })
     };
-    let records = asked.iter().map(record).collect();
+    let records = asked.iter().take(1).map(record).collect();
     reply(cx, now, origin, request, records, |_| true);
 }
 

@@ -32,20 +32,21 @@ struct Said {
 
 impl LocatorStatus {
     /// The site of `mapping` says which of its locators are up; gives those that are down from now on, if that is others
-    /// than before. A locator goes down at once, and comes up when it has been down for `damping`: one that flaps is not
+    /// than `applied`, those that its entry does without: the entry may be a new one, which knows nothing of the old. A locator goes down at once, and comes up when it has been down for `damping`: one that flaps is not
     /// worth moving flows to and fro for.
     pub(crate) fn told(
         &mut self,
         now: Instant,
         mapping: &Mapping,
         status: u32,
+        applied: &BTreeSet<Rloc>,
         damping: Duration,
     ) -> Option<BTreeSet<Rloc>> {
         if !self.sites.contains_key(&mapping.eid) && (status == u32::MAX || self.sites.len() >= MAX_SITES) {
             return None;
         }
         self.sites.entry(mapping.eid).or_default().status = status;
-        self.apply(now, mapping, damping)
+        self.apply(now, mapping, applied, damping)
     }
 
     /// Takes out a prefix whose damping ends somewhere.
@@ -63,10 +64,10 @@ impl LocatorStatus {
         &mut self,
         now: Instant,
         mapping: &Mapping,
+        applied: &BTreeSet<Rloc>,
         damping: Duration,
     ) -> Option<BTreeSet<Rloc>> {
         let said = self.sites.get_mut(&mapping.eid)?;
-        let before: BTreeSet<Rloc> = said.down.keys().copied().collect();
         said.down.retain(|rloc, _| mapping.locators.iter().take(BITS).any(|l| l.rloc == *rloc));
         let mut wake: Option<Instant> = None;
         for (bit, locator) in mapping.locators.iter().take(BITS).enumerate() {
@@ -92,7 +93,7 @@ impl LocatorStatus {
         if down.is_empty() && said.status == u32::MAX {
             self.sites.remove(&mapping.eid);
         }
-        (down != before).then_some(down)
+        (down != *applied).then_some(down)
     }
 
     /// The entry of a prefix is gone.
@@ -144,18 +145,21 @@ mod tests {
     fn a_locator_goes_down_at_once_and_comes_up_damped() {
         let (mut bits, t) = (LocatorStatus::default(), Instant::from_secs(1000));
         let site = mapping(&["192.0.2.1", "192.0.2.2"]);
-        assert_eq!(bits.told(t, &site, u32::MAX, DAMPING), None);
-        assert_eq!(bits.told(t, &site, !0b10, DAMPING), set(&["192.0.2.2"]));
-        assert_eq!(bits.told(t, &site, !0b10, DAMPING), None);
+        let (none, first, second) = (BTreeSet::new(), set(&["192.0.2.1"]), set(&["192.0.2.2"]));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        let both = &first | &second;
+        assert_eq!(bits.told(t, &site, u32::MAX, &none, DAMPING), None);
+        assert_eq!(bits.told(t, &site, !0b10, &none, DAMPING), set(&["192.0.2.2"]));
+        assert_eq!(bits.told(t, &site, !0b10, &second, DAMPING), None);
         assert_eq!(bits.next(), None);
         // Up again after a second: held back. Another one may go down meanwhile.
         let t1 = t + Duration::from_secs(1);
-        assert_eq!(bits.told(t1, &site, u32::MAX, DAMPING), None);
+        assert_eq!(bits.told(t1, &site, u32::MAX, &second, DAMPING), None);
         assert_eq!(bits.next(), Some(t + DAMPING));
-        assert_eq!(bits.told(t1, &site, !0b01, DAMPING), set(&["192.0.2.1", "192.0.2.2"]));
+        assert_eq!(bits.told(t1, &site, !0b01, &second, DAMPING), set(&["192.0.2.1", "192.0.2.2"]));
         assert_eq!(bits.pop_due(t + DAMPING), Some(site.eid));
-        assert_eq!(bits.apply(t + DAMPING, &site, DAMPING), set(&["192.0.2.1"]));
-        assert_eq!(bits.told(t1 + DAMPING, &site, u32::MAX, DAMPING), set(&[]));
+        assert_eq!(bits.apply(t + DAMPING, &site, &both, DAMPING), set(&["192.0.2.1"]));
+        assert_eq!(bits.told(t1 + DAMPING, &site, u32::MAX, &first, DAMPING), set(&[]));
         assert_eq!((bits.sites.len(), bits.timers.len()), (0, 0));
     }
 
@@ -165,8 +169,8 @@ mod tests {
         let mut site = mapping(&["192.0.2.1"]);
         for n in 0..5000u32 {
             site.eid = ipnet::IpNet::new(std::net::Ipv4Addr::from_bits(n << 8).into(), 24).unwrap().into();
-            bits.told(t, &site, 0, DAMPING);
-            bits.told(t, &site, u32::MAX, DAMPING);
+            bits.told(t, &site, 0, &BTreeSet::new(), DAMPING);
+            bits.told(t, &site, u32::MAX, &BTreeSet::new(), DAMPING);
         }
         assert_eq!((bits.sites.len(), bits.timers.len(), bits.is_full()), (MAX_SITES, MAX_SITES, true));
         bits.retain(|_| false);

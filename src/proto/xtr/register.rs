@@ -99,6 +99,8 @@ struct Server {
     unreachable: bool,
     /// Prefixes that it tells others differently from what we registered.
     contradicted: BTreeSet<EidPrefix>,
+    /// Nonces of its last unsolicited Map-Notifies.
+    unsolicited: Vec<Nonce>,
 }
 
 /// What one Map-Register holds.
@@ -208,6 +210,7 @@ impl Registrar {
                 bundles: Vec::new(),
                 unreachable: false,
                 contradicted: BTreeSet::new(),
+                unsolicited: Vec::new(),
             });
             if known.config.host != server.host {
                 self.withdraw(now, &known, known.bundles.iter().flat_map(|b| &b.records));
@@ -368,7 +371,21 @@ impl Registrar {
                 cx.drop(DropReason::NotifyStale, Some(source));
             }
             None => {
-                self.compare(cx, &server.name, &notify.records);
+                let known = self.servers.iter_mut().find(|s| s.config.name == server.name);
+                let repeated = known.is_none_or(|known| {
+                    let repeated = known.unsolicited.contains(&notify.nonce);
+                    if !repeated {
+                        remember(&mut known.unsolicited, Some(notify.nonce));
+                    }
+                    repeated
+                });
+                // Sent again because the Map-Notify-Ack got lost, or replayed: it says nothing new.
+                if !repeated {
+                    self.compare(cx, &server.name, &notify.records);
+                }
+                if !cx.admit(source.ip(), None, source, now) {
+                    return;
+                }
                 match auth::seal(Message::MapNotifyAck(notify), key) {
                     Ok(ack) => {
                         let to = SocketAddr::new(source.ip(), CONTROL_PORT);

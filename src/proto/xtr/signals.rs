@@ -163,7 +163,8 @@ impl Signals {
             let damping = cx.timers.locator_status_damping;
             match itr.cache().get(&prefix) {
                 Some(entry) => {
-                    if let Some(down) = self.status.apply(now, &entry.mapping, damping) {
+                    if let Some(down) = self.status.apply(now, &entry.mapping, &entry.down_by_status, damping)
+                    {
                         itr.cache_mut().set_down_by_status(cx, &prefix, down, database.rlocs());
                     }
                 }
@@ -200,7 +201,8 @@ impl Signals {
             return;
         }
         let damping = cx.timers.locator_status_damping;
-        if let Some(down) = self.status.told(now, &entry.mapping, status, damping) {
+        let applied = &entry.down_by_status;
+        if let Some(down) = self.status.told(now, &entry.mapping, status, applied, damping) {
             cx.event(Event::LocatorStatus { prefix, rloc, down: down.iter().copied().collect() });
             itr.cache_mut().set_down_by_status(cx, &prefix, down, database.rlocs());
         }

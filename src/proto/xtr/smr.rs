@@ -7,6 +7,9 @@
 //! mapping system, and would be answered with the old mapping, or forwarded to a locator that is gone. Who is told is
 //! every RLOC that this site exchanged packets with in the last minute, and every ITR-RLOC that was answered then. That
 //! Map-Request is also the only sign that the SMR arrived, so that those who send none are told again, a few times.
+//!
+//! Whoever sends after an old version of a mapping and never asks, however often it is told, keeps its packets: that they
+//! be dropped after ten tries (RFC 9302 §7.1, a SHOULD) is left out, as a lost or rate-limited SMR looks the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -103,7 +106,9 @@ impl Solicitor {
         prefix: EidPrefix,
         local: &LocalRlocs,
     ) {
-        self.target(cx, now, rloc, prefix, true, local);
+        if cx.timers.smr_attempts > 0 {
+            self.target(cx, now, rloc, prefix, true, local);
+        }
     }
 
     /// An ITR was answered for `prefix`, one of ours. If that is because of an SMR, then that has arrived.

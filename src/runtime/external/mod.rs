@@ -2,6 +2,10 @@
 //!
 //! Owns: the socket, its clients and what they are told (`table`). [`protocol`] says how, for whoever writes such a data
 //! plane; `scripts/external-dataplane` is a small one. Takes no protocol decisions, and never makes the control loop wait.
+//!
+//! Limit: such a data plane has no message for whom it heard from, so that SMRs go to those the site sends to and those
+//! whose Map-Requests it answered, and not to somebody who has only sent to the site since longer than a minute
+//! (RFC 9301 §6.1). That one goes on with the old mapping until its time to live is over.
 
 pub mod protocol;
 mod table;
