@@ -24,7 +24,10 @@ fn every_example_loads_without_a_warning() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                directories.push(path);
+                // The simulator's scenarios are no configurations of routers; its own tests read them.
+                if !path.ends_with("sim") {
+                    directories.push(path);
+                }
             } else if path.extension().is_some_and(|e| e == "toml" || e == "conf") {
                 let loaded = load(&path).unwrap_or_else(|report| panic!("{report}"));
                 assert_eq!(loaded.warnings.to_string(), "");
