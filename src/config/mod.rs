@@ -37,6 +37,7 @@ mod tests;
 pub(crate) use problem::Problems;
 pub(crate) use tree::{Section, shorten};
 pub(crate) use value::{Fault, FromText};
+pub(crate) use vrrp::RawVirtualRouter;
 
 use raw::RawConfig;
 

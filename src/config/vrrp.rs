@@ -75,7 +75,7 @@ impl RawVirtualRouter {
     }
 
     /// What the values mean together; `None` where that can't be told. Notes contradictions.
-    pub(super) fn checked(&self, problems: &Problems<'_>) -> Option<VirtualRouterConfig> {
+    pub(crate) fn checked(&self, problems: &Problems<'_>) -> Option<VirtualRouterConfig> {
         let (interface, vrid) = (self.interface.as_ref()?, self.vrid.as_ref()?);
         let given = self.addresses.as_ref()?;
         let addresses: Vec<IpAddr> = given.value.iter().map(|address| address.value).collect();

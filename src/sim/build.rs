@@ -1,15 +1,17 @@
 //! From a scenario, a case and a seed to a network in its first moment.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use super::host::{Application, Host};
+use super::lan::{Lan, Switch};
 use super::link::Direction;
 use super::log::Fingerprint;
-use super::network::{Event, Lan, Link, Network, Node, Role};
+use super::network::{Event, Link, Network, Node, Role};
 use super::queue::EventQueue;
-use super::random::{Popularity, Seed};
-use super::router::{Router, Workshop};
+use super::random::{Popularity, Seed, uniform};
+use super::router::{Out, Router, Virtual, Workshop};
 use super::scenario::{CaseSpec, NodeKind, NodeSpec, Scenario, SiteSpec};
 use super::study::Observer;
 use super::tally::Tally;
@@ -19,7 +21,9 @@ use crate::proto::config::{
     ControlConfig, DatabaseEntry, EtrConfig, EtrMapServer, Host as Address, ItrConfig, LocatorConfig,
     LocatorSource, MapResolverConfig, MapServerConfig, ProbingConfig, SiteConfig, SitePrefix,
 };
+use crate::proto::redundancy::vrrp::{InterfaceState, VirtualRouterConfig};
 use crate::types::Instant;
+use crate::wire::vrrp::virtual_mac;
 
 impl Network {
     /// The network, with everything scheduled that is known beforehand, and its routers started.
@@ -30,9 +34,10 @@ impl Network {
         let mut queue = EventQueue::new();
         for (number, fault) in scenario.faults.iter().enumerate() {
             if fault.cases.is_empty() || fault.cases.contains(&case) {
-                queue.push(Instant::ZERO + fault.from, Event::Fault(number, true));
+                let late = uniform(&mut seed.rng(&format!("fault {number}")), Duration::ZERO, fault.spread);
+                queue.push(Instant::ZERO + fault.from + late, Event::Fault(number, true));
                 if let Some(until) = fault.until {
-                    queue.push(Instant::ZERO + until, Event::Fault(number, false));
+                    queue.push(Instant::ZERO + until + late, Event::Fault(number, false));
                 }
             }
         }
@@ -41,11 +46,13 @@ impl Network {
             (spec.clone(), seed.rng(&format!("churn {number}")))
         });
         let churn = churn.collect();
+        let lan = lan_links(scenario);
         let links = scenario.links.iter().enumerate().map(|(number, spec)| Link {
             directions: [0, 1].map(|way: u8| Direction::new(seed.rng(&format!("link {number}, way {way}")))),
             spec: spec.clone(),
             down: 0,
             cuts: 0,
+            lan: lan.get(number).is_some_and(|lan| *lan),
         });
         let links = links.collect();
         let traffic: Vec<_> =
@@ -88,18 +95,22 @@ impl Network {
         let mut started = Vec::new();
         for (id, spec) in (0..).zip(&scenario.nodes) {
             let rng = self.seed.rng(&format!("node {}, start 1", spec.name));
-            let mut out = Vec::new();
-            let router = |config, addresses: &[IpAddr]| {
-                Box::new(Router::start(config, addresses.to_vec(), rng, Instant::ZERO, &mut out))
+            let mut out = Out::default();
+            let router = |config, addresses: &[IpAddr], virtual_| {
+                Box::new(Router::start(config, addresses.to_vec(), virtual_, rng, Instant::ZERO, &mut out))
             };
             let kind = match &spec.kind {
                 NodeKind::Core => Role::Core,
-                NodeKind::Switch => Role::Switch,
+                NodeKind::Switch => Role::Switch(Switch::default()),
                 NodeKind::MappingSystem { addresses } => {
-                    Role::Router(router(mapping_system(scenario, id), addresses), None)
+                    Role::Router(router(mapping_system(scenario, id), addresses, Virtual::default()), None)
                 }
                 NodeKind::Xtr { site, rlocs, .. } => {
-                    Role::Router(router(tunnel_router(scenario, case, id, spec), rlocs), Some(*site))
+                    let virtual_ = virtual_routers(scenario, case, id, spec);
+                    Role::Router(
+                        router(tunnel_router(scenario, case, id, spec), rlocs, virtual_),
+                        Some(*site),
+                    )
                 }
                 NodeKind::Host { site, addresses } => {
                     Role::Host(Host { site: *site, addresses: addresses.clone() })
@@ -154,9 +165,7 @@ fn lans(scenario: &Scenario) -> Vec<Lan> {
             prefixes: site.prefixes.iter().map(|p| p.net).collect(),
             hosts: Vec::new(),
             gateways: site.gateways.clone(),
-            current: 0,
-            coming: None,
-            generation: 0,
+            virtual_routers: site.vrrp.iter().map(|c| virtual_mac(c.key.family, c.key.vrid)).collect(),
         })
         .collect();
     for (id, node) in (0..).zip(&scenario.nodes) {
@@ -167,6 +176,51 @@ fn lans(scenario: &Scenario) -> Vec<Lan> {
         }
     }
     lans
+}
+
+/// Which links frames of LANs go by: those of switches and hosts, but none that would close a circle of switches.
+fn lan_links(scenario: &Scenario) -> Vec<bool> {
+    let kind = |id: NodeId| scenario.nodes.get(id as usize).map(|node| &node.kind);
+    // Switches that are joined have the same number.
+    let mut joined: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    let links = scenario.links.iter().map(|link| {
+        let (a, b) = link.between;
+        match (kind(a), kind(b)) {
+            (Some(NodeKind::Switch), Some(NodeKind::Switch)) => {
+                let of = |id| joined.get(&id).copied().unwrap_or(id);
+                let (first, second) = (of(a), of(b));
+                joined.insert(a, first);
+                joined.insert(b, second);
+                joined.values_mut().filter(|group| **group == second).for_each(|group| *group = first);
+                first != second
+            }
+            (Some(NodeKind::Switch | NodeKind::Host { .. }), _)
+            | (_, Some(NodeKind::Switch | NodeKind::Host { .. })) => true,
+            _ => false,
+        }
+    });
+    links.collect()
+}
+
+/// The virtual routers of a tunnel router.
+fn virtual_routers(scenario: &Scenario, case: &CaseSpec, id: NodeId, spec: &NodeSpec) -> Virtual {
+    let NodeKind::Xtr { site, lan, vrrp_priority, .. } = &spec.kind else { return Virtual::default() };
+    let Some(site) = scenario.sites.get(*site).filter(|site| site.gateways.contains(&id)) else {
+        return Virtual::default();
+    };
+    let first = site.gateways.first() == Some(&id);
+    let routers = site.vrrp.iter().map(|config| {
+        let config = VirtualRouterConfig { priority: *vrrp_priority, ..config.clone() };
+        case.vrrp.applied(config, first)
+    });
+    let v4 = lan.iter().find_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None });
+    let v6 = lan.iter().find_map(|a| match a {
+        IpAddr::V6(a) if a.is_unicast_link_local() => Some(*a),
+        _ => None,
+    });
+    // Every interface has one, whether the scenario says so or not.
+    let v6 = v6.unwrap_or_else(|| Ipv6Addr::from_bits((0xfe80 << 112) + u128::from(id) + 1));
+    Virtual { routers: routers.collect(), lan: InterfaceState { running: true, ipv4: v4, ipv6: Some(v6) } }
 }
 
 fn key(site: &SiteSpec) -> Key {
@@ -195,7 +249,7 @@ fn tunnel_router(scenario: &Scenario, case: &CaseSpec, id: NodeId, spec: &NodeSp
     };
     let Some(site) = scenario.sites.get(*at) else { return ControlConfig::default() };
     let mut locators = Vec::new();
-    for &(member, _) in &site.gateways {
+    for &member in &site.gateways {
         let kind = scenario.nodes.get(member as usize).map(|n| &n.kind);
         if let Some(NodeKind::Xtr { rlocs, priority, weight, .. }) = kind {
             locators.extend(rlocs.iter().map(|&rloc| LocatorConfig {

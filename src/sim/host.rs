@@ -1,13 +1,13 @@
 //! Hosts and their applications.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::packet::{self, Kind, Said};
-use super::random::Popularity;
+use super::random::{Popularity, uniform};
 use super::scenario::{TrafficKind, TrafficSpec};
 use super::topology::NodeId;
 use crate::types::Instant;
@@ -48,7 +48,7 @@ impl Application {
 
     /// When it begins.
     pub(super) fn start(&mut self, spec: &TrafficSpec) -> Instant {
-        Instant::ZERO + spec.start + uniform(&mut self.rng, std::time::Duration::ZERO, spec.start_spread)
+        Instant::ZERO + spec.start + uniform(&mut self.rng, Duration::ZERO, spec.start_spread)
     }
 
     /// When it sends again.
@@ -84,11 +84,4 @@ impl Application {
         self.sequence = self.sequence.wrapping_add(1);
         packet::build(source, destination, said, spec.size)
     }
-}
-
-fn uniform(rng: &mut StdRng, low: std::time::Duration, high: std::time::Duration) -> std::time::Duration {
-    if high <= low {
-        return low;
-    }
-    std::time::Duration::from_nanos(rng.random_range(low.as_nanos() as u64..=high.as_nanos() as u64))
 }

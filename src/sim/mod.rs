@@ -9,13 +9,12 @@
 //! in memory or on floating-point arithmetic that differs from machine to machine. So a run can be repeated event for
 //! event, which its [`Fingerprint`] shows.
 //!
-//! What is simplified: routing in the underlay is static and knows nothing of faults; a link is Ethernet without its
-//! addresses, so that no ARP or neighbour discovery delays a first packet; and which of a site's tunnel routers its
-//! hosts send to is decided by rule ([`SiteSpec::gateways`]), with the delay that the redundancy protocol of a real site
-//! would take.
+//! What is simplified: routing in the underlay is static and knows nothing of faults; no ARP or neighbour discovery delays
+//! a first packet; and switches learn nothing but where virtual routers are, from what these send.
 
 mod build;
 mod host;
+mod lan;
 mod link;
 mod log;
 mod network;

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::host::{Application, Host};
+use super::lan::{Lan, Switch};
 use super::link::{Direction, Refused};
 use super::log::{Entry, Fingerprint};
 use super::packet::{self, Content, Kind, Packet, Said};
 use super::queue::EventQueue;
 use super::random::{Popularity, Seed};
-use super::router::{Router, Workshop};
+use super::router::{Out, Router, Workshop};
 use super::scenario::{Broken, ChurnSpec, FaultSpec, LinkSpec, TrafficSpec};
 use super::study::Observer;
 use super::tally::{Figures, Lost, Tally, type_name};
 use super::topology::{LinkId, NodeId, Topology};
-use crate::proto::control::{Command, Input, Transmit};
+use crate::proto::control::{Command, Input};
 use crate::types::Instant;
 
 /// Something that happens at a time.
@@ -38,11 +38,6 @@ pub(super) enum Event {
     Send(u32),
     /// A fault begins, or ends.
     Fault(usize, bool),
-    /// A site's hosts turn to another gateway, unless that has been overtaken by events.
-    TakeOver {
-        site: usize,
-        generation: u32,
-    },
     /// A router of a fleet crashes; or one of those that did starts again.
     Churn(usize),
     Restart(NodeId),
@@ -64,7 +59,7 @@ pub(super) struct Node {
 /// What a node does with packets.
 pub(super) enum Role {
     Core,
-    Switch,
+    Switch(Switch),
     /// With its site, if it is a tunnel router.
     Router(Box<Router>, Option<usize>),
     Host(Host),
@@ -79,18 +74,8 @@ pub(super) struct Link {
     pub(super) down: u32,
     /// How often it was cut.
     pub(super) cuts: u32,
-}
-
-/// A site as its hosts see it.
-pub(super) struct Lan {
-    pub(super) prefixes: Vec<IpNet>,
-    pub(super) hosts: Vec<NodeId>,
-    /// The best one first.
-    pub(super) gateways: Vec<(NodeId, Duration)>,
-    /// Which one packets are sent to, and which one is about to take over.
-    pub(super) current: usize,
-    pub(super) coming: Option<usize>,
-    pub(super) generation: u32,
+    /// Whether it is part of a site's LAN, that is whether broadcasts go by it.
+    pub(super) lan: bool,
 }
 
 /// A run under way.
@@ -132,7 +117,6 @@ impl Network {
                 Event::Timer(id) => self.timer(id, observer),
                 Event::Send(application) => self.application(application, observer),
                 Event::Fault(fault, begins) => self.fault(fault, begins, observer),
-                Event::TakeOver { site, generation } => self.take_over(site, generation, observer),
                 Event::Churn(churn) => self.crash_one(churn, observer),
                 Event::Restart(node) => self.restart(node, observer),
             }
@@ -160,7 +144,14 @@ impl Network {
         groups
     }
 
-    fn note(&mut self, observer: &mut dyn Observer, id: NodeId, what: &'static str, kind: &str, len: usize) {
+    pub(super) fn note(
+        &mut self,
+        observer: &mut dyn Observer,
+        id: NodeId,
+        what: &'static str,
+        kind: &str,
+        len: usize,
+    ) {
         self.fingerprint.add(u64::from(id) << 32 | len as u64);
         self.fingerprint.add_bytes(what.as_bytes());
         self.fingerprint.add_bytes(kind.as_bytes());
@@ -170,7 +161,7 @@ impl Network {
         }
     }
 
-    fn lose(&mut self, observer: &mut dyn Observer, id: NodeId, why: Lost, len: usize) {
+    pub(super) fn lose(&mut self, observer: &mut dyn Observer, id: NodeId, why: Lost, len: usize) {
         if let Some(node) = self.nodes.get_mut(id as usize) {
             node.tally.lost(why);
         }
@@ -186,6 +177,18 @@ impl Network {
         let Some(id) = self.topology.next(from, packet.to, packet.through()) else {
             return self.lose(observer, from, Lost::Route, len);
         };
+        self.transmit(from, id, packet, observer);
+    }
+
+    /// A packet leaves `from` by a link.
+    pub(super) fn transmit(
+        &mut self,
+        from: NodeId,
+        id: LinkId,
+        packet: Box<Packet>,
+        observer: &mut dyn Observer,
+    ) {
+        let len = packet.len();
         let Some(link) = self.links.get_mut(id as usize) else { return };
         if link.down > 0 {
             return self.lose(observer, from, Lost::Link, len);
@@ -224,6 +227,9 @@ impl Network {
         if !node.up {
             return self.lose(observer, id, Lost::Node, len);
         }
+        if matches!(packet.content, Content::Frame(_) | Content::Gateway(..)) {
+            return self.on_lan(id, link, packet, observer);
+        }
         if packet.to == id {
             return self.deliver(id, *packet, observer);
         }
@@ -237,11 +243,11 @@ impl Network {
     }
 
     /// A packet is where it was to go.
-    fn deliver(&mut self, id: NodeId, packet: Packet, observer: &mut dyn Observer) {
+    pub(super) fn deliver(&mut self, id: NodeId, packet: Packet, observer: &mut dyn Observer) {
         let len = packet.len();
         let (now, workshop) = (self.now, &mut self.workshop);
         let Some(node) = self.nodes.get_mut(id as usize) else { return };
-        let mut out = Vec::new();
+        let mut out = Out::default();
         match (&mut node.kind, packet.content) {
             (Role::Router(router, _), Content::Control(from, to)) => {
                 node.tally.received(&packet.bytes, len);
@@ -256,24 +262,28 @@ impl Network {
             (Role::Router(router, Some(_)), Content::Site) => {
                 node.tally.from_site += 1;
                 let mut packets = Vec::new();
-                router.encapsulate(now, &packet.bytes, workshop, &mut packets, &mut out);
+                let punted = router.encapsulate(now, &packet.bytes, workshop, &mut packets, &mut out);
                 let what = if packets.is_empty() { "itr-dropped" } else { "encapsulated" };
                 self.note(observer, id, what, "data", len);
                 for packet in packets {
                     self.launch(id, packet, observer);
                 }
-                self.act(id, out, observer);
+                if punted {
+                    self.act(id, out, observer);
+                }
             }
             (Role::Router(router, Some(site)), Content::Data) => {
                 let site = *site;
                 let mut inner = Vec::new();
-                router.decapsulate(now, packet, workshop, &mut inner, &mut out);
+                let punted = router.decapsulate(now, packet, workshop, &mut inner, &mut out);
                 let what = if inner.is_empty() { "etr-dropped" } else { "decapsulated" };
                 self.note(observer, id, what, "data", len);
                 for bytes in inner {
                     self.give_host(id, site, bytes, observer);
                 }
-                self.act(id, out, observer);
+                if punted {
+                    self.act(id, out, observer);
+                }
             }
             (Role::Host(_), Content::Site) => self.heard(id, &packet.bytes, observer),
             _ => self.lose(observer, id, Lost::Host, len),
@@ -281,8 +291,8 @@ impl Network {
     }
 
     /// What a router decided to send, and when it wants to be called again.
-    pub(super) fn act(&mut self, id: NodeId, out: Vec<Transmit>, observer: &mut dyn Observer) {
-        for transmit in out {
+    pub(super) fn act(&mut self, id: NodeId, out: Out, observer: &mut dyn Observer) {
+        for transmit in out.transmits {
             let Some(Node { kind: Role::Router(router, _), tally, .. }) = self.nodes.get_mut(id as usize)
             else {
                 return;
@@ -295,6 +305,7 @@ impl Network {
             self.note(observer, id, "sent", kind, len);
             self.launch(id, packet, observer);
         }
+        self.act_on_lan(id, out.frames, &out.masters, observer);
         let Some(node) = self.nodes.get_mut(id as usize) else { return };
         if let Role::Router(router, _) = &node.kind
             && let Some(at) = router.poll_timeout()
@@ -343,7 +354,10 @@ impl Network {
         let Role::Host(host) = &node.kind else { return };
         node.tally.host_sent += 1;
         let Some(lan) = self.sites.get(host.site) else { return };
-        let Some((gateway, _)) = lan.gateways.get(lan.current) else {
+        if let Some(mac) = lan.virtual_router(&destination) {
+            return self.send_to_gateway(id, mac, site_packet(id, destination, bytes), observer);
+        }
+        let Some(gateway) = lan.gateways.first() else {
             return self.lose(observer, id, Lost::Route, bytes.len());
         };
         self.send(id, Box::new(site_packet(*gateway, destination, bytes)), observer);
@@ -407,7 +421,7 @@ impl Network {
         }
         node.timer = None;
         let (true, Role::Router(router, _)) = (node.up, &mut node.kind) else { return };
-        let mut out = Vec::new();
+        let mut out = Out::default();
         router.handle_timeout(now, &mut out);
         self.act(id, out, observer);
     }
@@ -423,8 +437,12 @@ impl Network {
                     self.command(node, Command::ClearMapCache(None), observer);
                 }
             }
+            Broken::Stop(node) if begins => {
+                self.stop(node, observer);
+                self.crash(node, observer);
+            }
             Broken::Node(node) if begins => self.crash(node, observer),
-            Broken::Node(node) => self.restart(node, observer),
+            Broken::Node(node) | Broken::Stop(node) => self.restart(node, observer),
         }
     }
 
@@ -434,7 +452,7 @@ impl Network {
         else {
             return;
         };
-        let mut out = Vec::new();
+        let mut out = Out::default();
         router.handle(now, Input::Command(command), &mut out);
         self.act(id, out, observer);
     }
@@ -453,28 +471,49 @@ impl Network {
         }
         let (a, b) = link.spec.between;
         self.note(observer, a, if begins { "link-cut" } else { "link-restored" }, "fault", 0);
-        for id in [a, b] {
-            self.carrier(id, observer);
+        for end in [a, b] {
+            self.forget_port(end, id);
+            self.carrier(end, observer);
         }
-        self.elect(observer);
     }
 
-    /// A router's interface to the underlay is up as long as any link to a core router is.
+    /// A router's interface to the underlay is up as long as any link to a core router is; the one to its site, as long
+    /// as any link of the LAN is.
     fn carrier(&mut self, id: NodeId, observer: &mut dyn Observer) {
-        let is_core =
-            |node: &NodeId| matches!(self.nodes.get(*node as usize).map(|n| &n.kind), Some(Role::Core));
-        let uplinks: Vec<_> = self.topology.links_of(id).filter(|(_, other)| is_core(other)).collect();
-        if uplinks.is_empty() {
-            return;
+        let (mut underlay, mut lan) = (None, None);
+        for (link, other) in self.topology.links_of(id) {
+            let Some(link) = self.links.get(link as usize) else { continue };
+            let is_core = matches!(self.nodes.get(other as usize).map(|n| &n.kind), Some(Role::Core));
+            let interface = match (is_core, link.lan) {
+                (true, _) => &mut underlay,
+                (false, true) => &mut lan,
+                (false, false) => continue,
+            };
+            *interface = Some(interface.unwrap_or(false) || link.down == 0);
         }
-        let up = uplinks.iter().any(|(link, _)| self.links.get(*link as usize).is_some_and(|l| l.down == 0));
         let now = self.now;
         let Some(Node { kind: Role::Router(router, _), up: true, .. }) = self.nodes.get_mut(id as usize)
         else {
             return;
         };
-        let mut out = Vec::new();
-        router.set_up(now, up, &mut out);
+        let mut out = Out::default();
+        if let Some(up) = underlay {
+            router.set_up(now, up, &mut out);
+        }
+        if let Some(up) = lan {
+            router.set_lan(now, up, &mut out);
+        }
+        self.act(id, out, observer);
+    }
+
+    /// A router that is shut down has a last word.
+    fn stop(&mut self, id: NodeId, observer: &mut dyn Observer) {
+        let Some(Node { kind: Role::Router(router, _), up: true, .. }) = self.nodes.get_mut(id as usize)
+        else {
+            return;
+        };
+        let mut out = Out::default();
+        router.stop(&mut out);
         self.act(id, out, observer);
     }
 
@@ -483,7 +522,6 @@ impl Network {
         node.up = false;
         node.tally.crashes += 1;
         self.note(observer, id, "crashed", "fault", 0);
-        self.elect(observer);
     }
 
     fn restart(&mut self, id: NodeId, observer: &mut dyn Observer) {
@@ -492,7 +530,7 @@ impl Network {
         node.up = true;
         node.starts += 1;
         node.timer = None;
-        let mut out = Vec::new();
+        let mut out = Out::default();
         if let Role::Router(router, _) = &mut node.kind {
             let rng = self.seed.rng(&format!("node {}, start {}", node.name, node.starts));
             router.restart(rng, now, &mut out);
@@ -501,7 +539,6 @@ impl Network {
         self.act(id, out, observer);
         // It may have been cut off meanwhile.
         self.carrier(id, observer);
-        self.elect(observer);
     }
 
     fn crash_one(&mut self, number: usize, observer: &mut dyn Observer) {
@@ -516,48 +553,6 @@ impl Network {
             self.crash(id, observer);
             self.queue.push(self.now + down, Event::Restart(id));
         }
-    }
-
-    /// Finds out which gateways are the best ones that live, and has them take over.
-    fn elect(&mut self, observer: &mut dyn Observer) {
-        for site in 0..self.sites.len() {
-            let Some(lan) = self.sites.get(site).filter(|lan| lan.gateways.len() > 1) else { continue };
-            let Some(best) = lan.gateways.iter().position(|(id, _)| self.serves(*id)) else { continue };
-            let delay = lan.gateways.get(best).map_or(Duration::ZERO, |(_, delay)| *delay);
-            let wanted = (best != lan.current).then_some(best);
-            if wanted == lan.coming {
-                continue;
-            }
-            let Some(lan) = self.sites.get_mut(site) else { continue };
-            lan.coming = wanted;
-            lan.generation += 1;
-            let generation = lan.generation;
-            if wanted.is_some() && delay.is_zero() {
-                self.take_over(site, generation, observer);
-            } else if wanted.is_some() {
-                self.queue.push(self.now + delay, Event::TakeOver { site, generation });
-            }
-        }
-    }
-
-    /// Whether a gateway lives and is linked to hosts.
-    fn serves(&self, id: NodeId) -> bool {
-        let is_lan = |node: &NodeId| {
-            let kind = self.nodes.get(*node as usize).map(|n| &n.kind);
-            matches!(kind, Some(Role::Switch | Role::Host(_)))
-        };
-        self.nodes.get(id as usize).is_some_and(|n| n.up)
-            && self.topology.links_of(id).any(|(link, other)| {
-                is_lan(&other) && self.links.get(link as usize).is_some_and(|l| l.down == 0)
-            })
-    }
-
-    fn take_over(&mut self, site: usize, generation: u32, observer: &mut dyn Observer) {
-        let Some(lan) = self.sites.get_mut(site).filter(|lan| lan.generation == generation) else { return };
-        let Some(coming) = lan.coming.take() else { return };
-        lan.current = coming;
-        let Some((id, _)) = lan.gateways.get(coming).copied() else { return };
-        self.note(observer, id, "took-over", "gateway", 0);
     }
 }
 

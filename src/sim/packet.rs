@@ -10,7 +10,7 @@ use crate::wire::ip::Inner;
 /// A packet under way. Outer headers are kept as values, what is inside as bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
-    /// The node that is to have it: of a site's packets, the next hop.
+    /// The node that is to have it: of a site's packets, the next hop. Meaningless for what goes by MAC address.
     pub(super) to: NodeId,
     /// Outer source; meaningless for a site's packets.
     pub(super) source: IpAddr,
@@ -21,7 +21,7 @@ pub(super) struct Packet {
     /// Outer TOS or traffic class.
     pub(super) tos: u8,
     pub(super) content: Content,
-    /// UDP payload; of a site's packets, the whole IP packet.
+    /// UDP payload; of a site's packets, the whole IP packet; of frames, the whole frame.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -34,17 +34,53 @@ pub(super) enum Content {
     Data,
     /// A control message, with its source and destination port.
     Control(u16, u16),
+    /// As hosts send it, to the virtual router with this MAC address; and whether it was sent everywhere, as nobody knew
+    /// where that is.
+    Gateway(Mac, bool),
+    /// An Ethernet frame of a virtual router to all of its LAN.
+    Frame(FrameKind),
 }
+
+/// What virtual routers send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// VRRP.
+    Advertisement,
+    /// Gratuitous ARP, or unsolicited Neighbor Advertisement.
+    Announcement,
+}
+
+impl FrameKind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Advertisement => "vrrp",
+            Self::Announcement => "announcement",
+        }
+    }
+}
+
+/// A MAC address.
+pub(super) type Mac = [u8; 6];
+
+/// Length of an Ethernet header in bytes.
+pub(super) const ETHERNET: usize = 14;
 
 impl Packet {
     /// Length of the IP packet in bytes.
     pub(super) fn len(&self) -> usize {
         let headers = match (self.content, self.destination) {
-            (Content::Site, _) => 0,
+            (Content::Site | Content::Gateway(..), _) => 0,
+            // Which every link adds.
+            (Content::Frame(_), _) => return self.bytes.len().saturating_sub(ETHERNET),
             (_, IpAddr::V4(_)) => 28,
             (_, IpAddr::V6(_)) => 48,
         };
         self.bytes.len() + headers
+    }
+
+    /// Whose frame it is.
+    pub(super) fn sender(&self) -> Option<Mac> {
+        self.bytes.get(6..12).and_then(|mac| mac.try_into().ok())
     }
 
     /// Which part of the network it goes through.

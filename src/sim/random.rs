@@ -1,6 +1,8 @@
 //! Randomness: one generator for each purpose, all from the seed of the run. What one part of a scenario draws never
 //! changes what another one does.
 
+use std::time::Duration;
+
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -16,6 +18,14 @@ impl Seed {
         let hash = purpose.bytes().fold(start, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         StdRng::seed_from_u64(hash)
     }
+}
+
+/// A time between the two, both included.
+pub(super) fn uniform(rng: &mut StdRng, low: Duration, high: Duration) -> Duration {
+    if high <= low {
+        return low;
+    }
+    Duration::from_nanos(rng.random_range(low.as_nanos() as u64..=high.as_nanos() as u64))
 }
 
 /// A share in parts per billion: probabilities without floating point.

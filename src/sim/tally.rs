@@ -27,11 +27,13 @@ pub(super) enum Lost {
     Ttl,
     /// No host has its destination address.
     Host,
+    /// The router that it was sent to is the site's gateway no longer.
+    Gateway,
 }
 
 impl Lost {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Queue, Self::Loss, Self::Link, Self::Node, Self::Route, Self::Ttl, Self::Host];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Queue, Self::Loss, Self::Link, Self::Node, Self::Route, Self::Ttl, Self::Host, Self::Gateway];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -42,6 +44,7 @@ impl Lost {
             Self::Route => "no-route",
             Self::Ttl => "ttl-expired",
             Self::Host => "no-host",
+            Self::Gateway => "not-gateway",
         }
     }
 }
@@ -70,6 +73,11 @@ pub(super) struct Tally {
     /// The longest time between two packets of one application that arrived one after the other.
     pub(super) longest_gap: Duration,
     pub(super) crashes: u64,
+    /// VRRP advertisements, and their bytes as IP packets.
+    pub(super) vrrp_sent: (u64, u64),
+    pub(super) vrrp_received: (u64, u64),
+    /// How often a virtual router of it became master.
+    pub(super) became_master: u64,
 }
 
 impl Tally {
@@ -132,6 +140,13 @@ impl Tally {
         add("encapsulated", totals.counted(Count::EncapsulatedPackets));
         add("decapsulated", totals.counted(Count::DecapsulatedPackets));
         add("crashes", self.crashes);
+        if router.is_virtual() {
+            add("vrrp-sent", self.vrrp_sent.0);
+            add("vrrp-sent-bytes", self.vrrp_sent.1);
+            add("vrrp-received", self.vrrp_received.0);
+            add("vrrp-received-bytes", self.vrrp_received.1);
+            add("vrrp-became-master", self.became_master);
+        }
         for &reason in DropReason::ALL {
             let who = if is_itr(reason) { "itr-dropped" } else { "etr-dropped" };
             let n = totals.dropped(reason);

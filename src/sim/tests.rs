@@ -242,17 +242,25 @@ fn a_router_that_crashed_starts_with_nothing_and_registers_anew() {
 }
 
 #[test]
-fn a_second_gateway_takes_over_when_its_time_has_come() {
+fn a_second_gateway_takes_over_as_vrrp_has_it() {
     let text = std::fs::read_to_string("configs/sim/failover.toml").unwrap();
     let scenario = Scenario::parse(Path::new("failover.toml"), &text).unwrap_or_else(|r| panic!("{r}"));
     let mut lines = Lines::default();
     let study = run(&scenario, 1, 2, &mut lines);
     let names: Vec<_> = study.cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names, ["1 outage", "2 outages", "3 outages"]);
-    let took: Vec<_> = lines.0.iter().filter(|l| l.contains("took-over")).map(String::as_str).collect();
-    let first = ["122.609000000\txTR2\ttook-over\tgateway\t0", "238.414000000\txTR1\ttook-over\tgateway\t0"];
-    assert_eq!(took[..4], [first, first].concat(), "two runs of the first case");
-    assert_eq!(took.len(), 2 * (2 + 4 + 6));
+    let took: Vec<_> = lines.0.iter().filter(|l| l.contains("became-master")).map(String::as_str).collect();
+    // At an interval of 1 s, priority 150 waits 3 + 106 / 256 s for a master, priority 100 3 + 156 / 256 s. The last
+    // advertisement before the fault at 119 s comes at 118.414 s.
+    let first = [
+        "3.414062500\txTR1\tbecame-master\tvrrp\t0",
+        "122.023",
+        "238.414062500\txTR1\tbecame-master\tvrrp\t0",
+    ];
+    for (line, expected) in took.iter().zip([first, first].concat()) {
+        assert!(line.starts_with(expected), "{line}: {expected}");
+    }
+    assert_eq!(took.len(), 2 * (3 + 5 + 7));
     for case in &study.cases {
         for run in &case.runs {
             let get = |group: &str, name: &str| run.groups[group].get(name).copied().unwrap_or_default();
@@ -329,4 +337,101 @@ fn churn_crashes_routers_at_its_pace_and_has_them_back() {
         (figure(&study, "f hosts", "pings-sent"), figure(&study, "f hosts", "pings-answered"));
     assert!(sent > 2000 && answered > 300, "{answered} of {sent}");
     assert_eq!(figure(&study, "f hosts", "lost/no-route"), 0);
+}
+
+/// The shipped VRRP scenario, with one case of it, as `change` has it.
+fn vrrp(case: &str, change: impl FnOnce(&mut Scenario)) -> (RunResult, Vec<String>) {
+    let mut scenario = Scenario::load(Path::new("configs/sim/vrrp.toml")).unwrap_or_else(|r| panic!("{r}"));
+    let at = scenario.cases.iter().position(|c| c.name == case).unwrap();
+    scenario.faults.retain(|fault| fault.cases.contains(&at));
+    scenario.faults.iter_mut().for_each(|fault| fault.cases.clear());
+    scenario.cases = vec![scenario.cases.remove(at)];
+    change(&mut scenario);
+    let (study, lines) = logged(&scenario, 1);
+    (only(&study).clone(), lines)
+}
+
+#[test]
+fn the_gap_that_hosts_see_is_what_vrrp_says() {
+    // The backup waits 3 intervals and (256 - priority) / 256 of one after the last advertisement, which may have come
+    // up to an interval before the fault; then it has to ask for the mapping, over links of 4 ms there and back twice.
+    for (case, interval, skew) in
+        [("10 ms", 10, 7), ("100 ms", 100, 61), ("1 s, backup 1", 1000, 997), ("1 s, backup 253", 1000, 12)]
+    {
+        let (run, _) = vrrp(case, |_| {});
+        let gap = run.groups["Host"]["longest-gap-ms"];
+        let (least, most) = (2 * interval + skew, 3 * interval + skew + 20);
+        assert!((least..=most).contains(&gap), "{case}: {gap} ms, not {least} to {most}");
+        assert_eq!(
+            (run.groups["xTR1"]["vrrp-became-master"], run.groups["xTR2"]["vrrp-became-master"]),
+            (2, 1)
+        );
+    }
+}
+
+#[test]
+fn a_master_that_resigns_leaves_a_gap_of_the_skew_only() {
+    let (run, lines) = vrrp("1 s, resigns", |_| {});
+    // 156 / 256 s.
+    let gap = run.groups["Host"]["longest-gap-ms"];
+    assert!((609..640).contains(&gap), "{gap}");
+    assert_eq!(lines.iter().filter(|l| l.contains("was-master")).count(), 2);
+}
+
+#[test]
+fn who_comes_back_preempts_only_where_it_may_and_after_its_delay() {
+    let (run, _) = vrrp("1 s, no preempt", |_| {});
+    assert_eq!((run.groups["xTR1"]["vrrp-became-master"], run.groups["xTR2"]["vrrp-became-master"]), (1, 1));
+    let back = |case| {
+        let (_, lines) = vrrp(case, |scenario| scenario.faults[0].spread = std::time::Duration::ZERO);
+        let line = lines.iter().rfind(|l| l.contains("became-master")).unwrap().clone();
+        assert!(line.contains("xTR1"), "{line}");
+        line.split('.').next().unwrap().parse::<u64>().unwrap()
+    };
+    // It comes back at 35 s, hears the other one, and waits for 3 intervals and 2 / 256 of one without hearing better.
+    assert_eq!(back("1 s"), 38);
+    let delayed = back("1 s, delay 5 s");
+    assert!((41..=44).contains(&delayed), "{delayed}");
+}
+
+#[test]
+fn hosts_of_both_families_have_a_gateway_and_switches_may_be_joined_in_a_circle() {
+    let (run, _) = vrrp("100 ms", |scenario| {
+        // A second family, and two more switches between the host and the first one.
+        let text = std::fs::read_to_string("configs/sim/vrrp.toml").unwrap();
+        let text = text
+            .replace("vrrp-version = \"2\"\n", "")
+            .replace("[\"192.168.1.0/24\"]", "[\"192.168.1.0/24\", \"2001:db8:a::/64\"]")
+            .replace("[\"172.16.0.0/24\"]", "[\"172.16.0.0/24\", \"2001:db8:b::/64\"]")
+            .replace("[\"192.168.1.11/32\"]", "[\"192.168.1.11/32\", \"2001:db8:a::11/128\"]")
+            .replace("[\"172.16.0.1/32\"]", "[\"172.16.0.1/32\", \"2001:db8:b::1/128\"]")
+            .replace("to = [\"172.16.0.1\"]", "to = [\"2001:db8:b::1\"]")
+            .replace("between = [\"Host\", \"lan\"]", "between = [\"Host\", \"lan2\"]")
+            + r#"
+            [[switch]]
+            name = "lan2"
+            [[switch]]
+            name = "lan3"
+            [[link]]
+            between = ["lan", "lan2"]
+            [[link]]
+            between = ["lan2", "lan3"]
+            [[link]]
+            between = ["lan3", "lan"]
+            [[vrrp]]
+            site = "A"
+            vrid = 10
+            addresses = ["fe80::1"]
+            "#;
+        let case = scenario.cases.clone();
+        *scenario = Scenario::parse(Path::new("both.toml"), &text).unwrap_or_else(|r| panic!("{r}"));
+        scenario.cases = case;
+        scenario.faults.truncate(1);
+        scenario.faults[0].cases.clear();
+    });
+    assert_eq!((run.groups["xTR1"]["vrrp-became-master"], run.groups["xTR2"]["vrrp-became-master"]), (4, 2));
+    let gap = run.groups["Host"]["longest-gap-ms"];
+    assert!((261..=381).contains(&gap), "{gap}");
+    // Nothing came twice, by whichever way.
+    assert!(run.groups["Server"]["received"] + gap / 2 <= run.groups["Host"]["sent"] + 5);
 }

@@ -25,6 +25,7 @@ pub(super) fn report(study: &Study) -> String {
             let _ = writeln!(text, "  mean ± standard deviation of the runs");
         }
         routers(case, &mut text);
+        virtual_routers(case, &mut text);
         hosts(case, &mut text);
         parts(case, &mut text);
     }
@@ -69,6 +70,31 @@ fn routers(case: &CaseResult, text: &mut String) {
     }
     text.push('\n');
     append(text, &lines, 2);
+}
+
+fn virtual_routers(case: &CaseResult, text: &mut String) {
+    let mut lines = table(
+        ["Virtual router of", "Became master", "Advertisements sent", "Bytes", "Received", "Bytes"],
+        &[1, 2, 3, 4, 5],
+    );
+    for group in case.groups() {
+        if case.summary(group, "vrrp-sent").is_none() {
+            continue;
+        }
+        let get = |figure| cell(case.summary(group, figure));
+        lines.add_row([
+            group.to_owned(),
+            get("vrrp-became-master"),
+            get("vrrp-sent"),
+            get("vrrp-sent-bytes"),
+            get("vrrp-received"),
+            get("vrrp-received-bytes"),
+        ]);
+    }
+    if !lines.is_empty() {
+        text.push('\n');
+        append(text, &lines, 2);
+    }
 }
 
 fn hosts(case: &CaseResult, text: &mut String) {

@@ -77,6 +77,8 @@ impl<'a> Reader<'a> {
                 weight: 100,
                 map_cache_limit,
                 probing,
+                lan: Vec::new(),
+                vrrp_priority: 100,
             };
             let number = i + 1;
             let host = NodeKind::Host { site, addresses: vec![eid] };
@@ -99,7 +101,8 @@ impl<'a> Reader<'a> {
                 ttl,
                 proxy_reply,
                 mapping_system,
-                gateways: vec![(xtr, Duration::ZERO)],
+                gateways: vec![xtr],
+                vrrp: Vec::new(),
             });
             // Delays are spread evenly, so that no two sites are alike.
             let more = slow.map_or(Duration::ZERO, |slow| slow.saturating_sub(profile.delay));

@@ -4,6 +4,7 @@
 
 mod fleet;
 mod read;
+mod redundancy;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -14,9 +15,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(super) use redundancy::LAN;
+
 use super::link::LinkProfile;
 use super::topology::{LinkId, NodeId};
 use crate::config::Report;
+use crate::proto::redundancy::vrrp::{Versions, VirtualRouterConfig};
 use crate::types::{EidPrefix, Ttl};
 
 /// A network, and what happens in it.
@@ -85,6 +89,10 @@ pub enum NodeKind {
         map_cache_limit: usize,
         /// Whether it probes locators.
         probing: bool,
+        /// Its own addresses on the site's LAN.
+        lan: Vec<IpAddr>,
+        /// Its priority as a virtual router.
+        vrrp_priority: u8,
     },
     /// Hosts that send and answer.
     Host {
@@ -119,9 +127,11 @@ pub struct SiteSpec {
     pub proxy_reply: bool,
     /// The mapping system that it registers with and asks.
     pub mapping_system: NodeId,
-    /// The tunnel routers that hosts may send to, the best one first; each with the time that it takes to take over
-    /// when it is the best one that lives, from a worse one or from one that died.
-    pub gateways: Vec<(NodeId, Duration)>,
+    /// Its tunnel routers. Without virtual routers, hosts send to the first one.
+    pub gateways: Vec<NodeId>,
+    /// The virtual routers that hosts send to, at most one for each family; what differs between the tunnel routers is
+    /// that of none of them.
+    pub vrrp: Vec<VirtualRouterConfig>,
 }
 
 /// What a kind of application sends.
@@ -169,6 +179,8 @@ pub struct FaultSpec {
     pub from: Duration,
     /// Until when; `None` = for good.
     pub until: Option<Duration>,
+    /// Both are later by up to so much, at random.
+    pub spread: Duration,
     /// The cases in which it does; empty = all.
     pub cases: Vec<usize>,
 }
@@ -182,6 +194,8 @@ pub enum Broken {
     Links(NodeId, bool),
     /// A node crashes; later it starts anew, empty.
     Node(NodeId),
+    /// The same, but it is shut down in order, so that it can resign first.
+    Stop(NodeId),
 }
 
 /// Tunnel routers that crash at random.
@@ -206,6 +220,23 @@ pub struct CaseSpec {
     pub map_cache_limit: Option<usize>,
     /// TTL of all mappings, instead of what the sites say.
     pub ttl: Option<Ttl>,
+    /// What all virtual routers are like, instead of what they say.
+    pub vrrp: VrrpChange,
+}
+
+/// What a case changes of virtual routers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VrrpChange {
+    /// Time between advertisements.
+    pub interval: Option<Duration>,
+    /// The versions that are spoken.
+    pub versions: Option<Versions>,
+    /// Whether a master of lower priority is replaced.
+    pub preempt: Option<bool>,
+    /// How long it is left in peace first.
+    pub preempt_delay: Option<Duration>,
+    /// The priority of all tunnel routers of a site but the first.
+    pub backup_priority: Option<u8>,
 }
 
 /// A bar chart.

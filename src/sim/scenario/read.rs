@@ -33,7 +33,7 @@ pub(super) struct Reader<'a> {
     pub(super) problems: &'a Problems<'a>,
     pub(super) scenario: Scenario,
     pub(super) nodes: BTreeMap<String, NodeId>,
-    sites: BTreeMap<String, usize>,
+    pub(super) sites: BTreeMap<String, usize>,
     /// Who has an underlay address.
     pub(super) addresses: BTreeMap<IpAddr, NodeId>,
     /// Hosts and tunnel routers of each fleet.
@@ -85,6 +85,7 @@ impl<'a> Reader<'a> {
         for (at, section) in sites.into_iter().enumerate() {
             self.gateways(at, section);
         }
+        self.virtual_routers(&root);
         root.sections("fleet").into_iter().for_each(|section| self.fleet(section));
         root.sections("link").into_iter().for_each(|section| self.link(section));
         root.sections("traffic").into_iter().for_each(|section| self.traffic(section));
@@ -118,6 +119,7 @@ impl<'a> Reader<'a> {
                 name: section.text("name").unwrap_or_default().value,
                 map_cache_limit: section.integer("map-cache-limit", 1..=10_000_000).map(|n| n.value as usize),
                 ttl: self.ttl(&section),
+                vrrp: super::redundancy::change(&section),
             };
             if self.scenario.cases.iter().any(|other| other.name == case.name) {
                 section.error("name", "is the name of another case too", "give each case a name of its own");
@@ -183,6 +185,7 @@ impl<'a> Reader<'a> {
             proxy_reply: section.bool("proxy-reply").is_some_and(|flag| flag.value),
             mapping_system: self.mapping_system(section),
             gateways: Vec::new(),
+            vrrp: Vec::new(),
             name: name.clone(),
         };
         if self.sites.insert(name, self.scenario.sites.len()).is_some() {
@@ -237,25 +240,16 @@ impl<'a> Reader<'a> {
                 names.iter().filter_map(find).collect()
             }
         };
-        let times = section.texts::<Duration>("take-over").unwrap_or_default().value;
-        if !times.is_empty() && times.len() != members.len() {
-            section.error(
-                "take-over",
-                "has not as many durations as there are gateways",
-                "give one for each",
-            );
-        }
         if all.is_empty() {
             section.error("name", "no tunnel router is of this site", "add an [[xtr]] with this site");
         }
-        let times = times.into_iter().map(|t| t.value).chain(std::iter::repeat(Duration::ZERO));
         if let Some(site) = self.scenario.sites.get_mut(at) {
-            site.gateways = members.into_iter().zip(times).collect();
+            site.gateways = members;
         }
         section.finish();
     }
 
-    fn site_of(&self, section: &Section<'_>) -> Option<usize> {
+    pub(super) fn site_of(&self, section: &Section<'_>) -> Option<usize> {
         section.require("site", "name the site that it belongs to");
         let name = section.text::<String>("site")?;
         let site = self.sites.get(&name.value).copied();
@@ -276,6 +270,11 @@ impl<'a> Reader<'a> {
             weight: section.integer("weight", 0..=100).map_or(50, |n| n.value as u8),
             map_cache_limit: cache_limit(&section),
             probing: section.bool("probing").is_some_and(|flag| flag.value),
+            lan: section
+                .texts("lan-addresses")
+                .map_or_else(Vec::new, |list| list.value.into_iter().map(|a| a.value).collect()),
+            // The owner of the addresses, 255, would have no use for being virtual.
+            vrrp_priority: section.integer("vrrp-priority", 1..=254).map_or(100, |n| n.value as u8),
         };
         if let (Some(id), Some(_)) = (self.named_node(&section, kind), site) {
             self.claim(&rlocs, id);
@@ -427,9 +426,12 @@ impl<'a> Reader<'a> {
         if let Some(node) = section.text("crash").and_then(|name| self.find(&name)) {
             found.push(Broken::Node(node));
         }
-        let kinds = ["cut", "isolate", "crash"].map(|key| section.has(key));
+        if let Some(node) = section.text("stop").and_then(|name| self.find(&name)) {
+            found.push(Broken::Stop(node));
+        }
+        let kinds = ["cut", "isolate", "crash", "stop"].map(|key| section.has(key));
         if kinds.iter().filter(|has| **has).count() != 1 {
-            let remedy = "give exactly one of `cut`, `isolate` and `crash`";
+            let remedy = "give exactly one of `cut`, `isolate`, `crash` and `stop`";
             self.problems.error(section.place(), "it is not clear what breaks", remedy);
         }
         let mut cases = Vec::new();
@@ -444,11 +446,13 @@ impl<'a> Reader<'a> {
         if until.is_some_and(|until| until <= from) {
             section.error("until", "is not after `from`", "give a later time, or leave it out");
         }
+        let spread = duration(&section, "spread");
         if section.finish() {
             self.scenario.faults.extend(found.into_iter().map(|what| FaultSpec {
                 what,
                 from,
                 until,
+                spread,
                 cases: cases.clone(),
             }));
         }

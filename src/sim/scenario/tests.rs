@@ -101,5 +101,5 @@ fn errors_name_line_key_and_what_to_do() {
         problems("name = \"ha\"", "name = \"xa\"").contains("host[1].name: is the name of another node too")
     );
     let unclear = problems("from = \"5s\"", "from = \"5s\"\ncrash = \"xa\"");
-    assert!(unclear.contains("give exactly one of `cut`, `isolate` and `crash`"), "{unclear}");
+    assert!(unclear.contains("give exactly one of `cut`, `isolate`, `crash` and `stop`"), "{unclear}");
 }
