@@ -204,7 +204,7 @@ fn others() -> Vec<Message> {
             Address::Lcaf(Lcaf::NatTraversal(Box::new(nat))),
         )),
         Message::MapReferral(MapReferral { nonce: Nonce(4), records: (0..6).map(referral).collect() }),
-        Message::SharedExtension(SharedExtension { sub_type: 1060, flags: 1, payload: vec![1, 2, 3] }),
+        Message::SharedExtension(SharedExtension { sub_type: 1062, flags: 1, payload: vec![1, 2, 3] }),
     ]
 }
 

@@ -3,7 +3,7 @@
 //! Owns: keyed MACs over encoded messages, per-message key derivation, key ids, replay windows. Must not touch
 //! sockets or policy.
 //!
-//! The MAC of a Map-Register, Map-Notify, Map-Notify-Ack or Info message lies in the message and covers it with its own
+//! The MAC of a Map-Register, Map-Notify, Map-Notify-Ack, Info or CacheSync message lies in the message and covers it with its own
 //! field preset to 0. [`seal`] computes it while encoding; [`verify`] checks it in the bytes as they were received, so
 //! that nothing that decoding ignores goes unauthenticated.
 #![cfg_attr(
@@ -20,7 +20,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::types::Nonce;
-use crate::wire::{DecodeError, EncodeError, Message, MessageType, XtrSite, peek_type};
+use crate::wire::{
+    CACHE_SYNC, CACHE_SYNC_ACK, DecodeError, EncodeError, Message, MessageType, XtrSite, peek_type, sub_type,
+};
 
 use mac::Mac;
 
@@ -217,7 +219,7 @@ pub fn seal(mut message: Message, key: &Key) -> Result<Vec<u8>, SealError> {
 }
 
 /// Which of `keys`, by position, `bytes` was authenticated with. `bytes` is the whole UDP payload as it was received,
-/// of a Map-Register, Map-Notify, Map-Notify-Ack or Info message.
+/// of a Map-Register, Map-Notify, Map-Notify-Ack, Info, CacheSync or CacheSync-Ack message.
 ///
 /// Accepts whole and truncated digests, and both coverages: the whole message, or up to the last RLOC-record where
 /// xTR-ID and Site-ID follow (RFC 9301 §5.6 step 5). Under the second, whoever recorded the message can change the two
@@ -246,7 +248,7 @@ pub fn verify(bytes: &[u8], keys: &[Key]) -> Result<usize, AuthError> {
 
 /// An authenticated message, cut at its authentication data.
 struct Parts<'a> {
-    kind: MessageType,
+    salt: &'static [u8],
     nonce: Nonce,
     key_id: u8,
     algorithm: u8,
@@ -267,6 +269,7 @@ impl<'a> Parts<'a> {
             // As in a Map-Notify, or as copied from the Map-Register.
             MessageType::MapNotify | MessageType::MapNotifyAck => 0x08 | 0x02,
             MessageType::Info => 0,
+            MessageType::SharedExtension if matches!(sub_type(bytes), Some(CACHE_SYNC | CACHE_SYNC_ACK)) => 0,
             _ => return Err(AuthError::Unauthenticated(kind)),
         };
         let missing = DecodeError::Missing("authentication data");
@@ -286,7 +289,7 @@ impl<'a> Parts<'a> {
         };
         let (body, ids) = rest.split_at_checked(body_len).ok_or(missing)?;
         Ok(Self {
-            kind,
+            salt: salt(kind, sub_type(bytes)),
             nonce: Nonce(u64::from_be_bytes(*nonce)),
             key_id,
             algorithm,
@@ -320,7 +323,7 @@ impl<'a> Parts<'a> {
     }
 
     fn mac_to_last_record(&self, key: &Key) -> Option<Mac> {
-        let mut mac = Mac::new(key, self.nonce, salt(self.kind))?;
+        let mut mac = Mac::new(key, self.nonce, self.salt)?;
         mac.update(self.head);
         mac.update_zeros(self.digest.len());
         mac.update(self.body);
@@ -328,12 +331,17 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The salt of the key derivation (RFC 9301 §5.6 step 4). None is defined for Info messages; theirs follows the pattern.
-const fn salt(kind: MessageType) -> &'static [u8] {
+/// The salt of the key derivation (RFC 9301 §5.6 step 4). None is defined for Info messages and extensions; theirs
+/// follow the pattern.
+const fn salt(kind: MessageType, sub_type: Option<u16>) -> &'static [u8] {
     match kind {
         MessageType::MapNotify => b"Map-Notify Authentication",
         MessageType::MapNotifyAck => b"Map-Notify-Ack Authentication",
         MessageType::Info => b"Info Authentication",
+        MessageType::SharedExtension => match sub_type {
+            Some(CACHE_SYNC_ACK) => b"CacheSync-Ack Authentication",
+            _ => b"CacheSync Authentication",
+        },
         _ => b"Map-Register Authentication",
     }
 }

@@ -93,6 +93,44 @@ impl<S: Ord> LastNonces<S> {
     }
 }
 
+/// The nonces that came from one sender whose messages may overtake each other: each is accepted once, also if greater
+/// ones came before it, but for those that are more than 63 behind the greatest (as RFC 4303 §3.4.3 has it for sequence
+/// numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayWindow {
+    greatest: Nonce,
+    /// Bit n: `greatest` − n was there.
+    seen: u64,
+}
+
+impl ReplayWindow {
+    /// Accepts nonces greater than `last`.
+    pub const fn after(last: Nonce) -> Self {
+        Self { greatest: last, seen: u64::MAX }
+    }
+
+    /// Accepts a nonce, which then won't be accepted again. Offer nonces of authentic messages only.
+    ///
+    /// # Errors
+    /// If it was there before, or is too old to tell; then nothing changes.
+    pub fn accept(&mut self, nonce: Nonce) -> Result<(), ReplayError> {
+        let replayed = ReplayError::Replayed { nonce, last: self.greatest };
+        if let Some(ahead) = nonce.0.checked_sub(self.greatest.0).filter(|ahead| *ahead > 0) {
+            let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
+            self.seen = self.seen.checked_shl(shift).unwrap_or(0) | 1;
+            self.greatest = nonce;
+            return Ok(());
+        }
+        let behind = u32::try_from(self.greatest.0.saturating_sub(nonce.0)).unwrap_or(u32::MAX);
+        let bit = 1u64.checked_shl(behind).ok_or(replayed)?;
+        if self.seen & bit != 0 {
+            return Err(replayed);
+        }
+        self.seen |= bit;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +146,18 @@ mod tests {
         assert_eq!(nonces.accept("b", Nonce(1), NoncePolicy::Increasing), Ok(()));
         assert_eq!(nonces.accept("a", Nonce(6), NoncePolicy::Increasing), Ok(()));
         assert_eq!(nonces.iter().collect::<Vec<_>>(), [(&"a", Nonce(6)), (&"b", Nonce(1))]);
+    }
+
+    #[test]
+    fn a_window_takes_each_nonce_once_in_any_order() {
+        let mut window = ReplayWindow::after(Nonce(100));
+        let mut accept = |n| window.accept(Nonce(n)).is_ok();
+        assert!([0, 37, 99, 100].into_iter().all(|n| !accept(n)), "nothing from before");
+        assert!(accept(103) && accept(101) && accept(102));
+        assert!((100..=103).all(|n| !accept(n)));
+        assert!(accept(166) && accept(104) && !accept(103), "63 behind is the last that can be told");
+        assert!(accept(1000) && accept(999) && !accept(936) && accept(937) && !accept(937));
+        assert!(accept(u64::MAX) && !accept(u64::MAX) && !accept(1001) && accept(u64::MAX - 63));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(super) enum What {
     Pending,
     /// Virtual routers (VRRP).
     Vrrp,
+    /// The site's other xTRs that the map-cache is synchronised with.
+    Sync,
 }
 
 /// `show`
@@ -149,6 +151,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         What::Resolvers => Request::ShowResolvers,
         What::Pending => Request::ShowPending,
         What::Vrrp => Request::ShowVrrp,
+        What::Sync => Request::ShowSync,
     };
     let json = args.json;
     match args.socket.ask(&request, PATIENCE)? {
@@ -162,6 +165,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::Resolvers(view) => print(json, &view, table::resolvers),
         Reply::Pending(view) => print(json, &view, table::pending),
         Reply::Vrrp(view) => print(json, &view, table::vrrp),
+        Reply::Sync(view) => print(json, &view, table::sync),
         other => Err(unexpected(&other)),
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::model::{DataPlaneMode, DscpMode, Level, LogFormat, Offload, RoutingMode, UdpChecksum};
 use super::tree::{nearest, shorten};
 use crate::auth::Algorithm;
-use crate::proto::config::{Host, ResolverSelection, SourceCheck};
+use crate::proto::config::{Host, ResolverSelection, SourceCheck, SyncMode};
 use crate::proto::redundancy::vrrp::config::{Checksum, Versions};
 use crate::types::{Action, EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
@@ -488,6 +488,7 @@ choices! {
         ("prefixes", Self::Prefixes),
         ("none", Self::None),
     ];
+    SyncMode, "a mode": [("smart", Self::Smart), ("naive", Self::Naive)];
     ResolverSelection, "a selection": [("order", Self::Order), ("fastest", Self::Fastest)];
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
     Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];

@@ -60,6 +60,12 @@ mod tests {
         assert_ne!(udp(1, 0x2000), udp(1, 0));
     }
 
+    /// The routers of a site must agree, so that a flow that moves from one to another takes the same locator.
+    #[test]
+    fn every_router_in_every_run_computes_the_same() {
+        assert_eq!(udp(1000, 0), 0xfbb0_fe55_c9f3_a5c0);
+    }
+
     #[test]
     fn consecutive_ports_spread_evenly() {
         let mut low = [0u32; 16];

@@ -56,7 +56,10 @@ impl Choice {
     pub fn path(&self, flow: u64) -> Option<&EntryPath> {
         match self.paths.as_slice() {
             [only] => Some(only),
-            several => several.iter().min_by(|a, b| a.draw(flow).total_cmp(&b.draw(flow))),
+            // Where two draw the same, the address decides and not their order, which may differ between routers.
+            several => several.iter().min_by(|a, b| {
+                a.draw(flow).total_cmp(&b.draw(flow)).then_with(|| a.way.rloc.cmp(&b.way.rloc))
+            }),
         }
     }
 
@@ -139,6 +142,67 @@ mod tests {
         assert_eq!(split, [("10.0.0.3".to_string(), 100.0)]);
         assert!(choice(&[("2001:db8::1", 1, 100)]).path(7).is_none(), "no outer header joins two families");
         assert!(choice(&[]).path(7).is_none());
+    }
+
+    /// Two routers of a site, each with an address of its own, that have learnt the same in another order, and forgotten
+    /// other things: whichever of them forwards a flow, it takes the same locator.
+    #[test]
+    fn routers_of_a_site_choose_alike() {
+        use crate::fib::{EntryAction, FibAction, FibUpdate};
+        use crate::types::{EidPrefix, InstanceId, Instant};
+
+        let rlocs = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+        let fill = |source: &str, order: &[usize], backwards: bool| {
+            let mut fib = crate::fib::new(64);
+            for &n in order {
+                let prefix: EidPrefix = format!("10.{n}.0.0/16").parse::<ipnet::IpNet>().unwrap().into();
+                let mut paths: Vec<Path> = rlocs[..2 + n % 3]
+                    .iter()
+                    .zip([10, 50, 50, 90])
+                    .map(|(rloc, weight)| Path {
+                        rloc: rloc.parse().unwrap(),
+                        source: source.parse().unwrap(),
+                        priority: 1,
+                        weight,
+                        stats: Arc::default(),
+                    })
+                    .collect();
+                if backwards {
+                    paths.reverse();
+                }
+                fib.apply(FibUpdate::Set {
+                    prefix,
+                    action: FibAction::Forward(paths),
+                    stats: Arc::default(),
+                });
+                fib.publish();
+            }
+            fib
+        };
+        let mut first = fill("192.0.2.1", &(0..40).collect::<Vec<_>>(), false);
+        let second = fill("192.0.2.2", &(0..20).rev().collect::<Vec<_>>(), true);
+        for n in 20..40 {
+            let prefix: EidPrefix = format!("10.{n}.0.0/16").parse::<ipnet::IpNet>().unwrap().into();
+            first.apply(FibUpdate::Remove { prefix });
+        }
+        first.publish();
+        let readers = [first.reader(), second.reader()];
+        let mut used = std::collections::BTreeSet::new();
+        for n in 0..20 {
+            let eid: IpAddr = format!("10.{n}.9.9").parse().unwrap();
+            for flow in (0..500).map(mix) {
+                let chosen = readers.each_ref().map(|reader| {
+                    let guard = reader.enter().unwrap();
+                    let entry = guard.instance(InstanceId::DEFAULT).unwrap().lookup(&eid).unwrap();
+                    let EntryAction::Forward(choice) = &entry.action else { panic!("{eid}") };
+                    entry.stats.record(1, 1, Instant::ZERO);
+                    choice.path(flow).unwrap().way.rloc
+                });
+                assert_eq!(chosen[0], chosen[1], "{eid} {flow:x}");
+                used.insert(chosen[0]);
+            }
+        }
+        assert_eq!(used.len(), 4);
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Request {
     ShowPending,
     /// Answered by [`Reply::Vrrp`].
     ShowVrrp,
+    /// Answered by [`Reply::Sync`].
+    ShowSync,
     /// Forget map-cache entries. Answered by [`Reply::Cleared`].
     ClearMapCache {
         /// The entry of exactly this EID-prefix, or all.
@@ -146,6 +148,8 @@ pub enum Reply {
     Pending(view::Pending),
     /// To [`Request::ShowVrrp`].
     Vrrp(view::Vrrp),
+    /// To [`Request::ShowSync`].
+    Sync(view::Sync),
     /// To [`Request::ClearMapCache`]: how many entries were forgotten.
     Cleared(u64),
     /// To [`Request::Lig`].

@@ -169,6 +169,8 @@ pub enum WayState {
     Unreachable,
     /// Down: packets were not echoed.
     NoEcho,
+    /// Down: another router of the site said so.
+    Told,
 }
 
 /// Whether packets may go to a locator.
@@ -641,6 +643,65 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// Warnings of the new configuration.
     pub warnings: Vec<String>,
+}
+
+/// What `show sync` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sync {
+    /// `smart` or `naive`; `None` = the map-cache is not synchronised.
+    pub mode: Option<String>,
+    /// Whether messages are acknowledged.
+    pub ack: bool,
+    /// Entries of the map-cache that came from a member.
+    pub copies: u64,
+    /// The other xTRs of the site, by address.
+    pub members: Vec<SyncMember>,
+}
+
+/// Another xTR of the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncMember {
+    /// Its address.
+    pub address: IpAddr,
+    /// `unheard`, `up` or `silent`.
+    pub state: String,
+    /// Seconds in this state.
+    pub since: u64,
+    /// Its whole map-cache was asked for, and has not come in full.
+    pub awaited: bool,
+    /// Messages that it has not acknowledged yet.
+    pub outstanding: u64,
+    /// The last whole map-cache that came from it.
+    pub received_whole: Option<SyncTransfer>,
+    /// The last whole map-cache that it was sent.
+    pub sent_whole: Option<SyncTransfer>,
+    /// CacheSyncs sent, Hellos not included.
+    pub sent: u64,
+    /// Bytes of these.
+    pub bytes_sent: u64,
+    /// Records in these.
+    pub records_sent: u64,
+    /// Of these CacheSyncs, those sent again.
+    pub repeated: u64,
+    /// CacheSyncs received and believed.
+    pub received: u64,
+    /// Records that were used.
+    pub records_used: u64,
+    /// Hellos sent.
+    pub hellos: u64,
+    /// Messages and records that were not used, by reason.
+    pub ignored: BTreeMap<String, u64>,
+}
+
+/// A whole map-cache that went from one xTR to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncTransfer {
+    /// Seconds since it was complete.
+    pub ago: u64,
+    /// Records.
+    pub records: u64,
+    /// Milliseconds from its beginning to its end.
+    pub took_ms: u64,
 }
 
 /// What `show vrrp` shows.

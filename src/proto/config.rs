@@ -29,6 +29,8 @@ pub struct ControlConfig {
     pub header: HeaderConfig,
     /// RLOC-probing, by the ITR role; `None` = none.
     pub probing: Option<ProbingConfig>,
+    /// Map-cache synchronisation with the site's other xTRs, by the ITR role; `None` = none.
+    pub sync: Option<SyncConfig>,
     /// Every period and limit.
     pub timers: Timers,
 }
@@ -211,6 +213,52 @@ impl Default for ProbingConfig {
             back_off: Duration::from_secs(60),
             rate: 200,
             site: true,
+        }
+    }
+}
+
+/// Map-cache synchronisation with the other xTRs of the site ([`super::redundancy::sync`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// The other xTRs, by the address that their messages come from. At least one.
+    pub members: Vec<IpAddr>,
+    /// How much is told when something was learnt.
+    pub mode: SyncMode,
+    /// Whether what is told is acknowledged, and told again if it is not. What a member is told that (re)appeared always
+    /// is.
+    pub ack: bool,
+    /// Keys that are accepted; the first one is sent with. At least one.
+    pub keys: Vec<Key>,
+    /// The address that messages leave from, which the others know this xTR by; to members of the other family, or where
+    /// it is `None`, they leave from the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// How often a member is asked whether it is there.
+    pub hello_interval: Duration,
+}
+
+/// How much the other xTRs are told when something was learnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// The whole map-cache.
+    Naive,
+    /// What was learnt.
+    #[default]
+    Smart,
+}
+
+impl SyncConfig {
+    /// How often a member is asked whether it is there, where nothing else is said.
+    pub const HELLO_INTERVAL: Duration = Duration::from_secs(10);
+
+    /// In smart mode with acknowledgements.
+    pub const fn new(members: Vec<IpAddr>, key: Vec<Key>) -> Self {
+        Self {
+            members,
+            mode: SyncMode::Smart,
+            ack: true,
+            keys: key,
+            source: None,
+            hello_interval: Self::HELLO_INTERVAL,
         }
     }
 }

@@ -25,6 +25,11 @@ impl<T> EidTable<T> {
         self.len
     }
 
+    /// Whether there is any prefix of this instance.
+    pub(crate) fn has_instance(&self, iid: InstanceId) -> bool {
+        self.instances.contains_key(&iid)
+    }
+
     pub(crate) fn get(&self, prefix: &EidPrefix) -> Option<&T> {
         self.instances.get(&prefix.iid)?.get(&prefix.net)
     }

@@ -249,6 +249,24 @@ pub enum Event {
         /// Who.
         rloc: IpAddr,
     },
+    /// Another xTR of the site, with which the map-cache is synchronised, answers, or no longer does.
+    SyncMember {
+        /// Its address.
+        member: IpAddr,
+        /// Which of the two.
+        up: bool,
+    },
+    /// The whole map-cache went to another xTR of the site, or came from there.
+    SyncTransferred {
+        /// Its address.
+        member: IpAddr,
+        /// Which of the two.
+        received: bool,
+        /// Records.
+        records: u64,
+        /// Since it began.
+        took: Duration,
+    },
     /// The addresses of a DNS name changed.
     NameResolved {
         /// The name.
@@ -284,6 +302,8 @@ impl Event {
             | Self::EchoMissing { dark: true, .. }
             | Self::RegistrationConfirmed { .. }
             | Self::MapResolverBack { .. }
+            | Self::SyncMember { up: true, .. }
+            | Self::SyncTransferred { .. }
             | Self::SiteRegistered { .. }
             | Self::NameResolved { .. } => Severity::Info,
             Self::OwnLocator { up: false, .. } => Severity::Warning,
@@ -302,6 +322,8 @@ impl Event {
                 | DropReason::UnreachableUnknown
                 | DropReason::UnreachableContradicted
                 | DropReason::PathMtuUnknown
+                | DropReason::SyncAck
+                | DropReason::SyncSession
                 | DropReason::ReplyNonce => Severity::Debug,
                 _ => Severity::Warning,
             },
@@ -311,6 +333,7 @@ impl Event {
             | Self::RegistrationContradicted { .. }
             | Self::Contradiction { .. }
             | Self::MapServerUnreachable { .. }
+            | Self::SyncMember { up: false, .. }
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
             | Self::NameUnresolved { .. } => Severity::Warning,
@@ -326,7 +349,9 @@ impl Event {
             | Self::LocatorStatus { .. }
             | Self::EchoMissing { .. }
             | Self::MapResolverSilent { .. }
-            | Self::MapResolverBack { .. } => Subsystem::Itr,
+            | Self::MapResolverBack { .. }
+            | Self::SyncMember { .. }
+            | Self::SyncTransferred { .. } => Subsystem::Itr,
             Self::StaleVersion { .. }
             | Self::RegistrationConfirmed { .. }
             | Self::RegistrationRefused { .. }
@@ -452,6 +477,16 @@ impl fmt::Display for Event {
             }
             Self::NameUnresolved { name, retry_in } => {
                 write!(f, "{name} can't be resolved, next try in {} s", retry_in.as_secs())
+            }
+            Self::SyncMember { member, up: true } => write!(f, "xTR {member} of the site is there"),
+            Self::SyncMember { member, up: false } => write!(
+                f,
+                "xTR {member} of the site does not answer: its map-cache is not synchronised; check that it is up and \
+                 that members and keys of [sync] agree"
+            ),
+            Self::SyncTransferred { member, received, records, took } => {
+                let way = if *received { "received from" } else { "sent to" };
+                write!(f, "whole map-cache {way} xTR {member}: {records} records in {:.1} ms", millis(*took))
             }
             Self::NameResolved { name, addresses } => {
                 write!(f, "{name} is")?;

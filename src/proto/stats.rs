@@ -158,6 +158,32 @@ named! {
         NotifyStale = "notify-stale",
         /// A Map-Notify-Ack for nothing.
         AckUnsolicited = "notify-ack-unsolicited",
+        /// A CacheSync from something that isn't one of the configured xTRs of the site, or without synchronisation.
+        SyncStranger = "sync-not-a-member",
+        /// A CacheSync of a session that its sender has not proved to be his: from before a restart, or another's.
+        SyncSession = "sync-unknown-session",
+        /// A CacheSync whose nonce was there already, or is older than any that may still come.
+        SyncReplayed = "sync-replayed",
+        /// A CacheSync that was meant for another address.
+        SyncMisdirected = "sync-misdirected",
+        /// A CacheSync-Ack for nothing that is still waited for.
+        SyncAck = "sync-ack-unsolicited",
+        /// A record of a CacheSync of a kind that isn't known; the others are used.
+        SyncKind = "sync-record-unknown-kind",
+        /// A record of a CacheSync for an EID of an address family that isn't served.
+        SyncEid = "sync-record-unsupported-eid",
+        /// A record of a CacheSync for an instance that this router has nothing to do with.
+        SyncInstance = "sync-record-unknown-instance",
+        /// A record of a CacheSync for EIDs of this very site.
+        SyncLocal = "sync-record-local-eid",
+        /// A record of a CacheSync for an EID-prefix that the configuration has a mapping for.
+        SyncStatic = "sync-record-static",
+        /// A record of a CacheSync that is older than what is known.
+        SyncOlder = "sync-record-older",
+        /// A record of a CacheSync for which the map-cache has no room.
+        SyncFull = "sync-record-no-room",
+        /// A record of a CacheSync about a locator that isn't in use, or that has just shown the contrary.
+        SyncLocator = "sync-record-locator",
         /// A message of ours that doesn't fit its format.
         Encode = "encode-failed",
     }
@@ -200,8 +226,12 @@ named! {
         Info = "info",
         /// Type 8: counted as this, its content not again.
         Ecm = "encapsulated-control-message",
-        /// Type 15.
+        /// Type 15, of a sub-type that means nothing here.
         SharedExtension = "shared-extension",
+        /// Type 15, sub-type 1060.
+        CacheSync = "cache-sync",
+        /// Type 15, sub-type 1061.
+        CacheSyncAck = "cache-sync-ack",
     }
 }
 
@@ -217,6 +247,8 @@ impl From<&Message> for MessageKind {
             Message::Info(_) => Self::Info,
             Message::Ecm(_) => Self::Ecm,
             Message::SharedExtension(_) => Self::SharedExtension,
+            Message::CacheSync(_) => Self::CacheSync,
+            Message::CacheSyncAck(_) => Self::CacheSyncAck,
         }
     }
 }

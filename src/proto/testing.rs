@@ -101,10 +101,7 @@ impl Network {
 
     /// Kills a router and starts it again, empty.
     pub(crate) fn restart(&mut self, id: usize, config: ControlConfig) {
-        let rng = StdRng::seed_from_u64(self.rng.random());
-        let control = ControlPlane::new(config, rng, nonce_base(self.now), self.now);
-        self.nodes[id] = Node::new(control, self.nodes[id].addresses.clone());
-        self.announce(id);
+        self.power_cut_without_disk(id, config, nonce_base(self.now));
     }
 
     /// Gives a router that was just started a disk.
@@ -123,6 +120,14 @@ impl Network {
         let records: Vec<Record> = disk.values().cloned().collect();
         self.nodes[id].disk = Some(disk);
         self.handle(id, Input::Restored(&records));
+        self.announce(id);
+    }
+
+    /// The same without a disk.
+    pub(crate) fn power_cut_without_disk(&mut self, id: usize, config: ControlConfig, clock: u64) {
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let control = ControlPlane::new(config, rng, clock, self.now);
+        self.nodes[id] = Node::new(control, self.nodes[id].addresses.clone());
         self.announce(id);
     }
 

@@ -290,6 +290,7 @@ impl ControlLoop {
             Request::ShowResolvers => Reply::Resolvers(views::resolvers(&self.plane, now)),
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
             Request::ShowVrrp => Reply::Vrrp(self.vrrp.view().await),
+            Request::ShowSync => Reply::Sync(views::sync(&self.plane, &self.config, now)),
             Request::ClearMapCache { prefix: Some(prefix) }
                 if self.plane.map_cache_entry(&prefix).is_some_and(MapCacheEntry::is_static) =>
             {

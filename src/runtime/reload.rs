@@ -44,6 +44,7 @@ pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<Strin
         ("xTR-ID or Site-ID", old.etr.as_ref().map(|e| e.xtr_site) != new.etr.as_ref().map(|e| e.xtr_site)),
         ("forwarding to other Map-Servers", old.map_resolver != new.map_resolver),
         ("probing", old.probing != new.probing),
+        ("synchronisation", old.sync != new.sync),
         ("timers", old.timers != new.timers),
     ];
     lines.extend(rest.iter().filter(|(_, differs)| *differs).map(|(what, _)| format!("{what} changed")));

@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::dataplane::{Count, DropReason, Totals};
 use crate::io::netlink::Interface;
 use crate::mgmt::view;
-use crate::proto::config::{LocatorSource, ResolverSelection};
-use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView};
+use crate::proto::config::{LocatorSource, ResolverSelection, SyncMode};
+use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView, SyncMember};
+use crate::proto::redundancy::sync::Transferred;
 use crate::proto::xtr::{
     Cause, MapCacheEntry, MapCacheSource, Pending, RegistrationState, ResolverHealth, RlocWay, Verdict,
     WayState,
@@ -78,6 +79,7 @@ fn map_cache_entry(
             MapCacheSource::MapReply => view::MapCacheSource::MapReply,
             MapCacheSource::Probe => view::MapCacheSource::Probe,
             MapCacheSource::Gleaned => view::MapCacheSource::Gleaned,
+            MapCacheSource::Synchronised => view::MapCacheSource::Synchronised,
             MapCacheSource::Static => view::MapCacheSource::Static,
         },
         responder: entry.responder,
@@ -102,6 +104,7 @@ fn rloc_way(way: &RlocWay, now: Instant) -> view::RlocWay {
             WayState::Down(Cause::Probes) => view::WayState::NoAnswer,
             WayState::Down(Cause::Underlay) => view::WayState::Unreachable,
             WayState::Down(Cause::Echo) => view::WayState::NoEcho,
+            WayState::Down(Cause::Peer) => view::WayState::Told,
         },
         pending: way.pending(),
         since: secs_since(way.since, now),
@@ -310,6 +313,48 @@ pub(super) fn resolvers(plane: &ControlPlane, now: Instant) -> view::Resolvers {
         ResolverSelection::Fastest => "fastest",
     };
     view::Resolvers { selection: selection.into(), resolvers }
+}
+
+/// `show sync`
+pub(super) fn sync(plane: &ControlPlane, config: &Config, now: Instant) -> view::Sync {
+    let Some(sync) = config.control.sync.as_ref() else { return view::Sync::default() };
+    let copies = plane.map_cache().filter(|(_, entry)| entry.source == MapCacheSource::Synchronised).count();
+    let mode = match sync.mode {
+        SyncMode::Smart => "smart",
+        SyncMode::Naive => "naive",
+    };
+    view::Sync {
+        mode: Some(mode.into()),
+        ack: sync.ack,
+        copies: copies as u64,
+        members: plane.sync_members().map(|member| sync_member(member, now)).collect(),
+    }
+}
+
+fn sync_member(member: &SyncMember, now: Instant) -> view::SyncMember {
+    let transfer = |done: Transferred| view::SyncTransfer {
+        ago: secs_since(done.at, now),
+        records: done.records,
+        took_ms: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+    };
+    let counters = &member.counters;
+    view::SyncMember {
+        address: member.address,
+        state: member.state.name().into(),
+        since: secs_since(member.since, now),
+        awaited: member.is_awaited(),
+        outstanding: member.outstanding() as u64,
+        received_whole: member.received.map(transfer),
+        sent_whole: member.sent.map(transfer),
+        sent: counters.sent,
+        bytes_sent: counters.bytes_sent,
+        records_sent: counters.records_sent,
+        repeated: counters.repeated,
+        received: counters.received,
+        records_used: counters.records_used,
+        hellos: counters.hellos,
+        ignored: counters.ignored.iter().map(|(reason, n)| (reason.name().into(), *n)).collect(),
+    }
 }
 
 /// `show pending`

@@ -283,8 +283,67 @@ pub(crate) fn info() -> impl Strategy<Value = Info> {
 
 /// Any Shared Extension.
 pub(crate) fn shared_extension() -> impl Strategy<Value = SharedExtension> {
-    (0..=0x0fffu16, any::<u16>(), vec(any::<u8>(), 0..40))
-        .prop_map(|(sub_type, flags, payload)| SharedExtension { sub_type, flags, payload })
+    let sub_type = (0..=0x0fffu16).prop_filter("has a variant of its own", |sub_type| {
+        !matches!(*sub_type, CACHE_SYNC | CACHE_SYNC_ACK)
+    });
+    (sub_type, any::<u16>(), vec(any::<u8>(), 0..40)).prop_map(|(sub_type, flags, payload)| SharedExtension {
+        sub_type,
+        flags,
+        payload,
+    })
+}
+
+/// Any sync-record, those of kinds that nobody knows included.
+fn sync_record() -> impl Strategy<Value = SyncRecord> {
+    let kind = (0..=251u8).prop_map(|kind| if kind == 0 { 0 } else { kind + 4 });
+    prop_oneof![
+        (any::<[bool; 2]>(), any::<u32>(), any::<[u16; 2]>(), eid_record()).prop_map(
+            |([copy, echoes], seconds, [millis, age], record)| SyncRecord::Mapping(SyncMapping {
+                copy,
+                echoes,
+                seconds,
+                millis,
+                age,
+                record
+            })
+        ),
+        (address(), any::<bool>()).prop_map(|(address, up)| SyncRecord::Locator { address, up }),
+        (any::<u64>(), address()).prop_map(|(challenge, to)| SyncRecord::Hello { challenge, to }),
+        (any::<u64>(), nonce(), address()).prop_map(|(challenge, last, to)| SyncRecord::HelloReply {
+            challenge,
+            last,
+            to
+        }),
+        (kind, any::<u8>(), vec(any::<u8>(), 0..30)).prop_map(|(kind, flags, content)| SyncRecord::Unknown {
+            kind,
+            flags,
+            content
+        }),
+    ]
+}
+
+/// Any CacheSync; its authentication data is arbitrary, too.
+pub(crate) fn cache_sync() -> impl Strategy<Value = CacheSync> {
+    (any::<[bool; 6]>(), nonce(), auth_data(), any::<u64>(), vec(sync_record(), 0..4)).prop_map(
+        |([want_ack, naive, smart, request, transfer, end], nonce, auth, session, records)| CacheSync {
+            want_ack,
+            naive,
+            smart,
+            request,
+            transfer,
+            end,
+            nonce,
+            auth,
+            session,
+            records,
+        },
+    )
+}
+
+/// Any CacheSync-Ack.
+pub(crate) fn cache_sync_ack() -> impl Strategy<Value = CacheSyncAck> {
+    (nonce(), auth_data(), any::<u64>(), vec(sync_record(), 0..4))
+        .prop_map(|(nonce, auth, session, records)| CacheSyncAck { nonce, auth, session, records })
 }
 
 /// An ECM around `payload`.
@@ -322,6 +381,8 @@ pub(crate) fn bare_message() -> impl Strategy<Value = Message> {
         map_referral().prop_map(Message::MapReferral),
         info().prop_map(Message::Info),
         shared_extension().prop_map(Message::SharedExtension),
+        cache_sync().prop_map(Message::CacheSync),
+        cache_sync_ack().prop_map(Message::CacheSyncAck),
     ]
 }
 

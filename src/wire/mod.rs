@@ -14,6 +14,7 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod cache_sync;
 mod codec;
 pub mod data;
 pub mod display;
@@ -34,6 +35,7 @@ pub mod udp;
 pub mod vrrp;
 
 pub use address::Address;
+pub use cache_sync::{CACHE_SYNC, CACHE_SYNC_ACK, CacheSync, CacheSyncAck, SyncMapping, SyncRecord};
 pub use ecm::Ecm;
 pub use error::{DecodeError, EidError, EncodeError};
 pub use info::Info;
@@ -45,6 +47,7 @@ pub use map_reply::MapReply;
 pub use map_request::MapRequest;
 pub use record::{EidAddress, EidRecord, LocatorRecord};
 pub use shared_extension::SharedExtension;
+pub(crate) use shared_extension::sub_type;
 
 #[cfg(test)]
 mod properties;
@@ -72,8 +75,12 @@ pub enum Message {
     Info(Info),
     /// Type 8.
     Ecm(Ecm),
-    /// Type 15 (RFC 9304).
+    /// Type 15 (RFC 9304), of another sub-type than the following.
     SharedExtension(SharedExtension),
+    /// Type 15, sub-type 1060.
+    CacheSync(CacheSync),
+    /// Type 15, sub-type 1061.
+    CacheSyncAck(CacheSyncAck),
 }
 
 /// The type in the first four bits of every control message (RFC 9301 §5.1).
@@ -119,7 +126,11 @@ impl Message {
             MessageType::MapReferral => Self::MapReferral(MapReferral::decode(&mut r)?),
             MessageType::Info => Self::Info(Info::decode(&mut r)?),
             MessageType::Ecm => Self::Ecm(Ecm::decode(&mut r)?),
-            MessageType::SharedExtension => Self::SharedExtension(SharedExtension::decode(&mut r)?),
+            MessageType::SharedExtension => match sub_type(bytes) {
+                Some(CACHE_SYNC) => Self::CacheSync(CacheSync::decode(&mut r)?),
+                Some(CACHE_SYNC_ACK) => Self::CacheSyncAck(CacheSyncAck::decode(&mut r)?),
+                _ => Self::SharedExtension(SharedExtension::decode(&mut r)?),
+            },
         };
         r.finish()?;
         Ok(message)
@@ -142,6 +153,8 @@ impl Message {
             Self::Info(message) => message.encode(&mut w)?,
             Self::Ecm(message) => message.encode(&mut w)?,
             Self::SharedExtension(message) => message.encode(&mut w)?,
+            Self::CacheSync(message) => message.encode(&mut w)?,
+            Self::CacheSyncAck(message) => message.encode(&mut w)?,
         }
         Ok(w.into_bytes())
     }
@@ -157,7 +170,18 @@ impl Message {
             Self::MapReferral(_) => MessageType::MapReferral,
             Self::Info(_) => MessageType::Info,
             Self::Ecm(_) => MessageType::Ecm,
-            Self::SharedExtension(_) => MessageType::SharedExtension,
+            Self::SharedExtension(_) | Self::CacheSync(_) | Self::CacheSyncAck(_) => {
+                MessageType::SharedExtension
+            }
+        }
+    }
+
+    /// Its name: its type's, or that of the extension.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CacheSync(_) => "CacheSync",
+            Self::CacheSyncAck(_) => "CacheSync-Ack",
+            _ => self.kind().name(),
         }
     }
 
@@ -167,6 +191,8 @@ impl Message {
             Self::MapRegister(message) => Some(&message.auth),
             Self::MapNotify(message) | Self::MapNotifyAck(message) => Some(&message.auth),
             Self::Info(message) => Some(&message.auth),
+            Self::CacheSync(message) => Some(&message.auth),
+            Self::CacheSyncAck(message) => Some(&message.auth),
             _ => None,
         }
     }
@@ -177,6 +203,8 @@ impl Message {
             Self::MapRegister(message) => Some(&mut message.auth),
             Self::MapNotify(message) | Self::MapNotifyAck(message) => Some(&mut message.auth),
             Self::Info(message) => Some(&mut message.auth),
+            Self::CacheSync(message) => Some(&mut message.auth),
+            Self::CacheSyncAck(message) => Some(&mut message.auth),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! LISP Shared Extension (RFC 9304 §3).
+//! LISP Shared Extension (RFC 9304 §3), of sub-types that have no file of their own; [`super::cache_sync`] has.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -10,18 +10,24 @@
 //! +---------------------------------------------------------------+
 //! ```
 
+use super::cache_sync::{CACHE_SYNC, CACHE_SYNC_ACK};
 use super::codec::{Reader, Writer};
 use super::{DecodeError, EncodeError, MessageType};
 
 /// LISP Shared Extension, type 15 (RFC 9304).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedExtension {
-    /// 12-bit sub-type.
+    /// 12-bit sub-type, none of those that [`Message`](super::Message) has a variant for.
     pub sub_type: u16,
     /// The 16 bits that follow the sub-type in the first word.
     pub flags: u16,
     /// What follows the first word.
     pub payload: Vec<u8>,
+}
+
+/// The sub-type of the Shared Extension that begins with these bytes.
+pub(crate) fn sub_type(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk().map(|first| u16::from_be_bytes(*first) & 0x0fff)
 }
 
 impl SharedExtension {
@@ -32,7 +38,7 @@ impl SharedExtension {
     }
 
     pub(super) fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
-        if self.sub_type > 0x0fff {
+        if self.sub_type > 0x0fff || matches!(self.sub_type, CACHE_SYNC | CACHE_SYNC_ACK) {
             return Err(EncodeError::InvalidValue("Shared Extension sub-type"));
         }
         w.u16(u16::from(MessageType::SharedExtension.first_byte()) << 8 | self.sub_type);

@@ -259,6 +259,67 @@ fn shared_extension() {
     both_ways(Message::SharedExtension(message), "ff ff 80 01 01 02 03");
 }
 
+/// The layout in [`cache_sync`].
+#[test]
+fn cache_syncs() {
+    let locator = LocatorRecord {
+        priority: 1,
+        weight: 75,
+        mpriority: 255,
+        mweight: 0,
+        local: true,
+        probe: false,
+        reachable: true,
+        address: ip("192.0.2.1").into(),
+    };
+    let record = EidRecord { locators: vec![locator], ..record() };
+    let mapping = SyncMapping { copy: true, echoes: true, seconds: 86_399, millis: 250, age: 1, record };
+    let message = CacheSync {
+        want_ack: true,
+        smart: true,
+        request: true,
+        nonce: Nonce(0x1122_3344_5566_7788),
+        auth: AuthData { key_id: 3, algorithm: 2, data: vec![0xaa; 4] },
+        session: 9,
+        records: vec![
+            SyncRecord::Mapping(mapping),
+            SyncRecord::Locator { address: ip("2001:db8::1").into(), up: true },
+            SyncRecord::Unknown { kind: 0xf0, flags: 0x81, content: vec![7, 8, 9] },
+            SyncRecord::Hello { challenge: 0x0102, to: ip("192.0.2.2").into() },
+        ],
+        ..CacheSync::default()
+    };
+    let records = "01 c0 0024 0001517f 00fa 0001 000005a0 01 10 10 00 0123 0001 0a010000
+         01 4b ff 00 0005 0001 c0000201
+         02 80 0012 0002 20010db8000000000000000000000001
+         f0 81 0003 070809
+         03 00 000e 0000000000000102 0001 c0000202";
+    let head = "1122334455667788 03 02 0004 aaaaaaaa 0000000000000009";
+    both_ways(Message::CacheSync(message.clone()), &format!("f424 b0 04 {head} {records}"));
+    ignores(&format!("f424 b0 04 {head} {records}"), &format!("f424 b3 04 {head} {records}"));
+    for (bits, flags) in [
+        (0x40, CacheSync { naive: true, ..CacheSync::default() }),
+        (0x08, CacheSync { transfer: true, ..CacheSync::default() }),
+        (0x0c, CacheSync { transfer: true, end: true, ..CacheSync::default() }),
+    ] {
+        let bytes = Message::CacheSync(flags).encode().unwrap();
+        assert_eq!(bytes.get(2), Some(&bits));
+    }
+    let reply = SyncRecord::HelloReply { challenge: 0x0102, last: Nonce(5), to: ip("192.0.2.3").into() };
+    let ack = CacheSyncAck { nonce: message.nonce, auth: message.auth, session: 9, records: vec![reply] };
+    let reply = "04 00 0016 0000000000000102 0000000000000005 0001 c0000203";
+    both_ways(Message::CacheSyncAck(ack), &format!("f425 00 01 {head} {reply}"));
+    ignores(&format!("f425 00 01 {head} {reply}"), &format!("f425 ff 01 {head} {reply}"));
+    // A record whose length is not that of what it holds.
+    for wrong in ["02 80 0007 0001 c0000201 00", "02 80 0005 0001 c00002", "04 00 0000"] {
+        let bytes = hex(&format!("f424 00 01 {head} {wrong}"));
+        let error = Message::decode(&bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::BadLength(_) | DecodeError::Missing(_)), "{wrong}: {error}");
+    }
+    let known = SyncRecord::Unknown { kind: 1, flags: 0, content: Vec::new() };
+    assert_eq!(known.encoded_len(), Err(EncodeError::InvalidValue("the kind of a sync-record")));
+}
+
 /// 192.0.2.1:4342 to 10.1.1.1:4342, a Shared Extension inside; the checksums were computed elsewhere.
 const ECM_IPV4: &str =
     "84000000 4500 0020 0000 4000 4011 6dca c0000201 0a010101  10f6 10f6 000c 1cc2 f4240000";

@@ -182,7 +182,7 @@ fn check_macs(keys: &[Secret], message: &Message, bytes: &[u8], nesting: usize, 
         check_macs(keys, &inner, &ecm.payload, nesting + 1, macs);
     }
     let Some(auth) = message.auth() else { return };
-    let object = Object::new().text("message", message.kind());
+    let object = Object::new().field("message", message.name());
     let Some(algorithm) = Algorithm::from_id(auth.algorithm) else {
         let reason = match auth.algorithm {
             0 => "the message is not authenticated (algorithm 0)".to_owned(),

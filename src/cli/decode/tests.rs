@@ -272,11 +272,11 @@ fn hex_may_look_as_people_paste_it() {
 
 #[test]
 fn text_shows_fields_and_bytes_side_by_side() {
-    let (out, result) = run_hex("f4240001 616263", false, &[]);
+    let (out, result) = run_hex("f4260001 616263", false, &[]);
     result.unwrap();
-    let expected = "control message\n  type_name: Shared Extension\n  lisp_type: 15\n  sub_type: 1060\n  \
+    let expected = "control message\n  type_name: Shared Extension\n  lisp_type: 15\n  sub_type: 1062\n  \
                     flags: 0x0001\n  payload: 616263\n  \
-                    0000  f4 24 00 01 61 62 63                             .$..abc\n\n";
+                    0000  f4 26 00 01 61 62 63                             .&..abc\n\n";
     assert_eq!(out, expected);
     let (out, result) = run_hex("30", false, &[]);
     assert!(matches!(result, Err(DecodeFailure::Message(DecodeError::Missing("Map-Register header")))));
@@ -307,7 +307,7 @@ impl Write for Closed {
 #[test]
 fn a_reader_that_goes_away_is_no_error_but_a_full_disk_is() {
     let args = || DecodeArgs {
-        hex: Some("f4240001".to_owned()),
+        hex: Some("f4260001".to_owned()),
         file: None,
         data: false,
         json: true,

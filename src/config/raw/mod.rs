@@ -8,6 +8,7 @@
 mod host;
 mod mapping_system;
 mod site;
+mod sync;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
@@ -27,6 +28,7 @@ pub use site::{
     RawEidPrefix, RawHeader, RawKey, RawKeySource, RawLocator, RawLocatorSource, RawLocators, RawMapResolver,
     RawMapServer, RawProxy, RawProxyEtr, RawRouter, RawStatic,
 };
+pub use sync::RawSync;
 
 use host::{read_data_plane, read_log, read_management};
 
@@ -71,6 +73,8 @@ pub struct RawConfig {
     pub vrrp: Vec<RawVirtualRouter>,
     /// `[probing]`
     pub probing: RawProbing,
+    /// `[sync]`, where the file has it.
+    pub sync: Option<RawSync>,
     /// `[map-cache]`, `resolver-selection`: `"order"` or `"fastest"`. Default `"order"`.
     pub resolver_selection: Option<At<ResolverSelection>>,
     /// `[[site]]`: who may register with our Map-Server.
@@ -159,6 +163,7 @@ impl RawConfig {
             proxy_etr: RawProxy::read(root.section("proxy-etr")),
             vrrp,
             probing: RawProbing::read(&root),
+            sync: RawSync::read(&root),
             resolver_selection,
             sites,
             forwards,

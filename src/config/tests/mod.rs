@@ -4,6 +4,7 @@ mod openlisp_format;
 mod proxies;
 mod robustness;
 mod sections;
+mod sync;
 mod values;
 mod vrrp;
 

@@ -235,7 +235,7 @@ fn name_of(site: &RawSite) -> String {
 }
 
 /// Key ids tell the keys of one algorithm apart; the same id with another algorithm is another key.
-fn check_key_ids(cx: &Context<'_>, keys: &[RawKey]) {
+pub(super) fn check_key_ids(cx: &Context<'_>, keys: &[RawKey]) {
     for (i, key) in keys.iter().enumerate() {
         let mut earlier = keys.iter().take(i);
         if let Some(first) = earlier.find(|k| (k.id.value, k.algorithm) == (key.id.value, key.algorithm)) {

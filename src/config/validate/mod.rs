@@ -10,6 +10,7 @@ mod mapping_system;
 mod proxy;
 mod secret;
 mod site;
+mod sync;
 
 use std::path::Path;
 
@@ -138,6 +139,7 @@ pub(super) fn validate(
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
         header: header::header(&cx),
         probing: probing.filter(|_| cx.is(Role::Itr)),
+        sync: sync::sync(&cx),
         timers: raw.timers.timers.clone(),
     };
     let state_dir =

@@ -105,6 +105,7 @@ fn way_state(way: Option<&RlocWay>) -> String {
         WayState::NoAnswer => "no answer",
         WayState::Unreachable => "unreachable",
         WayState::NoEcho => "no echo",
+        WayState::Told => "told down",
     };
     if way.pending { format!("{state}, pending") } else { state.into() }
 }

@@ -3,6 +3,7 @@
 mod locators;
 mod mapping_system;
 mod resolvers;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -12,6 +13,7 @@ mod xtr;
 pub use locators::locators;
 pub use mapping_system::sites;
 pub use resolvers::resolvers;
+pub use sync::sync;
 pub use text::{age, append, interval, table};
 pub use vrrp::vrrp;
 pub use xtr::{database, interfaces, lig, map_cache, map_cache_detail, pending, statistics};

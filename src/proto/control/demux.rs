@@ -8,7 +8,10 @@ use crate::proto::request::{Origin, reply_rloc};
 use crate::proto::stats::{DropReason, MessageKind};
 use crate::proto::xtr::etr;
 use crate::types::{EidPrefix, Instant, Rloc};
-use crate::wire::{Address, DecodeError, Ecm, MapRequest, Message};
+use crate::wire::{
+    Address, CACHE_SYNC, CACHE_SYNC_ACK, DecodeError, Ecm, MapRequest, Message, MessageType, peek_type,
+    sub_type,
+};
 
 use super::plane::ControlPlane;
 
@@ -23,6 +26,9 @@ impl ControlPlane {
         destination: SocketAddr,
         payload: &[u8],
     ) {
+        if matches!(sub_type_of(payload), Some(CACHE_SYNC | CACHE_SYNC_ACK)) {
+            return self.synchronise(now, (source, destination), payload);
+        }
         let message = match Message::decode(payload) {
             Ok(message) => message,
             Err(error) => return self.malformed(source, &error),
@@ -53,7 +59,19 @@ impl ControlPlane {
             Message::MapNotify(_)
             | Message::MapReferral(_)
             | Message::Info(_)
-            | Message::SharedExtension(_) => cx.drop(DropReason::NoRole, Some(source)),
+            | Message::SharedExtension(_)
+            | Message::CacheSync(_)
+            | Message::CacheSyncAck(_) => cx.drop(DropReason::NoRole, Some(source)),
+        }
+    }
+
+    /// A message of another xTR of the site: nothing of it is decoded before it is known to be authentic.
+    fn synchronise(&mut self, now: Instant, addresses: (SocketAddr, SocketAddr), payload: &[u8]) {
+        match (&mut self.sync, &mut self.itr) {
+            (Some(sync), Some(itr)) => {
+                sync.receive(&mut self.cx, now, payload, addresses, itr, &self.database);
+            }
+            _ => self.cx.drop(DropReason::SyncStranger, Some(addresses.0)),
         }
     }
 
@@ -215,4 +233,9 @@ fn inner_source(origin: &Origin, prefix: &EidPrefix) -> SocketAddr {
         _ => ip,
     };
     SocketAddr::new(ip, origin.peer.port())
+}
+
+/// The sub-type of a Shared Extension.
+fn sub_type_of(payload: &[u8]) -> Option<u16> {
+    (peek_type(payload) == Ok(MessageType::SharedExtension)).then(|| sub_type(payload)).flatten()
 }

@@ -11,4 +11,4 @@ mod views;
 
 pub use contract::{Command, Input, LigAnswer, LigError, Output, Transmit};
 pub use plane::ControlPlane;
-pub use views::{DatabaseView, SiteView};
+pub use views::{DatabaseView, SiteView, SyncMember};

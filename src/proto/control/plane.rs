@@ -6,6 +6,7 @@ use crate::proto::event::Event;
 use crate::proto::mapping_system::MappingSystem;
 use crate::proto::mapping_system::map_resolver::MapResolver;
 use crate::proto::persist::Record;
+use crate::proto::redundancy::sync::CacheSync;
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::itr::Itr;
@@ -79,6 +80,8 @@ pub struct ControlPlane {
     pub(super) signals: Signals,
     pub(super) solicitor: Solicitor,
     pub(super) mapping_system: MappingSystem,
+    pub(super) sync: Option<CacheSync>,
+    nonce_base: u64,
 }
 
 impl ControlPlane {
@@ -95,6 +98,8 @@ impl ControlPlane {
             signals: Signals::new(nonce_base),
             solicitor: Solicitor::new(now),
             mapping_system: MappingSystem::default(),
+            sync: None,
+            nonce_base,
         };
         plane.reload(config, now);
         plane
@@ -168,6 +173,9 @@ impl ControlPlane {
         if let Some(server) = &mut self.mapping_system.server {
             server.handle_timeout(&mut self.cx, now);
         }
+        if let (Some(sync), Some(itr)) = (&mut self.sync, &mut self.itr) {
+            sync.handle_timeout(&mut self.cx, now, itr, &self.database);
+        }
         // Last, as any of these may have come to doubt a name.
         for name in self.cx.names.due(now) {
             self.cx.outputs.push_back(Output::Resolve { name });
@@ -186,7 +194,8 @@ impl ControlPlane {
         let server = self.mapping_system.server.as_ref().and_then(|s| s.next());
         let (registrar, signals, solicitor) =
             (self.registrar.next(), self.signals.next(), self.solicitor.next());
-        [self.cx.names.next(), itr, registrar, signals, solicitor, server].into_iter().flatten().min()
+        let sync = self.sync.as_ref().and_then(CacheSync::next);
+        [self.cx.names.next(), itr, registrar, signals, solicitor, server, sync].into_iter().flatten().min()
     }
 
     /// Changes to another configuration. What it doesn't change goes on: the map-cache stays, so do registrations of
@@ -234,6 +243,18 @@ impl ControlPlane {
 
         if let Some(itr) = &mut self.itr {
             itr.configure_probing(cx, now, config.probing, &self.database);
+        }
+
+        // What is synchronised is the ITR's.
+        match (&mut self.sync, config.sync.as_ref().filter(|_| config.itr.is_some())) {
+            (Some(sync), Some(config)) => sync.configure(now, config.clone()),
+            (sync @ None, Some(config)) => {
+                *sync = Some(CacheSync::new(cx, now, config.clone(), self.nonce_base));
+            }
+            (sync, None) => *sync = None,
+        }
+        if let Some(itr) = &mut self.itr {
+            itr.keep_journal(self.sync.is_some());
         }
 
         let system = &mut self.mapping_system;

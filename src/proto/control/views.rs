@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use crate::proto::config::{Host, LocatorConfig, LocatorSource, ResolverSelection, SiteConfig};
 use crate::proto::mapping_system::Registration;
 use crate::proto::mapping_system::map_server::MapServer;
+use crate::proto::redundancy::sync::CacheSync;
+pub use crate::proto::redundancy::sync::Member as SyncMember;
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::{
@@ -118,6 +120,11 @@ impl ControlPlane {
     /// Which of several Map-Resolvers is asked.
     pub fn resolver_selection(&self) -> ResolverSelection {
         self.config.itr.as_ref().map(|itr| itr.resolver_selection).unwrap_or_default()
+    }
+
+    /// The other xTRs of the site that the map-cache is synchronised with, by address; empty without synchronisation.
+    pub fn sync_members(&self) -> impl Iterator<Item = &SyncMember> {
+        self.sync.iter().flat_map(CacheSync::members)
     }
 
     /// Destinations that are being resolved or rest after that failed, in order.

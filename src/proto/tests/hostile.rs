@@ -15,7 +15,7 @@ use crate::types::{Action, Instant, Mapping, Nonce, Ttl};
 use crate::wire::{Address, EidAddress, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
-const PEER: &str = "203.0.113.9:4342";
+pub(super) const PEER: &str = "203.0.113.9:4342";
 
 /// A router with every role and small tables.
 fn everything() -> ControlConfig {
@@ -252,8 +252,8 @@ proptest! {
 }
 
 /// Something that makes a router drop, and the reason that it must be counted for.
-type Case = (DropReason, Provocation);
-type Provocation = Box<dyn Fn(&mut Network, usize)>;
+pub(super) type Case = (DropReason, Provocation);
+pub(super) type Provocation = Box<dyn Fn(&mut Network, usize)>;
 
 /// A Map-Request that was changed by hand.
 fn altered(change: impl Fn(&mut Vec<u8>) + 'static) -> Provocation {
@@ -676,7 +676,8 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn every_reason_to_drop_has_a_case_and_is_counted_for_it() {
-    let cases = cases();
+    let mut cases = cases();
+    cases.extend(super::hostile_sync::cases(everything));
     for reason in DropReason::ALL {
         assert!(cases.iter().any(|(r, _)| r == reason), "no case for {reason}");
     }

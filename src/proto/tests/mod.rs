@@ -2,6 +2,7 @@
 
 mod etr;
 mod hostile;
+mod hostile_sync;
 mod itr;
 mod map_cache;
 mod map_resolver;

@@ -17,7 +17,7 @@ use crate::fib::{FibAction, FibUpdate, Stats};
 use crate::proto::config::{DatabaseEntry, LocatorConfig, LocatorSource};
 use crate::proto::context::Context;
 use crate::proto::eid_table::EidTable;
-use crate::types::{Action, Eid, EidPrefix, Family, Locator, LocatorChange, MapVersion, Mapping};
+use crate::types::{Action, Eid, EidPrefix, Family, InstanceId, Locator, LocatorChange, MapVersion, Mapping};
 use crate::wire::EidRecord;
 
 /// Addresses of an interface that are looked at.
@@ -214,6 +214,13 @@ impl Database {
     /// Whether packets to an EID would come here to be encapsulated or delivered.
     pub(crate) fn attracts(&self, eid: &Eid) -> bool {
         self.longest(eid).is_some() || self.proxied.iter().any(|prefix| prefix.contains(eid))
+    }
+
+    /// Whether this router has anything to do with an instance.
+    pub(crate) fn has_instance(&self, iid: InstanceId) -> bool {
+        iid.is_default()
+            || self.entries.has_instance(iid)
+            || self.proxied.iter().any(|prefix| prefix.iid == iid)
     }
 
     /// Takes in an interface's addresses. Whether any of our locators changed by it.

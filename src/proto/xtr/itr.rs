@@ -55,12 +55,12 @@ const MIN_PATH_MTU_IPV6: u16 = 1280;
 pub(crate) struct Itr {
     config: ItrConfig,
     pub(super) cache: MapCache,
-    pending: PendingTable,
+    pub(super) pending: PendingTable,
     ligs: BTreeMap<Nonce, Lig>,
     resolvers: Resolvers,
     /// Path MTUs that the underlay told, each until when it is believed.
     path_mtus: BTreeMap<Rloc, (u16, Instant)>,
-    proxy_etrs: ProxyEtrs,
+    pub(super) proxy_etrs: ProxyEtrs,
     /// What SMRs may still have asked for.
     solicited: TokenBucket,
     strangers: TokenBucket,
@@ -562,11 +562,12 @@ impl Itr {
         } else if mapping.ttl == Ttl::WITHDRAWN {
             if self.cache.get(&prefix).is_some_and(|entry| !entry.is_static()) {
                 self.cache.remove(cx, &prefix);
+                self.cache.note_gone(prefix);
             }
             cx.statistics.count_drop(DropReason::ReplyWithdrawn);
         } else {
             self.proxy_etrs.adopt(&mut mapping);
-            let learnt = Learnt { source: how, responder: Some(source.ip()) };
+            let learnt = Learnt { source: how, responder: Some(source.ip()), told: None };
             if self.cache.install(cx, now, mapping, learnt, database) {
                 self.complain(cx, &prefix, source, database.rlocs());
             }
@@ -732,7 +733,7 @@ impl Itr {
     }
 
     /// A destination is pending no more: its next miss may be punted.
-    fn finish(&mut self, cx: &mut Context, eid: &Eid) {
+    pub(super) fn finish(&mut self, cx: &mut Context, eid: &Eid) {
         if self.pending.remove(eid).is_some_and(|p| p.punted) {
             cx.fib(FibUpdate::Unpend { eid: *eid });
         }

@@ -15,7 +15,7 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::stats::DropReason;
 use smallvec::SmallVec;
 
-use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Rloc, Ttl};
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Nonce, Rloc, Ttl};
 
 use super::database::{Database, LocalRlocs};
 use super::reachability::{Reachability, Verdict};
@@ -52,8 +52,17 @@ pub enum Source {
     Probe,
     /// A packet or message of the other side, not verified yet (RFC 9300 §9).
     Gleaned,
+    /// Another xTR of the site, which had it from a Map-Reply ([`crate::proto::redundancy::sync`]).
+    Synchronised,
     /// The configuration: never expires, is never thrown out or replaced.
     Static,
+}
+
+impl Source {
+    /// Whether this router asked for it itself, and was answered.
+    pub const fn is_solicited(self) -> bool {
+        matches!(self, Self::MapReply | Self::Probe)
+    }
 }
 
 /// One entry.
@@ -69,7 +78,7 @@ pub struct Entry {
     pub expires: Instant,
     /// Where it comes from.
     pub source: Source,
-    /// Who answered: the source of the Map-Reply, where there was one.
+    /// Who answered: the source of the Map-Reply, where there was one, or the xTR of the site that told of it.
     pub responder: Option<IpAddr>,
     /// Counters of the entry, the same over all refreshes.
     pub stats: Arc<Stats>,
@@ -81,6 +90,8 @@ pub struct Entry {
     pub down_by_status: BTreeSet<Rloc>,
     /// The site echoes nonces (RFC 9300 §10.1), said a Map-Reply of its own.
     pub echoes: bool,
+    /// The nonce of the message that another xTR of the site told it by.
+    pub(crate) told: Option<Nonce>,
     /// What its packets said, the same over all refreshes.
     site_state: Arc<SiteState>,
     /// Locators that are EIDs, so that packets to them would have to be encapsulated again, without end.
@@ -151,6 +162,29 @@ impl Entry {
 pub(crate) struct Learnt {
     pub(crate) source: Source,
     pub(crate) responder: Option<IpAddr>,
+    pub(crate) told: Option<Told>,
+}
+
+/// What another xTR of the site says of an entry beside its mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// How long it lasts.
+    pub(crate) remaining: Duration,
+    /// When the mapping system said it.
+    pub(crate) since: Instant,
+    /// The message's nonce.
+    pub(crate) nonce: Nonce,
+}
+
+/// What there is to tell the site's other xTRs.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    /// Entries that Map-Replies made or refreshed; whether there is anything new about them beside their lifetime.
+    pub(crate) learnt: BTreeMap<EidPrefix, bool>,
+    /// EID-prefixes of which the mapping system says that they have no mapping of their own any more.
+    pub(crate) gone: BTreeSet<EidPrefix>,
+    /// Locators that can be reached, or no longer.
+    pub(crate) rlocs: BTreeSet<Rloc>,
 }
 
 /// What [`MapCache::wake`] found due.
@@ -186,6 +220,8 @@ pub(crate) struct MapCache {
     idle_pause: Instant,
     /// The entries that were gleaned and not verified yet.
     gleaned: BTreeSet<EidPrefix>,
+    /// Kept where somebody reads it.
+    pub(super) journal: Option<Journal>,
 }
 
 impl MapCache {
@@ -199,6 +235,7 @@ impl MapCache {
             keeping,
             idle_pause: Instant::ZERO,
             gleaned: BTreeSet::new(),
+            journal: None,
         }
     }
 
@@ -222,7 +259,7 @@ impl MapCache {
         for prefix in gone {
             self.remove(cx, &prefix);
         }
-        let learnt = Learnt { source: Source::Static, responder: None };
+        let learnt = Learnt { source: Source::Static, responder: None, told: None };
         for mapping in statics {
             let unchanged = |e: &Entry| {
                 let by_proxy = e.mapping.is_by_proxy() && mapping.is_negative();
@@ -237,7 +274,7 @@ impl MapCache {
             self.remove(cx, &mapping.eid);
             self.install(cx, now, mapping.clone(), learnt, database);
         }
-        while self.entries.len() > self.limit() && self.evict(cx) {}
+        while self.entries.len() > self.limit() && self.evict(cx, true) {}
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -321,8 +358,10 @@ impl MapCache {
             Some(_) => {}
             None => {
                 while self.entries.len() >= self.limit() {
-                    if !self.evict(cx) {
-                        cx.drop_with(DropReason::CacheFull, None, prefix.to_string());
+                    if !self.evict(cx, learnt.told.is_none()) {
+                        if learnt.told.is_none() {
+                            cx.drop_with(DropReason::CacheFull, None, prefix.to_string());
+                        }
                         return false;
                     }
                 }
@@ -337,7 +376,8 @@ impl MapCache {
                 self.remove(cx, &p);
             }
         }
-        let mut expires = now + mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
+        let lasts = mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
+        let mut expires = now + learnt.told.map_or(lasts, |told| told.remaining.min(lasts));
         if is_static {
             expires = Instant::FAR_FUTURE;
         } else if is_gleaned {
@@ -350,7 +390,13 @@ impl MapCache {
             }
         }
         let lifetime = expires.saturating_since(now);
-        let wake = if is_static || is_gleaned { expires } else { expires - REFRESH_LEAD.min(lifetime / 4) };
+        let lead = REFRESH_LEAD.min(lifetime / 4);
+        let wake = match learnt.source {
+            Source::Static | Source::Gleaned => expires,
+            // Later than the one who had it from the mapping system, so that one of us asks again, not all.
+            Source::Synchronised => expires - lead / 2,
+            Source::MapReply | Source::Probe => expires - lead,
+        };
 
         let old = self.remove_quietly(&prefix);
         let locator_stats = mapping
@@ -370,15 +416,21 @@ impl MapCache {
         }
         // An answer to a probe mostly says what is known already: nothing that the data plane has to hear of.
         let news = old.as_ref().is_none_or(|old| !forwards_alike(&old.mapping, &mapping));
+        if let Some(journal) = self.journal.as_mut().filter(|_| learnt.source.is_solicited()) {
+            let news = news || learnt.source == Source::MapReply;
+            *journal.learnt.entry(prefix).or_default() |= news;
+            journal.gone.remove(&prefix);
+        }
         let circular =
             mapping.locators.iter().map(|l| l.rloc).filter(|r| is_circular(&mapping, r, database)).collect();
         let mut entry = Entry {
             mapping,
             installed: old.as_ref().map_or(now, |old| old.installed),
-            refreshed: now,
+            refreshed: learnt.told.map_or(now, |told| told.since),
             expires,
             source: learnt.source,
             responder: learnt.responder,
+            told: learnt.told.map(|told| told.nonce),
             stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
             locator_stats,
             asked: old.as_ref().and_then(|old| old.asked),
@@ -428,7 +480,13 @@ impl MapCache {
             locators: vec![Locator::new(rloc, 0, 0)],
             ..Mapping::negative(eid.to_prefix(), Ttl(1), Action::NoAction)
         };
-        self.install(cx, now, mapping, Learnt { source: Source::Gleaned, responder: None }, database);
+        self.install(
+            cx,
+            now,
+            mapping,
+            Learnt { source: Source::Gleaned, responder: None, told: None },
+            database,
+        );
     }
 
     /// Gives an entry other locators. Nothing else of it changes.
@@ -489,6 +547,15 @@ impl MapCache {
             .collect();
         for p in hiding {
             self.remove(cx, &p);
+            self.note_gone(p);
+        }
+    }
+
+    /// The mapping system says that there is no mapping of exactly `prefix` any more.
+    pub(super) fn note_gone(&mut self, prefix: EidPrefix) {
+        if let Some(journal) = &mut self.journal {
+            journal.learnt.remove(&prefix);
+            journal.gone.insert(prefix);
         }
     }
 
@@ -657,13 +724,16 @@ impl MapCache {
         Some(entry)
     }
 
-    /// Makes room: whether it could.
-    fn evict(&mut self, cx: &mut Context) -> bool {
+    /// Makes room: whether it could. Only with `any` at the cost of an entry that has carried packets: what another
+    /// router of the site may need displaces nothing that this one does.
+    fn evict(&mut self, cx: &mut Context, any: bool) -> bool {
         let spared = self.limit() / SPARED_SHARE;
         let entries = &mut self.entries;
         match self.order.victim(spared, |prefix| look(entries, prefix, Instant::ZERO)) {
-            Some(prefix) => self.remove_around(cx, &prefix, DropReason::CacheEvicted),
-            None => false,
+            Some(prefix) if any || !entries.get(&prefix).is_some_and(|entry| entry.rank.proven) => {
+                self.remove_around(cx, &prefix, DropReason::CacheEvicted)
+            }
+            Some(_) | None => false,
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod register;
 pub(crate) mod resolvers;
 pub(crate) mod signals;
 pub(crate) mod smr;
+pub(crate) mod synchronised;
 pub(crate) mod use_order;
 mod versions;
 

@@ -326,6 +326,8 @@ impl MapCache {
             {
                 if site {
                     self.reach.prober.site.push((rloc, up));
+                } else if let Some(journal) = &mut self.journal {
+                    journal.rlocs.insert(rloc);
                 }
                 cx.event(Event::RemoteLocator { rloc, up });
             }

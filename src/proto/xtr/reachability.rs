@@ -44,6 +44,8 @@ pub enum Cause {
     Underlay,
     /// Packets there were not echoed, while others come from the site (RFC 9300 §10.1).
     Echo,
+    /// Another xTR of the site found out.
+    Peer,
 }
 
 /// The way from one of our own locators to a remote one.

@@ -12,8 +12,9 @@ pub use tree::{Field, Object, Value};
 use std::fmt;
 
 use super::{
-    Address, AuthData, Ecm, EidAddress, EidRecord, Info, Lcaf, LocatorRecord, MapNotify, MapReferral,
-    MapRegister, MapReply, MapRequest, Message, ReferralRecord, SharedExtension, XtrSite,
+    Address, AuthData, CACHE_SYNC, CACHE_SYNC_ACK, CacheSync, CacheSyncAck, Ecm, EidAddress, EidRecord, Info,
+    Lcaf, LocatorRecord, MapNotify, MapReferral, MapRegister, MapReply, MapRequest, Message, ReferralRecord,
+    SharedExtension, SyncRecord, XtrSite,
 };
 
 /// ECMs within ECMs that are shown; nobody needs more than one.
@@ -31,7 +32,7 @@ impl Message {
     }
 
     fn nested_tree(&self, nesting: usize) -> Value {
-        let header = Object::new().text("type_name", self.kind()).field("lisp_type", self.kind().number());
+        let header = Object::new().field("type_name", self.name()).field("lisp_type", self.kind().number());
         match self {
             Self::MapRequest(message) => map_request(header, message),
             Self::MapReply(message) => map_reply(header, message),
@@ -41,6 +42,8 @@ impl Message {
             Self::Info(message) => info(header, message),
             Self::Ecm(message) => ecm(header, message, nesting),
             Self::SharedExtension(message) => shared_extension(header, message),
+            Self::CacheSync(message) => cache_sync(header, message),
+            Self::CacheSyncAck(message) => cache_sync_ack(header, message),
         }
         .into()
     }
@@ -227,6 +230,65 @@ fn shared_extension(object: Object, message: &SharedExtension) -> Object {
         .field("sub_type", message.sub_type)
         .text("flags", format_args!("0x{:04x}", message.flags))
         .text("payload", Hex(&message.payload))
+}
+
+fn cache_sync(object: Object, message: &CacheSync) -> Object {
+    let flags = Object::new()
+        .field("want_ack", message.want_ack)
+        .field("naive", message.naive)
+        .field("smart", message.smart)
+        .field("request", message.request)
+        .field("transfer", message.transfer)
+        .field("end", message.end);
+    let object = object
+        .field("sub_type", CACHE_SYNC)
+        .field("flags", flags)
+        .field("record_count", message.records.len())
+        .text("nonce", message.nonce);
+    session(auth(object, &message.auth), message.session, &message.records)
+}
+
+fn cache_sync_ack(object: Object, message: &CacheSyncAck) -> Object {
+    let object = object
+        .field("sub_type", CACHE_SYNC_ACK)
+        .field("record_count", message.records.len())
+        .text("nonce", message.nonce);
+    session(auth(object, &message.auth), message.session, &message.records)
+}
+
+fn session(object: Object, session: u64, records: &[SyncRecord]) -> Object {
+    object.text("session", format_args!("{session:016x}")).list("records", records, sync_record)
+}
+
+fn sync_record(tell: &SyncRecord) -> Value {
+    match tell {
+        SyncRecord::Mapping(mapping) => Object::new()
+            .field("kind", "mapping")
+            .field("copy", mapping.copy)
+            .field("echoes_nonces", mapping.echoes)
+            .text("remaining", format_args!("{}.{:03}", mapping.seconds, mapping.millis))
+            .field("age", mapping.age)
+            .field("record", record(&mapping.record)),
+        SyncRecord::Locator { address: rloc, up } => Object::new()
+            .field("kind", "locator")
+            .field("up", *up)
+            .field("afi", rloc.afi())
+            .field("address", address(rloc)),
+        SyncRecord::Hello { challenge, to } => Object::new()
+            .field("kind", "hello")
+            .text("challenge", format_args!("{challenge:016x}"))
+            .field("to", address(to)),
+        SyncRecord::HelloReply { challenge, last, to } => Object::new()
+            .field("kind", "hello-reply")
+            .text("challenge", format_args!("{challenge:016x}"))
+            .text("last_nonce", last)
+            .field("to", address(to)),
+        SyncRecord::Unknown { kind, flags, content } => Object::new()
+            .field("kind", *kind)
+            .text("flags", format_args!("0x{flags:02x}"))
+            .text("content", Hex(content)),
+    }
+    .into()
 }
 
 fn auth(object: Object, auth: &AuthData) -> Object {

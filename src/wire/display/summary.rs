@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::super::{EidRecord, LocatorRecord, Message, XtrSite};
+use super::super::{CacheSync, EidRecord, LocatorRecord, Message, SyncRecord, XtrSite};
 use super::address::items;
 use super::{MAX_NESTED, algorithm_name, referral_action_name};
 
@@ -131,6 +131,30 @@ impl fmt::Display for Line<'_> {
             Message::SharedExtension(m) => {
                 write!(f, "{kind} sub-type {}, {} bytes", m.sub_type, m.payload.len())
             }
+            Message::CacheSync(m) => {
+                write!(f, "CacheSync nonce {}", m.nonce)?;
+                auth(f, m.auth.key_id, m.auth.algorithm)?;
+                let CacheSync { want_ack, naive, smart, request, transfer, end, .. } = *m;
+                flags(
+                    f,
+                    &[
+                        (want_ack, "want-ack"),
+                        (naive, "naive"),
+                        (smart, "smart"),
+                        (request, "request"),
+                        (transfer, "transfer"),
+                        (end, "end"),
+                    ],
+                )?;
+                write!(f, " session {:016x} ", m.session)?;
+                items(f, &m.records)
+            }
+            Message::CacheSyncAck(m) => {
+                write!(f, "CacheSync-Ack nonce {}", m.nonce)?;
+                auth(f, m.auth.key_id, m.auth.algorithm)?;
+                write!(f, " session {:016x} ", m.session)?;
+                items(f, &m.records)
+            }
         }
     }
 }
@@ -148,6 +172,19 @@ impl fmt::Display for LocatorRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.reachable { "" } else { "!" };
         write!(f, "{mark}{} {}/{}", self.address, self.priority, self.weight)
+    }
+}
+
+impl fmt::Display for SyncRecord {
+    /// What it is about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mapping(m) => write!(f, "{} for {}.{:03} s", m.record, m.seconds, m.millis),
+            Self::Locator { address, up } => write!(f, "{address} {}", if *up { "up" } else { "down" }),
+            Self::Hello { challenge, to } => write!(f, "hello {to} {challenge:016x}"),
+            Self::HelloReply { challenge, to, .. } => write!(f, "hello-reply {to} {challenge:016x}"),
+            Self::Unknown { kind, content, .. } => write!(f, "kind {kind}, {} bytes", content.len()),
+        }
     }
 }
 

@@ -1,0 +1,428 @@
+//! One other xTR of the site: whether it is there, which of its messages are believed, and what came of them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+use smallvec::SmallVec;
+
+use crate::auth::replay::ReplayWindow;
+use crate::proto::config::{SyncConfig, SyncMode};
+use crate::proto::context::Context;
+use crate::proto::event::Event;
+use crate::proto::rate::TokenBucket;
+use crate::proto::stats::DropReason;
+use crate::proto::xtr::database::Database;
+use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::map_cache::Journal;
+use crate::proto::xtr::synchronised::Teller;
+use crate::types::Instant;
+use crate::wire::{Address, CacheSync, CacheSyncAck, SyncRecord};
+
+use super::Voice;
+use super::outgoing::{Item, Material, Outgoing, RETRIES, pause};
+
+/// How often a silent member is asked whether it is back.
+const SILENT_HELLO: Duration = Duration::from_secs(1);
+/// After so long without progress, the whole cache is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// Challenges that are still good, so that a late answer counts.
+const CHALLENGES: usize = 4;
+/// Hellos per second that are sent or answered because of messages which are not believed, as anybody may have recorded
+/// them (bucket of twice as many).
+const DOUBTFUL_RATE: u32 = 4;
+
+/// Whether a member is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// Not known yet.
+    Unheard,
+    /// It answers.
+    Up,
+    /// It does not.
+    Silent,
+}
+
+impl MemberState {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unheard => "unheard",
+            Self::Up => "up",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// A whole cache that went or came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// When it was complete.
+    pub at: Instant,
+    /// Records.
+    pub records: u64,
+    /// From its beginning to its end.
+    pub took: Duration,
+}
+
+/// What was counted of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// CacheSyncs sent, Hellos not included.
+    pub sent: u64,
+    /// Bytes of these, without UDP and IP headers.
+    pub bytes_sent: u64,
+    /// Records in these.
+    pub records_sent: u64,
+    /// Of these messages, those sent again.
+    pub repeated: u64,
+    /// CacheSyncs received and believed, Hellos included.
+    pub received: u64,
+    /// Records that were used.
+    pub records_used: u64,
+    /// Hellos sent.
+    pub hellos: u64,
+    /// Messages, and records, that were not used, by reason.
+    pub ignored: BTreeMap<DropReason, u64>,
+}
+
+impl Counters {
+    pub(super) fn ignored(&mut self, reason: DropReason) {
+        *self.ignored.entry(reason).or_default() += 1;
+    }
+}
+
+/// Another xTR of the site.
+#[derive(Debug)]
+pub struct Member {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is there.
+    pub state: MemberState,
+    /// Since when.
+    pub since: Instant,
+    /// What was counted.
+    pub counters: Counters,
+    /// The last whole cache that it sent.
+    pub received: Option<Transferred>,
+    /// The last whole cache that it was sent.
+    pub sent: Option<Transferred>,
+    /// Its session, once proved.
+    peer: Option<Peer>,
+    challenges: SmallVec<[u64; CHALLENGES]>,
+    /// Hellos since the last answer.
+    unanswered: u32,
+    hello_at: Instant,
+    doubtful: TokenBucket,
+    /// Its whole cache is wanted.
+    wants: bool,
+    /// When that began to come, and how many records have come.
+    incoming: Option<(Instant, u64)>,
+    /// It is to be sent the whole cache.
+    owed: bool,
+    /// It has asked for that.
+    asked: bool,
+    out: Outgoing,
+}
+
+#[derive(Debug)]
+struct Peer {
+    session: u64,
+    window: ReplayWindow,
+}
+
+impl Member {
+    pub(super) fn new(address: IpAddr, now: Instant) -> Self {
+        Self {
+            address,
+            state: MemberState::Unheard,
+            since: now,
+            counters: Counters::default(),
+            received: None,
+            sent: None,
+            peer: None,
+            challenges: SmallVec::new(),
+            unanswered: 0,
+            hello_at: now,
+            doubtful: TokenBucket::new(DOUBTFUL_RATE, now),
+            wants: true,
+            incoming: None,
+            owed: false,
+            asked: false,
+            out: Outgoing::default(),
+        }
+    }
+
+    /// Messages that wait for their acknowledgement.
+    pub fn outstanding(&self) -> usize {
+        self.out.outstanding()
+    }
+
+    /// Whether its whole cache has not come yet.
+    pub const fn is_awaited(&self) -> bool {
+        self.wants
+    }
+
+    /// Takes in what there is to tell.
+    pub(super) fn note(&mut self, now: Instant, mode: SyncMode, journal: &Journal) {
+        if self.state != MemberState::Up {
+            // It gets everything once it is there.
+            return;
+        }
+        for (prefix, news) in &journal.learnt {
+            match mode {
+                SyncMode::Naive if *news => self.out.naive(),
+                _ => self.out.queue(Item::Mapping(*prefix), now, *news),
+            }
+        }
+        for prefix in &journal.gone {
+            self.out.queue(Item::Gone(*prefix), now, true);
+        }
+        for rloc in &journal.rlocs {
+            self.out.queue(Item::Locator(*rloc), now, true);
+        }
+        if self.out.is_swamped() {
+            self.owed = true;
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn act(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        voice: &mut Voice,
+        itr: &Itr,
+        database: &Database,
+    ) {
+        if self.hello_at <= now {
+            self.hello(cx, now, voice);
+        }
+        if self.state != MemberState::Up {
+            return;
+        }
+        let material = Material { itr, database, now };
+        if std::mem::take(&mut self.owed) {
+            let asked = std::mem::take(&mut self.asked);
+            self.out.whole(material, asked);
+        }
+        match self.out.act(cx, voice, self.address, material, &mut self.counters) {
+            Ok(None) => {}
+            Ok(Some(finished)) => {
+                let (records, took) = (finished.records, finished.took);
+                self.sent = Some(Transferred { at: now, records, took });
+                let member = self.address;
+                cx.event(Event::SyncTransferred { member, received: false, records, took });
+            }
+            Err(_) => self.lose(cx, now),
+        }
+    }
+
+    pub(super) fn next(&self, config: &SyncConfig) -> Instant {
+        let out = self.out.next(config.ack).filter(|_| self.state == MemberState::Up);
+        out.map_or(self.hello_at, |at| at.min(self.hello_at))
+    }
+
+    /// A CacheSync that is authentic.
+    pub(super) fn heard(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        voice: &mut Voice,
+        message: &CacheSync,
+        ours: IpAddr,
+        (itr, database): (&mut Itr, &Database),
+    ) -> Result<(), DropReason> {
+        if message.session == voice.session {
+            // Our own, sent back.
+            return Err(DropReason::SyncSession);
+        }
+        let hello = message.records.iter().find_map(|record| match record {
+            SyncRecord::Hello { challenge, to } => Some((*challenge, to.to_ip() == Some(ours))),
+            _ => None,
+        });
+        if hello.is_some_and(|(_, is_ours)| !is_ours) {
+            return Err(DropReason::SyncMisdirected);
+        }
+        let mut reply = Vec::new();
+        if let Some((challenge, _)) = hello {
+            let to = Address::from(self.address);
+            reply.push(SyncRecord::HelloReply { challenge, last: voice.last_nonce(), to });
+        }
+        match &mut self.peer {
+            Some(peer) if peer.session == message.session => {
+                peer.window.accept(message.nonce).map_err(|_| DropReason::SyncReplayed)?;
+            }
+            _ => {
+                // It has started anew, or we have; or somebody sends what he recorded.
+                if !self.doubtful.take(DOUBTFUL_RATE, now) {
+                    return Err(DropReason::SyncSession);
+                }
+                if self.unanswered == 0 || self.state == MemberState::Silent {
+                    self.hello_at = now;
+                }
+                if reply.is_empty() {
+                    return Err(DropReason::SyncSession);
+                }
+                self.asked |= message.request;
+                voice.acknowledge(cx, self.address, message.nonce, reply);
+                return Ok(());
+            }
+        }
+        self.counters.received += 1;
+        let used = self.take_in(cx, now, message, ours, itr, database);
+        self.counters.records_used += used;
+        if message.request {
+            self.asked = true;
+            self.owed |= !self.out.is_transferring();
+        }
+        if message.transfer {
+            self.transferred(cx, now, message);
+        }
+        if message.want_ack {
+            voice.acknowledge(cx, self.address, message.nonce, reply);
+        }
+        Ok(())
+    }
+
+    /// A CacheSync-Ack that is authentic.
+    pub(super) fn acknowledged(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        voice: &Voice,
+        ack: &CacheSyncAck,
+        ours: IpAddr,
+    ) -> Result<(), DropReason> {
+        if ack.session == voice.session {
+            return Err(DropReason::SyncSession);
+        }
+        for record in &ack.records {
+            let SyncRecord::HelloReply { challenge, last, to } = record else { continue };
+            if to.to_ip() != Some(ours) {
+                return Err(DropReason::SyncMisdirected);
+            }
+            if !self.challenges.contains(challenge) {
+                return Err(DropReason::SyncAck);
+            }
+            self.proved(cx, now, voice, ack.session, ReplayWindow::after(*last));
+            return Ok(());
+        }
+        if self.peer.as_ref().is_none_or(|peer| peer.session != ack.session) {
+            return Err(DropReason::SyncSession);
+        }
+        if self.out.acknowledged(ack.nonce, now) { Ok(()) } else { Err(DropReason::SyncAck) }
+    }
+
+    fn hello(&mut self, cx: &mut Context, now: Instant, voice: &mut Voice) {
+        if self.unanswered >= RETRIES && self.state != MemberState::Silent {
+            self.lose(cx, now);
+        }
+        let challenge = cx.rng.random();
+        if self.challenges.len() == CHALLENGES {
+            self.challenges.remove(0);
+        }
+        self.challenges.push(challenge);
+        self.unanswered = self.unanswered.saturating_add(1);
+        let wait = if self.state == MemberState::Silent { SILENT_HELLO } else { pause(self.unanswered) };
+        self.hello_at = now + wait;
+        let hello = CacheSync {
+            want_ack: true,
+            request: self.wants,
+            records: vec![SyncRecord::Hello { challenge, to: Address::from(self.address) }],
+            ..CacheSync::default()
+        };
+        if voice.tell(cx, self.address, hello).is_some() {
+            self.counters.hellos += 1;
+        }
+    }
+
+    /// It is there, and this is its session.
+    fn proved(&mut self, cx: &mut Context, now: Instant, voice: &Voice, session: u64, window: ReplayWindow) {
+        self.challenges.clear();
+        self.unanswered = 0;
+        let interval = voice.config.hello_interval;
+        self.hello_at = now + cx.between(interval * 9 / 10, interval);
+        if self.wants {
+            self.hello_at = self.hello_at.min(now + ASK_AGAIN);
+        }
+        let known = self.peer.as_ref().is_some_and(|peer| peer.session == session);
+        if !known {
+            self.peer = Some(Peer { session, window });
+            self.incoming = None;
+        }
+        if known && self.state == MemberState::Up {
+            return;
+        }
+        self.state = MemberState::Up;
+        self.since = now;
+        self.out = Outgoing::default();
+        self.owed = true;
+        cx.event(Event::SyncMember { member: self.address, up: true });
+    }
+
+    /// It does not answer.
+    fn lose(&mut self, cx: &mut Context, now: Instant) {
+        self.state = MemberState::Silent;
+        self.since = now;
+        self.unanswered = self.unanswered.max(RETRIES);
+        self.hello_at = now + SILENT_HELLO;
+        self.wants = true;
+        self.incoming = None;
+        self.out = Outgoing::default();
+        cx.event(Event::SyncMember { member: self.address, up: false });
+    }
+
+    /// Uses the records: how many could be.
+    fn take_in(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        message: &CacheSync,
+        ours: IpAddr,
+        itr: &mut Itr,
+        database: &Database,
+    ) -> u64 {
+        let teller = Teller { address: self.address, ours, nonce: message.nonce };
+        let mut used = 0;
+        for record in &message.records {
+            let result = match record {
+                SyncRecord::Mapping(told) => itr.adopt(cx, now, told, teller, database),
+                SyncRecord::Locator { address, up } => match address.to_ip() {
+                    Some(rloc) => itr.told_of_locator(cx, now, rloc, *up, database),
+                    None => Err(DropReason::SyncLocator),
+                },
+                SyncRecord::Hello { .. } => continue,
+                SyncRecord::HelloReply { .. } | SyncRecord::Unknown { .. } => Err(DropReason::SyncKind),
+            };
+            match result {
+                Ok(()) => used += 1,
+                Err(reason) => {
+                    // There may be thousands, so that they are counted only.
+                    self.counters.ignored(reason);
+                    cx.statistics.count_drop(reason);
+                }
+            }
+        }
+        used
+    }
+
+    /// A part of its whole cache came.
+    fn transferred(&mut self, cx: &mut Context, now: Instant, message: &CacheSync) {
+        let (started, records) = self.incoming.unwrap_or((now, 0));
+        let records = records + message.records.len() as u64;
+        if !message.end {
+            self.incoming = Some((started, records));
+            if self.wants && self.unanswered == 0 {
+                self.hello_at = self.hello_at.max(now + ASK_AGAIN);
+            }
+            return;
+        }
+        self.incoming = None;
+        self.wants = false;
+        let took = now.saturating_since(started);
+        self.received = Some(Transferred { at: now, records, took });
+        cx.event(Event::SyncTransferred { member: self.address, received: true, records, took });
+    }
+}
