@@ -270,7 +270,7 @@ impl FromText for EidPrefix {
 
 /// An underlay address of a router, ours or another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RlocAddress(pub(super) IpAddr);
+pub struct RlocAddress(pub(in crate::config) IpAddr);
 
 impl FromText for RlocAddress {
     const WHAT: &'static str = "an IP address";
@@ -430,6 +430,8 @@ pub enum Role {
     MapServer,
     /// Answers ITRs.
     MapResolver,
+    /// Says who knows more about an EID-prefix.
+    DdtNode,
 }
 
 /// A value that is one of a few names.
@@ -469,6 +471,7 @@ choices! {
         ("proxy-etr", Self::ProxyEtr),
         ("map-server", Self::MapServer),
         ("map-resolver", Self::MapResolver),
+        ("ddt-node", Self::DdtNode),
     ];
     Action, "an action": [
         ("natively-forward", Self::NativelyForward),

@@ -25,6 +25,8 @@ pub struct ControlConfig {
     pub map_server: Option<MapServerConfig>,
     /// The Map-Resolver role.
     pub map_resolver: Option<MapResolverConfig>,
+    /// Delegated Database Tree.
+    pub ddt: DdtConfig,
     /// What data packets say beside the instance ID, and what is believed of that.
     pub header: HeaderConfig,
     /// RLOC-probing, by the ITR role; `None` = none.
@@ -360,6 +362,38 @@ pub struct SitePrefix {
 pub struct MapResolverConfig {
     /// Map-Servers of other machines and the EID-prefixes that they serve; longest match, first host that resolves.
     pub forward: Vec<(EidPrefix, Vec<Host>)>,
+}
+
+/// What a router has to do with DDT (RFC 8111), beyond its roles of Map-Server and Map-Resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DdtConfig {
+    /// The role of DDT node.
+    pub node: Option<DdtNodeConfig>,
+    /// Map-Server: every Map-Server of the same EID-prefixes, so that referrals may be remembered (RFC 8111 §6.3). Empty =
+    /// it is not known which those are.
+    pub map_server_peers: Vec<IpAddr>,
+    /// Map-Resolver: the DDT nodes that a search begins at. Empty = none is made.
+    pub roots: Vec<Host>,
+}
+
+/// The role of DDT node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DdtNodeConfig {
+    /// What it is authoritative for.
+    pub authoritative: Vec<EidPrefix>,
+    /// What it delegated, and hints of what others have.
+    pub delegations: Vec<DdtDelegation>,
+}
+
+/// Who knows more about an EID-prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DdtDelegation {
+    /// The EID-prefix.
+    pub prefix: EidPrefix,
+    /// Who.
+    pub to: Vec<IpAddr>,
+    /// Whether these are Map-Servers rather than DDT nodes.
+    pub map_servers: bool,
 }
 
 /// Periods and limits. Defaults are the RFCs' (see each field), shortened in tests.

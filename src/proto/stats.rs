@@ -50,7 +50,7 @@ named! {
         EcmInner = "ecm-bad-inner-packet",
         /// An encapsulated control message with something other than a Map-Request inside (RFC 9301 §5.8).
         EcmContent = "ecm-without-map-request",
-        /// An encapsulated Map-Request that wants a Map-Referral (RFC 8111); this is no DDT node.
+        /// An encapsulated Map-Request that wants a Map-Referral (RFC 8111); this is neither DDT node nor Map-Server.
         EcmDdt = "ecm-ddt",
         /// A message for a role that this router does not have.
         NoRole = "role-not-configured",
@@ -74,6 +74,18 @@ named! {
         RequestLoop = "request-loop",
         /// A Map-Request is to be forwarded to a Map-Server whose name isn't resolved.
         ForwardUnresolved = "forward-host-unresolved",
+        /// A Map-Request while too many are being searched for in the DDT.
+        DdtPendingFull = "ddt-pending-full",
+        /// A Map-Referral from somebody who was not asked, or too late.
+        ReferralUnsolicited = "referral-unsolicited",
+        /// A Map-Referral that says nothing of what was asked, or with an unassigned action.
+        ReferralUseless = "referral-useless",
+        /// A Map-Referral that leads no closer (RFC 8111 §7.3.4); the search is given up, if it began at the root.
+        ReferralLoop = "referral-loop",
+        /// A DDT node was asked by mistake; the search is given up, if it began at the root.
+        ReferralNotAuthoritative = "referral-not-authoritative",
+        /// DDT nodes that did not answer; the search is given up, if it began at the root.
+        ReferralTimeout = "referral-timeout",
         /// More replies with the same record for one RLOC than allowed.
         RateRecord = "rate-limit-record",
         /// More replies for one RLOC than allowed.

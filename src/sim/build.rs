@@ -18,8 +18,9 @@ use super::tally::Tally;
 use super::topology::{NodeId, Topology, Transit};
 use crate::auth::{Algorithm, Key, Secret};
 use crate::proto::config::{
-    ControlConfig, DatabaseEntry, EtrConfig, EtrMapServer, Host as Address, ItrConfig, LocatorConfig,
-    LocatorSource, MapResolverConfig, MapServerConfig, ProbingConfig, SiteConfig, SitePrefix,
+    ControlConfig, DatabaseEntry, DdtConfig, DdtDelegation, DdtNodeConfig, EtrConfig, EtrMapServer,
+    Host as Address, ItrConfig, LocatorConfig, LocatorSource, MapResolverConfig, MapServerConfig,
+    ProbingConfig, SiteConfig, SitePrefix,
 };
 use crate::proto::redundancy::vrrp::{InterfaceState, VirtualRouterConfig};
 use crate::types::Instant;
@@ -102,8 +103,11 @@ impl Network {
             let kind = match &spec.kind {
                 NodeKind::Core => Role::Core,
                 NodeKind::Switch => Role::Switch(Switch::default()),
-                NodeKind::MappingSystem { addresses } => {
+                NodeKind::MappingSystem { addresses, .. } => {
                     Role::Router(router(mapping_system(scenario, id), addresses, Virtual::default()), None)
+                }
+                NodeKind::DdtNode { addresses, .. } => {
+                    Role::Router(router(ddt_node(scenario, spec), addresses, Virtual::default()), None)
                 }
                 NodeKind::Xtr { site, rlocs, .. } => {
                     let virtual_ = virtual_routers(scenario, case, id, spec);
@@ -148,7 +152,9 @@ fn owners(scenario: &Scenario) -> BTreeMap<IpAddr, NodeId> {
     nodes
         .flat_map(|(id, node)| {
             let addresses = match &node.kind {
-                NodeKind::MappingSystem { addresses } => addresses.as_slice(),
+                NodeKind::MappingSystem { addresses, .. } | NodeKind::DdtNode { addresses, .. } => {
+                    addresses.as_slice()
+                }
                 NodeKind::Xtr { rlocs, .. } => rlocs,
                 _ => &[],
             };
@@ -238,7 +244,47 @@ fn mapping_system(scenario: &Scenario, id: NodeId) -> ControlConfig {
     ControlConfig {
         map_server: Some(MapServerConfig { sites: sites.collect() }),
         map_resolver: Some(MapResolverConfig::default()),
+        ddt: match scenario.nodes.get(id as usize).map(|node| &node.kind) {
+            Some(NodeKind::MappingSystem { addresses: own, roots, .. }) if !roots.is_empty() => DdtConfig {
+                node: None,
+                // Nobody else has its sites.
+                map_server_peers: own.clone(),
+                roots: roots
+                    .iter()
+                    .flat_map(|root| addresses(scenario, *root))
+                    .map(|a| Address::Address(*a))
+                    .collect(),
+            },
+            _ => DdtConfig::default(),
+        },
         ..ControlConfig::default()
+    }
+}
+
+/// Refers to those that it delegated to.
+fn ddt_node(scenario: &Scenario, spec: &NodeSpec) -> ControlConfig {
+    let NodeKind::DdtNode { prefixes, delegates, .. } = &spec.kind else { return ControlConfig::default() };
+    let mut node = DdtNodeConfig { authoritative: prefixes.clone(), delegations: Vec::new() };
+    for &to in delegates {
+        let Some(delegate) = scenario.nodes.get(to as usize) else { continue };
+        let (NodeKind::MappingSystem { prefixes, .. } | NodeKind::DdtNode { prefixes, .. }) = &delegate.kind
+        else {
+            continue;
+        };
+        node.delegations.extend(prefixes.iter().map(|prefix| DdtDelegation {
+            prefix: *prefix,
+            to: addresses(scenario, to).to_vec(),
+            map_servers: matches!(delegate.kind, NodeKind::MappingSystem { .. }),
+        }));
+    }
+    ControlConfig { ddt: DdtConfig { node: Some(node), ..DdtConfig::default() }, ..ControlConfig::default() }
+}
+
+/// Where a part of the mapping system is reached.
+fn addresses(scenario: &Scenario, id: NodeId) -> &[IpAddr] {
+    match scenario.nodes.get(id as usize).map(|node| &node.kind) {
+        Some(NodeKind::MappingSystem { addresses, .. } | NodeKind::DdtNode { addresses, .. }) => addresses,
+        _ => &[],
     }
 }
 
@@ -262,10 +308,7 @@ fn tunnel_router(scenario: &Scenario, case: &CaseSpec, id: NodeId, spec: &NodeSp
             }));
         }
     }
-    let addresses = match scenario.nodes.get(site.mapping_system as usize).map(|n| &n.kind) {
-        Some(NodeKind::MappingSystem { addresses }) => addresses.as_slice(),
-        _ => &[],
-    };
+    let addresses = addresses(scenario, site.mapping_system);
     let database = site.prefixes.iter().map(|&eid| DatabaseEntry {
         eid,
         ttl: case.ttl.unwrap_or(site.ttl),

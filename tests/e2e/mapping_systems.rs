@@ -462,3 +462,63 @@ fn without_a_usable_state_directory_the_router_runs_and_says_so() {
     assert!(names.len() == 2 && names.iter().any(|n| n.contains("unusable")), "{names:?}");
     drop((full, read_only));
 }
+
+/// A Map-Resolver that is the root of a DDT, too, and a Map-Server that the root delegated the sites' prefixes to: the
+/// routers ask the one and register with the other.
+#[test]
+fn a_map_resolver_finds_the_map_server_through_the_ddt() {
+    let _machine = Machine::shared();
+    let net = Network::build(&Plan::default());
+    let second_ns = second_mapping_system(&net);
+    let root_text = format!(
+        "roles = [\"map-resolver\", \"ddt-node\"]\n[router]\nname = \"root\"\nstate-dir = \"STATE-DIR\"\n\
+         [ddt]\nroots = [\"{FIRST}\"]\nauthoritative = [\"0.0.0.0/0\", \"::/0\"]\n\
+         [[ddt.delegation]]\nprefix = \"172.16.0.0/12\"\nmap-servers = [\"{SECOND}\"]\n\
+         [[ddt.delegation]]\nprefix = \"2001:db8:ee::/48\"\nmap-servers = [\"{SECOND}\"]\n"
+    );
+    let mut server_text =
+        "roles = [\"map-server\"]\n[router]\nname = \"server\"\nstate-dir = \"STATE-DIR\"\n".to_owned();
+    for site in &net.sites {
+        let (n, v4, v6) = (site.number, site.prefix(Family::V4), site.prefix(Family::V6));
+        let _ = write!(
+            server_text,
+            "[[site]]\nname = \"site{n}\"\neid-prefixes = [\"{v4}\", \"{v6}\"]\nkey = \"key-{n}\"\n"
+        );
+    }
+    let root = Router::start(&net, &net.mapping, "root", &root_text);
+    let server = Router::start(&net, &second_ns, "server", &server_text);
+    let xtrs: Vec<_> = net
+        .sites
+        .iter()
+        .map(|site| {
+            let (n, v4, v6) = (site.number, site.prefix(Family::V4), site.prefix(Family::V6));
+            let text = format!(
+                "roles = [\"itr\", \"etr\"]\n[router]\nname = \"xtr{n}\"\nstate-dir = \"STATE-DIR\"\n\
+                 [[locator]]\naddress = \"{}\"\n[[eid-prefix]]\nprefix = \"{v4}\"\n\
+                 [[eid-prefix]]\nprefix = \"{v6}\"\n[[map-server]]\naddress = \"{SECOND}\"\nkey = \"key-{n}\"\n\
+                 [[map-resolver]]\naddress = \"{FIRST}\"\n",
+                site.rloc(Family::V4, 0)
+            );
+            Router::start(&net, &site.xtr, &format!("xtr{n}"), &text)
+        })
+        .collect();
+    until("the registrations", Duration::from_secs(10), || {
+        registered_prefixes(&server.show("sites")).len() == 4
+    });
+    let (a, b) = (net.site(1), net.site(2));
+    for eids in Family::BOTH {
+        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)), "{eids}");
+    }
+    // The root told itself whom to ask, and the Map-Server that it had passed the Map-Requests on.
+    let count = |router: &Router<'_>, way: &str| {
+        router.show("statistics")["control"][way]["map-referral"].as_u64().unwrap_or_default()
+    };
+    assert!(count(&root, "received") >= 4 && count(&root, "sent") >= 2, "{}", root.show("statistics"));
+    assert!(count(&server, "sent") >= 2, "{}", server.show("statistics"));
+    // What nobody has is known not to exist, up to what somebody has.
+    let nobody = xtrs[0].operator(&["lig", "172.48.0.1"]);
+    assert!(nobody.contains("172.32.0.0/11"), "{nobody}");
+    for router in [&root, &server] {
+        assert!(dropped(router).is_empty(), "{}: {:?}", router.name, dropped(router));
+    }
+}

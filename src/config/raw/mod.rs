@@ -5,6 +5,7 @@
 //! `configs/reference.toml` shows all of them. Fields without a default are `Option`s even where the key is required:
 //! a file with mistakes is read to its end. Array elements are counted from 1 in messages.
 
+mod ddt;
 mod host;
 mod mapping_system;
 mod site;
@@ -22,6 +23,7 @@ use crate::config::vrrp::RawVirtualRouter;
 use crate::proto::config::ResolverSelection;
 use crate::types::{EidPrefix, InstanceId, Ttl};
 
+pub use ddt::{RawDdt, RawDelegation};
 pub use host::{RawInstance, RawKernel, RawTimers};
 pub use mapping_system::{RawForward, RawSite};
 pub use site::{
@@ -35,8 +37,8 @@ use host::{read_data_plane, read_log, read_management};
 /// A whole file.
 #[derive(Clone, Debug, Default)]
 pub struct RawConfig {
-    /// `roles`, required: `"itr"`, `"etr"`, `"proxy-itr"`, `"proxy-etr"`, `"map-server"`, `"map-resolver"`, in any
-    /// combination.
+    /// `roles`, required: `"itr"`, `"etr"`, `"proxy-itr"`, `"proxy-etr"`, `"map-server"`, `"map-resolver"`,
+    /// `"ddt-node"`, in any combination.
     pub roles: Option<At<Vec<At<Role>>>>,
     /// `[router]`
     pub router: RawRouter,
@@ -81,6 +83,8 @@ pub struct RawConfig {
     pub sites: Vec<RawSite>,
     /// `[[forward]]`: other Map-Servers that our Map-Resolver knows.
     pub forwards: Vec<RawForward>,
+    /// `[ddt]`
+    pub ddt: RawDdt,
     /// `[[instance]]`: options of single EID spaces.
     pub instances: Vec<RawInstance>,
     /// `[kernel]`
@@ -144,6 +148,7 @@ impl RawConfig {
         }
         let resolver_selection = map_cache.text("resolver-selection");
         ok &= map_cache.finish();
+        let ddt = RawDdt::read(root.section("ddt"), &mut ok);
         let (data_plane, external) = read_data_plane(root.section("data-plane"));
         let raw = Self {
             roles: root.texts("roles"),
@@ -167,6 +172,7 @@ impl RawConfig {
             resolver_selection,
             sites,
             forwards,
+            ddt,
             instances,
             kernel: RawKernel::read(root.section("kernel")),
             data_plane,

@@ -38,7 +38,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
 "#,
         "",
         "",
-        r#"1:9: roles: role "map-resolver" needs a Map-Server, here or elsewhere; add the role "map-server" or a [[forward]] section
+        r#"1:9: roles: role "map-resolver" needs a Map-Server, here or elsewhere; add the role "map-server", a [[forward]] section, or `roots` of [ddt]
 "#,
     ),
     (

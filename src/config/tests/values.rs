@@ -351,7 +351,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     // Names
     (
         "roles = [\"router\"]",
-        "roles[1]: \"router\" is not possible here; give \"itr\", \"etr\", \"proxy-itr\", \"proxy-etr\", \"map-server\" or \"map-resolver\"",
+        "roles[1]: \"router\" is not possible here; give \"itr\", \"etr\", \"proxy-itr\", \"proxy-etr\", \"map-server\", \"map-resolver\" or \"ddt-node\"",
     ),
     (
         "[kernel]\nrouting = \"all\"",

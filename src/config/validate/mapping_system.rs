@@ -249,8 +249,8 @@ pub(super) fn check_key_ids(cx: &Context<'_>, keys: &[RawKey]) {
 pub(super) fn forwards(cx: &Context<'_>) -> Vec<(EidPrefix, Vec<Host>)> {
     let forwards = &cx.raw.forwards;
     if cx.is(Role::MapResolver) {
-        if forwards.is_empty() && !cx.is(Role::MapServer) {
-            let remedy = "add the role \"map-server\" or a [[forward]] section";
+        if forwards.is_empty() && !cx.is(Role::MapServer) && cx.raw.ddt.roots.is_none() {
+            let remedy = "add the role \"map-server\", a [[forward]] section, or `roots` of [ddt]";
             cx.lacks("map-resolver", "a Map-Server, here or elsewhere", remedy);
         }
     } else if let Some(first) = forwards.iter().find_map(|f| f.prefix.as_ref()) {

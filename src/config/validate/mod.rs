@@ -3,6 +3,7 @@
 //! Every check notes its problem and goes on. A section that could not be read in full makes the checks that would
 //! only repeat its problem in other words keep quiet.
 
+mod ddt;
 mod header;
 mod host;
 mod map_cache;
@@ -137,6 +138,7 @@ pub(super) fn validate(
         }),
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
+        ddt: ddt::check(&cx),
         header: header::header(&cx),
         probing: probing.filter(|_| cx.is(Role::Itr)),
         sync: sync::sync(&cx),

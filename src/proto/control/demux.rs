@@ -56,8 +56,10 @@ impl ControlPlane {
                 Some(server) => server.map_notify_ack(cx, now, &ack, payload, source),
                 None => cx.drop(DropReason::NoRole, Some(source)),
             },
+            Message::MapReferral(referral) => {
+                self.mapping_system.map_referral(cx, now, &referral, source);
+            }
             Message::MapNotify(_)
-            | Message::MapReferral(_)
             | Message::Info(_)
             | Message::SharedExtension(_)
             | Message::CacheSync(_)
@@ -81,7 +83,7 @@ impl ControlPlane {
 
     /// RFC 9301 §5.8. Only Map-Requests are encapsulated in what is built here.
     fn encapsulated(&mut self, now: Instant, source: SocketAddr, destination: SocketAddr, ecm: Ecm) {
-        if ecm.ddt {
+        if ecm.ddt && !self.mapping_system.refers() {
             return self.cx.drop(DropReason::EcmDdt, Some(source));
         }
         match Message::decode(&ecm.payload) {
@@ -89,11 +91,39 @@ impl ControlPlane {
                 let payload = ecm.payload.clone();
                 let inner = Some(ecm.source);
                 let origin = Origin { peer: source, local: destination, inner, len: payload.len() };
+                if ecm.ddt {
+                    return self.ddt_request(now, &origin, &request, ecm);
+                }
                 self.map_request(now, origin, request, &payload, Some(ecm));
             }
             Ok(_) => self.cx.drop(DropReason::EcmContent, Some(source)),
             Err(error) => self.malformed(source, &error),
         }
+    }
+
+    /// Of a Map-Resolver that follows referrals (RFC 8111 §5). It asks for one EID.
+    fn ddt_request(&mut self, now: Instant, origin: &Origin, request: &MapRequest, ecm: Ecm) {
+        let peer = Some(origin.peer);
+        if !self.cx.admit_request(origin.peer, now) {
+            return;
+        }
+        if request.probe {
+            return self.cx.drop(DropReason::ProbeMisdirected, peer);
+        }
+        if request.smr || request.dont_map_reply {
+            return self.cx.drop(DropReason::RequestNoReply, peer);
+        }
+        let Some(record) = request.records.first() else {
+            return self.cx.drop(DropReason::RequestEmpty, peer);
+        };
+        let eid = match record.to_prefix() {
+            Ok(prefix) => prefix.first(),
+            Err(error) => return self.cx.drop_with(DropReason::RequestEid, peer, error.to_string()),
+        };
+        // To whom it is passed on, it is a Map-Request like others.
+        let ecm = Ecm { ddt: false, ..ecm };
+        let question = Question { origin, request, eid, ecm: &ecm, ddt: true, local: self.database.table() };
+        self.mapping_system.ddt_request(&mut self.cx, now, &question);
     }
 
     fn map_request(
@@ -191,6 +221,7 @@ impl ControlPlane {
                 request: &request,
                 eid: prefix.first(),
                 ecm: &ecm,
+                ddt: false,
                 local: self.database.table(),
             };
             self.mapping_system.map_request(&mut self.cx, now, &question);

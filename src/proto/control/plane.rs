@@ -170,9 +170,7 @@ impl ControlPlane {
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
         let cache = self.itr.as_ref().map(Itr::cache);
         self.solicitor.handle_timeout(&mut self.cx, now, cache, &self.registrar, self.database.rlocs());
-        if let Some(server) = &mut self.mapping_system.server {
-            server.handle_timeout(&mut self.cx, now);
-        }
+        self.mapping_system.handle_timeout(&mut self.cx, now);
         if let (Some(sync), Some(itr)) = (&mut self.sync, &mut self.itr) {
             sync.handle_timeout(&mut self.cx, now, itr, &self.database);
         }
@@ -191,7 +189,7 @@ impl ControlPlane {
     /// than anything is due; `None` when nothing is.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let itr = self.itr.as_ref().and_then(Itr::next);
-        let server = self.mapping_system.server.as_ref().and_then(|s| s.next());
+        let server = self.mapping_system.next();
         let (registrar, signals, solicitor) =
             (self.registrar.next(), self.signals.next(), self.solicitor.next());
         let sync = self.sync.as_ref().and_then(CacheSync::next);
@@ -267,6 +265,7 @@ impl ControlPlane {
             }
         }
         system.resolver = config.map_resolver.as_ref().map(MapResolver::new);
+        system.configure_ddt(&config.ddt);
 
         self.config = config;
         self.mapping_changed(now);
@@ -364,5 +363,5 @@ fn hosts(config: &ControlConfig) -> impl Iterator<Item = &Host> {
     let servers = config.etr.iter().flat_map(|etr| &etr.map_servers).map(|server| &server.host);
     let proxies = config.itr.iter().flat_map(|itr| &itr.proxy_etrs).map(|proxy| &proxy.host);
     let forward = config.map_resolver.iter().flat_map(|r| &r.forward).flat_map(|(_, hosts)| hosts);
-    resolvers.chain(servers).chain(proxies).chain(forward)
+    resolvers.chain(servers).chain(proxies).chain(forward).chain(&config.ddt.roots)
 }

@@ -53,6 +53,11 @@ impl ControlPlane {
         self.itr.as_ref().map_or(0, |itr| itr.cache().len())
     }
 
+    /// Of the search in the DDT: Map-Requests that wait, and referrals that are remembered.
+    pub fn ddt_len(&self) -> (usize, usize) {
+        self.mapping_system.ddt_len()
+    }
+
     /// Entries that the map-cache may have.
     pub fn map_cache_limit(&self) -> usize {
         self.itr.as_ref().map_or(0, |itr| itr.cache().limit())

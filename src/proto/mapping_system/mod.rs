@@ -1,18 +1,21 @@
-//! The mapping system: Map-Server and Map-Resolver, and what they do together when one process is both.
+//! The mapping system: Map-Server, Map-Resolver and DDT node, and what they do together when one process is several.
 //!
 //! Owns: which Map-Requests are answered, forwarded or refused. Must not know the site's own database.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::auth::AuthError;
+use crate::proto::config::{DdtConfig, Host};
 use crate::proto::context::Context;
-use crate::proto::request::{Origin, reply};
+use crate::proto::request::{Origin, reply, reply_rloc};
 use crate::proto::stats::DropReason;
 use crate::types::{Action, Eid, EidPrefix, Family, Instant, Mapping, Ttl};
-use crate::wire::{Ecm, EidRecord, MapRequest, Message};
+use crate::wire::{Ecm, EidRecord, MapReferral, MapRequest, Message};
 
 use super::context::CONTROL_PORT;
 
+mod ddt_node;
+mod ddt_resolver;
 pub(crate) mod free_prefix;
 pub(crate) mod map_resolver;
 pub(crate) mod map_server;
@@ -22,15 +25,21 @@ mod site;
 
 pub use registration::Registration;
 
+use ddt_node::{DdtNode, Referral};
+use ddt_resolver::DdtResolver;
 use free_prefix::{PrefixSet, free_prefix};
 use map_resolver::{LoopGuard, MapResolver};
 use map_server::MapServer;
 
-/// The machine: either role, or both.
+/// The machine: one of the roles, or several.
 #[derive(Debug, Default)]
 pub(crate) struct MappingSystem {
     pub(crate) server: Option<MapServer>,
     pub(crate) resolver: Option<MapResolver>,
+    /// Says who knows more, also for the Map-Server.
+    node: Option<DdtNode>,
+    /// The Map-Resolver's way through the DDT.
+    client: DdtResolver,
     guard: LoopGuard,
 }
 
@@ -42,6 +51,8 @@ pub(crate) struct Question<'a> {
     pub(crate) eid: Eid,
     /// What the Map-Request came in, to be passed on.
     pub(crate) ecm: &'a Ecm,
+    /// Whether that had the D bit, which is not passed on.
+    pub(crate) ddt: bool,
     /// EID-prefixes that exist although neither Map-Server nor Map-Resolver knows them.
     pub(crate) local: &'a dyn PrefixSet,
 }
@@ -54,6 +65,8 @@ enum Decision {
     Unregistered,
     /// Another Map-Server knows.
     Forward,
+    /// It has to be searched for in the DDT.
+    Search,
     /// Nobody knows.
     Unknown,
 }
@@ -61,6 +74,65 @@ enum Decision {
 impl MappingSystem {
     pub(crate) fn is_active(&self) -> bool {
         self.server.is_some() || self.resolver.is_some()
+    }
+
+    /// Takes in what is to be done about DDT; after the Map-Server and the Map-Resolver.
+    pub(crate) fn configure_ddt(&mut self, config: &DdtConfig) {
+        self.node = (config.node.is_some() || self.server.is_some()).then(|| DdtNode::new(config));
+        let roots: &[Host] = if self.resolver.is_some() { &config.roots } else { &[] };
+        self.client.configure(roots);
+    }
+
+    /// Whether it answers Map-Requests with the D bit.
+    pub(crate) const fn refers(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let server = self.server.as_ref().and_then(|server| server.next());
+        self.client.next().into_iter().chain(server).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant) {
+        if let Some(server) = &mut self.server {
+            server.handle_timeout(cx, now);
+        }
+        self.client.handle_timeout(cx, now);
+    }
+
+    /// A Map-Referral.
+    pub(crate) fn map_referral(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        referral: &MapReferral,
+        source: SocketAddr,
+    ) {
+        if self.client.is_active() {
+            self.client.referral(cx, now, referral, source);
+        } else {
+            cx.drop(DropReason::NoRole, Some(source));
+        }
+    }
+
+    /// DDT Map-Requests that wait, and referrals that are remembered.
+    pub(crate) fn ddt_len(&self) -> (usize, usize) {
+        self.client.len()
+    }
+
+    /// A DDT Map-Request (RFC 8111 §8.3).
+    pub(crate) fn ddt_request(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>) {
+        let Some(node) = &self.node else { return };
+        let peer = question.origin.peer;
+        let answer = node.answer(&question.eid, self.server.as_ref(), question.origin.local.ip());
+        let referral = Message::MapReferral(answer.message(question.request.nonce));
+        if answer.referral == Referral::Acknowledged
+            && let Some(prefix) = self.server.as_ref().and_then(|s| s.longest_registered(&question.eid))
+        {
+            self.registered(cx, now, question, &prefix);
+        }
+        cx.send(None, peer, &referral);
     }
 
     /// Mask length of the longest prefix around `eid` that is known here: configured, registered or forwarded.
@@ -80,6 +152,7 @@ impl MappingSystem {
             Decision::Registered(prefix) => self.registered(cx, now, question, &prefix),
             Decision::Unregistered => self.negative(cx, now, question, cx.timers.negative_ttl_unregistered),
             Decision::Unknown => self.negative(cx, now, question, cx.timers.negative_ttl_unconfigured),
+            Decision::Search => self.client.request(cx, now, question),
             Decision::Forward => {
                 let hosts = self.resolver.as_ref().map(|r| r.hosts(&question.eid)).unwrap_or_default();
                 let own = question.origin.local.ip();
@@ -106,6 +179,7 @@ impl MappingSystem {
             // A more specific part that belongs to somebody else is not what was registered (RFC 9301 §8.3).
             Some(prefix) if Some(prefix.len()) >= len(owned) => Decision::Registered(prefix),
             _ if owned.is_some() => Decision::Unregistered,
+            _ if self.client.is_active() => Decision::Search,
             _ => Decision::Unknown,
         }
     }
@@ -134,7 +208,9 @@ impl MappingSystem {
         if self.guard.seen(now, question.request.nonce, question.eid) {
             return cx.drop(DropReason::RequestLoop, Some(peer));
         }
-        if cx.admit(peer.ip(), None, peer, now) {
+        // A Map-Resolver that follows referrals asks for many ITRs, of which each has its share.
+        let itr = question.ddt.then(|| reply_rloc(question.request, peer, |_| true)).flatten();
+        if cx.admit(itr.unwrap_or(peer.ip()), None, peer, now) {
             cx.send(None, SocketAddr::new(to, CONTROL_PORT), &Message::Ecm(question.ecm.clone()));
         }
     }

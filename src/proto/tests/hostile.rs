@@ -12,10 +12,14 @@ use crate::proto::control::{Command, Input};
 use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
 use crate::types::{Action, Instant, Mapping, Nonce, Ttl};
-use crate::wire::{Address, EidAddress, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
+use crate::wire::{
+    Address, EidAddress, EidRecord, MapNotify, MapReferral, MapRegister, MapReply, MapRequest, Message,
+    ReferralRecord,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const PEER: &str = "203.0.113.9:4342";
+const ROOT: &str = "203.0.113.70:4342";
 
 /// A router with every role and small tables.
 fn everything() -> ControlConfig {
@@ -43,6 +47,30 @@ fn everything() -> ControlConfig {
     };
     config.probing = Some(ProbingConfig::default());
     config
+}
+
+/// The same, and a Map-Resolver that searches for what it does not know.
+fn searching(net: &mut Network, id: usize) {
+    let mut config = everything();
+    config.ddt.roots = vec![Host::Address(ip("203.0.113.70"))];
+    net.reload(id, config);
+}
+
+/// A search in the DDT that the root answers without a locator to go on to.
+fn referral(from: &'static str, action: u8, covering: &'static str) -> Provocation {
+    Box::new(move |net, id| {
+        searching(net, id);
+        net.deliver(id, PEER, &ecm(map_request("172.16.0.1/32", "203.0.113.9", 1)));
+        let mut record = record(covering, &[]);
+        record.action = Action::from_bits(action);
+        let record = ReferralRecord { incomplete: false, record, signatures: Vec::new() };
+        net.deliver(
+            id,
+            from,
+            &encode(Message::MapReferral(MapReferral { nonce: Nonce(1), records: vec![record] })),
+        );
+        net.reload(id, everything());
+    })
 }
 
 fn start(config: ControlConfig) -> (Network, usize) {
@@ -338,7 +366,41 @@ fn cases() -> Vec<Case> {
                 net.deliver(id, PEER, &encode(e));
             }),
         ),
-        (DropReason::EcmDdt, altered(|b| b[0] |= 0x04)),
+        (
+            DropReason::EcmDdt,
+            Box::new(|net, id| {
+                let only_etr = ControlConfig { map_server: None, map_resolver: None, ..everything() };
+                net.reload(id, only_etr);
+                let mut bytes = ecm(map_request("10.77.0.1/32", "203.0.113.9", 1));
+                bytes[0] |= 0x04;
+                net.deliver(id, PEER, &bytes);
+                net.reload(id, everything());
+            }),
+        ),
+        (
+            DropReason::DdtPendingFull,
+            Box::new(|net, id| {
+                searching(net, id);
+                let mut request = map_request("172.16.0.1/32", "203.0.113.9", 1);
+                request.itr_rlocs = vec![ip("203.0.113.9").into(); 32];
+                request.records = vec![prefix("172.16.0.1/32").into(); 255];
+                net.deliver(id, PEER, &ecm(request));
+                net.reload(id, everything());
+            }),
+        ),
+        (DropReason::ReferralUnsolicited, referral("203.0.113.77:4342", 0, "0.0.0.0/1")),
+        (DropReason::ReferralUseless, referral(ROOT, 7, "172.16.0.0/12")),
+        (DropReason::ReferralLoop, referral(ROOT, 0, "172.16.0.0/12")),
+        (DropReason::ReferralNotAuthoritative, referral(ROOT, 5, "172.16.0.1/32")),
+        (
+            DropReason::ReferralTimeout,
+            Box::new(|net, id| {
+                searching(net, id);
+                net.deliver(id, PEER, &ecm(map_request("172.16.0.1/32", "203.0.113.9", 1)));
+                net.run_for(10 * SECOND);
+                net.reload(id, everything());
+            }),
+        ),
         (DropReason::NoRole, bytes(vec![0x60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
         (DropReason::RequestNoRloc, with(&|r| r.itr_rlocs = vec![Address::None])),
         (

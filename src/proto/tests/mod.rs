@@ -1,5 +1,6 @@
 //! The machines together, in virtual time, and each against the RFC's sections.
 
+mod ddt;
 mod etr;
 mod hostile;
 mod hostile_sync;

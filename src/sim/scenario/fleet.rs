@@ -39,6 +39,7 @@ impl<'a> Reader<'a> {
         let rlocs = section.text::<IpNet>("rlocs");
         let slow = section.text::<Duration>("delay-max").map(|d| d.value);
         let mapping_system = self.mapping_system(&section);
+        let named = section.has("mapping-system");
         let ttl = self.ttl(&section).unwrap_or(Ttl(1440));
         let proxy_reply = section.bool("proxy-reply").is_some_and(|flag| flag.value);
         let map_cache_limit = cache_limit(&section);
@@ -100,7 +101,10 @@ impl<'a> Reader<'a> {
                 prefixes: vec![EidPrefix::from(eid)],
                 ttl,
                 proxy_reply,
-                mapping_system,
+                mapping_system: self
+                    .serving(&EidPrefix::from(eid))
+                    .filter(|_| !named)
+                    .unwrap_or(mapping_system),
                 gateways: vec![xtr],
                 vrrp: Vec::new(),
             });

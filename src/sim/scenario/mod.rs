@@ -74,6 +74,19 @@ pub enum NodeKind {
     MappingSystem {
         /// Where it is reached.
         addresses: Vec<IpAddr>,
+        /// What is delegated to it: sites with prefixes in there are its own where they don't name another.
+        prefixes: Vec<EidPrefix>,
+        /// The DDT nodes at which it begins to search for what is not its own; none = it does not.
+        roots: Vec<NodeId>,
+    },
+    /// DDT node.
+    DdtNode {
+        /// Where it is reached.
+        addresses: Vec<IpAddr>,
+        /// What it is authoritative for, and what is delegated to it.
+        prefixes: Vec<EidPrefix>,
+        /// The nodes and mapping systems that it delegated their prefixes to.
+        delegates: Vec<NodeId>,
     },
     /// A tunnel router.
     Xtr {

@@ -61,6 +61,7 @@ impl<'a> Reader<'a> {
         let root = Section::root(tree, self.problems);
         self.simulation(&root);
         self.cases(&root);
+        let mut referrals: Vec<(NodeId, Vec<Name>)> = Vec::new();
         for section in root.sections("core") {
             self.named_node(&section, NodeKind::Core);
             section.finish();
@@ -72,11 +73,34 @@ impl<'a> Reader<'a> {
         for section in root.sections("mapping-system") {
             section.require("addresses", "give the addresses at which it is reached");
             let addresses = section.texts("addresses").unwrap_or_default().value;
-            let kind = NodeKind::MappingSystem { addresses: addresses.iter().map(|a| a.value).collect() };
+            let kind = NodeKind::MappingSystem {
+                addresses: addresses.iter().map(|a| a.value).collect(),
+                prefixes: prefixes(&section),
+                roots: Vec::new(),
+            };
             if let Some(id) = self.named_node(&section, kind) {
                 self.claim(&addresses, id);
+                referrals.extend(section.texts("ddt-roots").map(|names| (id, names.value)));
             }
             section.finish();
+        }
+        for section in root.sections("ddt-node") {
+            section.require("addresses", "give the addresses at which it is reached");
+            section.require("eid-prefixes", "give what it is authoritative for, as 0.0.0.0/0 for a root");
+            let addresses = section.texts("addresses").unwrap_or_default().value;
+            let kind = NodeKind::DdtNode {
+                addresses: addresses.iter().map(|a| a.value).collect(),
+                prefixes: prefixes(&section),
+                delegates: Vec::new(),
+            };
+            if let Some(id) = self.named_node(&section, kind) {
+                self.claim(&addresses, id);
+                referrals.extend(section.texts("delegates").map(|names| (id, names.value)));
+            }
+            section.finish();
+        }
+        for (id, names) in referrals {
+            self.refer(id, &names);
         }
         let sites = root.sections("site");
         sites.iter().for_each(|section| self.site(section));
@@ -169,6 +193,38 @@ impl<'a> Reader<'a> {
                 );
             }
         }
+    }
+
+    /// Notes whom a DDT node delegated to, or where a Map-Resolver begins.
+    fn refer(&mut self, id: NodeId, names: &[Name]) {
+        let mut found = Vec::new();
+        for name in names {
+            let to = self.find(name);
+            let kind = to.and_then(|to| self.scenario.nodes.get(to as usize)).map(|node| &node.kind);
+            let from = self.scenario.nodes.get(id as usize).map(|node| &node.kind);
+            match (from, kind) {
+                (_, None) => {}
+                (_, Some(NodeKind::DdtNode { .. }))
+                | (Some(NodeKind::DdtNode { .. }), Some(NodeKind::MappingSystem { .. })) => found.extend(to),
+                _ => self.problems.error(&name.place, "is no DDT node", "name a [[ddt-node]]"),
+            }
+        }
+        let kind = self.scenario.nodes.get_mut(id as usize).map(|node| &mut node.kind);
+        if let Some(NodeKind::DdtNode { delegates: list, .. } | NodeKind::MappingSystem { roots: list, .. }) =
+            kind
+        {
+            *list = found;
+        }
+    }
+
+    /// The mapping system that an EID-prefix was delegated to.
+    pub(super) fn serving(&self, prefix: &EidPrefix) -> Option<NodeId> {
+        let nodes = (0..).zip(&self.scenario.nodes);
+        let serves = |node: &NodeSpec| match &node.kind {
+            NodeKind::MappingSystem { prefixes, .. } => prefixes.iter().any(|p| p.covers(prefix)),
+            _ => false,
+        };
+        nodes.filter(|(_, node)| serves(node)).map(|(id, _)| id).next()
     }
 
     fn site(&mut self, section: &Section<'a>) {
@@ -479,6 +535,12 @@ impl<'a> Reader<'a> {
             self.scenario.churn.push(spec);
         }
     }
+}
+
+fn prefixes(section: &Section<'_>) -> Vec<EidPrefix> {
+    section
+        .texts("eid-prefixes")
+        .map_or_else(Vec::new, |list| list.value.into_iter().map(|p| p.value).collect())
 }
 
 /// What a link is like.
