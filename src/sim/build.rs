@@ -1,6 +1,6 @@
 //! From a scenario, a case and a seed to a network in its first moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::auth::{Algorithm, Key, Secret};
 use crate::proto::config::{
     ControlConfig, DatabaseEntry, DdtConfig, DdtDelegation, DdtNodeConfig, EtrConfig, EtrMapServer,
     Host as Address, ItrConfig, LocatorConfig, LocatorSource, MapResolverConfig, MapServerConfig,
-    ProbingConfig, SiteConfig, SitePrefix,
+    ProbingConfig, SiteConfig, SitePrefix, SyncConfig,
 };
 use crate::proto::redundancy::vrrp::{InterfaceState, VirtualRouterConfig};
 use crate::types::Instant;
@@ -147,10 +147,14 @@ fn topology(scenario: &Scenario) -> Topology {
     Topology::new(scenario.nodes.iter().map(transit).collect(), links)
 }
 
-fn owners(scenario: &Scenario) -> BTreeMap<IpAddr, NodeId> {
+fn owners(scenario: &Scenario) -> BTreeMap<IpAddr, (NodeId, bool)> {
     let nodes = (0..).zip(&scenario.nodes);
     nodes
         .flat_map(|(id, node)| {
+            let lan: &[IpAddr] = match &node.kind {
+                NodeKind::Xtr { lan, .. } => lan,
+                _ => &[],
+            };
             let addresses = match &node.kind {
                 NodeKind::MappingSystem { addresses, .. } | NodeKind::DdtNode { addresses, .. } => {
                     addresses.as_slice()
@@ -158,7 +162,8 @@ fn owners(scenario: &Scenario) -> BTreeMap<IpAddr, NodeId> {
                 NodeKind::Xtr { rlocs, .. } => rlocs,
                 _ => &[],
             };
-            addresses.iter().map(move |address| (*address, id))
+            let underlay = addresses.iter().map(move |address| (*address, (id, false)));
+            underlay.chain(lan.iter().map(move |address| (*address, (id, true))))
         })
         .collect()
 }
@@ -171,6 +176,7 @@ fn lans(scenario: &Scenario) -> Vec<Lan> {
             prefixes: site.prefixes.iter().map(|p| p.net).collect(),
             hosts: Vec::new(),
             gateways: site.gateways.clone(),
+            reached: BTreeSet::new(),
             virtual_routers: site.vrrp.iter().map(|c| virtual_mac(c.key.family, c.key.vrid)).collect(),
         })
         .collect();
@@ -182,6 +188,29 @@ fn lans(scenario: &Scenario) -> Vec<Lan> {
         }
     }
     lans
+}
+
+/// How a tunnel router synchronises its map-cache with the others of its site: by their addresses on the LAN, if all have
+/// one of the same family, else by their locators.
+fn sync(scenario: &Scenario, case: &CaseSpec, id: NodeId, site: &SiteSpec) -> Option<SyncConfig> {
+    let mode = case.sync.filter(|_| site.gateways.len() > 1 && site.gateways.contains(&id))?;
+    let address = |id: NodeId, wanted: &dyn Fn(&IpAddr, bool) -> bool| {
+        let Some(NodeKind::Xtr { lan, rlocs, .. }) = scenario.nodes.get(id as usize).map(|n| &n.kind) else {
+            return None;
+        };
+        let mut all = lan.iter().map(|a| (a, true)).chain(rlocs.iter().map(|a| (a, false)));
+        all.find(|(a, is_lan)| wanted(a, *is_lan)).map(|(a, _)| *a)
+    };
+    let all = |wanted: &dyn Fn(&IpAddr, bool) -> bool| {
+        let each = site.gateways.iter().map(|id| Some((*id, address(*id, wanted)?)));
+        each.collect::<Option<Vec<_>>>()
+    };
+    let found = all(&|a, lan| lan && a.is_ipv4())
+        .or_else(|| all(&|a, lan| !lan && a.is_ipv4()))
+        .or_else(|| all(&|a, lan| !lan && a.is_ipv6()))?;
+    let others = found.iter().filter(|(other, _)| *other != id).map(|(_, a)| *a).collect();
+    let own = found.iter().find(|(other, _)| *other == id).map(|(_, a)| *a);
+    Some(SyncConfig { mode, ack: case.sync_ack, source: own, ..SyncConfig::new(others, vec![key(site)]) })
 }
 
 /// Which links frames of LANs go by: those of switches and hosts, but none that would close a circle of switches.
@@ -329,6 +358,7 @@ fn tunnel_router(scenario: &Scenario, case: &CaseSpec, id: NodeId, spec: &NodeSp
         }),
         etr: Some(EtrConfig { map_servers: map_servers.collect(), ..EtrConfig::default() }),
         probing: probing.then(ProbingConfig::default),
+        sync: sync(scenario, case, id, site),
         ..ControlConfig::default()
     }
 }

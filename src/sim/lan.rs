@@ -1,6 +1,6 @@
 //! A site's LAN: virtual routers' frames, the switches that learn from them, and what hosts send to a virtual router.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -22,6 +22,8 @@ pub(super) struct Lan {
     pub(super) gateways: Vec<NodeId>,
     /// The MAC addresses of its virtual routers.
     pub(super) virtual_routers: Vec<Mac>,
+    /// Destinations that any of several tunnel routers has sent packets to.
+    pub(super) reached: BTreeSet<IpAddr>,
 }
 
 impl Lan {
@@ -133,8 +135,16 @@ impl Network {
         for (kind, bytes) in frames {
             let nobody = IpAddr::from([0; 4]);
             let content = Content::Frame(kind);
-            let packet =
-                Packet { to: id, source: nobody, destination: nobody, ttl: 255, tos: 0, content, bytes };
+            let packet = Packet {
+                to: id,
+                lan: true,
+                source: nobody,
+                destination: nobody,
+                ttl: 255,
+                tos: 0,
+                content,
+                bytes,
+            };
             let len = packet.len();
             if let Some(Node { tally, .. }) = self.nodes.get_mut(id as usize)
                 && kind == FrameKind::Advertisement

@@ -87,8 +87,8 @@ pub(super) struct Network {
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) topology: Topology,
-    /// Underlay addresses.
-    pub(super) owners: BTreeMap<IpAddr, NodeId>,
+    /// Addresses of routers, and whether that is on the LAN of their site.
+    pub(super) owners: BTreeMap<IpAddr, (NodeId, bool)>,
     pub(super) sites: Vec<Lan>,
     pub(super) traffic: Vec<(TrafficSpec, Popularity)>,
     pub(super) applications: Vec<Application>,
@@ -254,16 +254,23 @@ impl Network {
                 let source = SocketAddr::new(packet.source, from);
                 let destination = SocketAddr::new(packet.destination, to);
                 router.handle(now, Input::Datagram { source, destination, payload: &packet.bytes }, &mut out);
-                let kind = type_name(packet.bytes.first().map_or(0, |b| b >> 4));
+                let kind = type_name(&packet.bytes);
                 self.fingerprint.add_bytes(&packet.bytes);
                 self.note(observer, id, "received", kind, len);
                 self.act(id, out, observer);
             }
-            (Role::Router(router, Some(_)), Content::Site) => {
+            (Role::Router(router, Some(site)), Content::Site) => {
                 node.tally.from_site += 1;
                 let mut packets = Vec::new();
                 let punted = router.encapsulate(now, &packet.bytes, workshop, &mut packets, &mut out);
                 let what = if packets.is_empty() { "itr-dropped" } else { "encapsulated" };
+                if let Some(lan) = self.sites.get_mut(*site).filter(|lan| lan.gateways.len() > 1) {
+                    if !packets.is_empty() {
+                        lan.reached.insert(packet.destination);
+                    } else if lan.reached.contains(&packet.destination) {
+                        node.tally.dropped_known += 1;
+                    }
+                }
                 self.note(observer, id, what, "data", len);
                 for packet in packets {
                     self.launch(id, packet, observer);
@@ -300,7 +307,7 @@ impl Network {
             let Some(packet) = router.packet(transmit) else { continue };
             let len = packet.len();
             tally.sent(&packet.bytes, len);
-            let kind = type_name(packet.bytes.first().map_or(0, |b| b >> 4));
+            let kind = type_name(&packet.bytes);
             self.fingerprint.add_bytes(&packet.bytes);
             self.note(observer, id, "sent", kind, len);
             self.launch(id, packet, observer);
@@ -321,8 +328,8 @@ impl Network {
     /// A packet of the underlay starts on its way.
     fn launch(&mut self, id: NodeId, mut packet: Packet, observer: &mut dyn Observer) {
         match self.owners.get(&packet.destination) {
-            Some(owner) => {
-                packet.to = *owner;
+            Some((owner, lan)) => {
+                (packet.to, packet.lan) = (*owner, *lan);
                 self.send(id, Box::new(packet), observer);
             }
             None => self.lose(observer, id, Lost::Route, packet.len()),
@@ -557,5 +564,5 @@ impl Network {
 }
 
 fn site_packet(to: NodeId, destination: IpAddr, bytes: Vec<u8>) -> Packet {
-    Packet { to, source: destination, destination, ttl: 64, tos: 0, content: Content::Site, bytes }
+    Packet { to, lan: true, source: destination, destination, ttl: 64, tos: 0, content: Content::Site, bytes }
 }

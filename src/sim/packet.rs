@@ -12,6 +12,8 @@ use crate::wire::ip::Inner;
 pub(super) struct Packet {
     /// The node that is to have it: of a site's packets, the next hop. Meaningless for what goes by MAC address.
     pub(super) to: NodeId,
+    /// Whether it goes through the site's LAN.
+    pub(super) lan: bool,
     /// Outer source; meaningless for a site's packets.
     pub(super) source: IpAddr,
     /// Outer destination.
@@ -85,7 +87,7 @@ impl Packet {
 
     /// Which part of the network it goes through.
     pub(super) fn through(&self) -> Transit {
-        if self.content == Content::Site { Transit::Lan } else { Transit::Underlay }
+        if self.lan { Transit::Lan } else { Transit::Underlay }
     }
 }
 

@@ -227,6 +227,7 @@ impl Router {
         let ours = || self.addresses.iter().copied().find(|a| a.is_ipv4() == destination.is_ipv4());
         Some(Packet {
             to: 0,
+            lan: false,
             source: transmit.source.or_else(ours)?,
             destination,
             ttl: TTL,
@@ -262,6 +263,7 @@ impl Router {
         }
         packets.extend(sent.groups().iter().map(|group| Packet {
             to: 0,
+            lan: false,
             source: group.source,
             destination: group.remote,
             ttl: group.ttl,

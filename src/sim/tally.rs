@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::router::{Router, is_itr};
 use crate::dataplane::{Count, DropReason};
-use crate::wire::MessageType;
+use crate::wire::{CACHE_SYNC, CACHE_SYNC_ACK};
 
 /// Figures of a group of nodes, by name. Names don't change; `control-sent/map-request` is a part of `control-sent`.
 pub type Figures = BTreeMap<String, u64>;
@@ -49,8 +49,8 @@ impl Lost {
     }
 }
 
-/// Message types are 4 bits.
-const TYPES: usize = 16;
+/// Message types are 4 bits, and those of map-cache synchronisation are told apart.
+const TYPES: usize = 18;
 
 /// What one node did.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +72,8 @@ pub(super) struct Tally {
     pub(super) datagrams_arrived: u64,
     /// The longest time between two packets of one application that arrived one after the other.
     pub(super) longest_gap: Duration,
+    /// Packets of the site dropped whose destination a tunnel router of it had sent packets to before.
+    pub(super) dropped_known: u64,
     pub(super) crashes: u64,
     /// VRRP advertisements, and their bytes as IP packets.
     pub(super) vrrp_sent: (u64, u64),
@@ -129,14 +131,15 @@ impl Tally {
             let (packets, bytes) = counted.iter().fold((0, 0), |(p, b), n| (p + n.0, b + n.1));
             add(&format!("control-{direction}"), packets);
             add(&format!("control-{direction}-bytes"), bytes);
-            for (number, (packets, bytes)) in (0_u8..).zip(counted).filter(|(_, n)| n.0 > 0) {
-                let name = type_name(number);
+            for (number, (packets, bytes)) in counted.iter().enumerate().filter(|(_, n)| n.0 > 0) {
+                let name = name(number);
                 add(&format!("control-{direction}/{name}"), *packets);
                 add(&format!("control-{direction}-bytes/{name}"), *bytes);
             }
         }
         let totals = router.totals();
         add("from-site", self.from_site);
+        add("itr-dropped-known", self.dropped_known);
         add("encapsulated", totals.counted(Count::EncapsulatedPackets));
         add("decapsulated", totals.counted(Count::DecapsulatedPackets));
         add("crashes", self.crashes);
@@ -166,8 +169,7 @@ fn most(figures: &mut Figures, name: &str, n: u64) {
 }
 
 fn count(counted: &mut [(u64, u64); TYPES], payload: &[u8], len: usize) {
-    let number = payload.first().map_or(0, |b| b >> 4);
-    if let Some((packets, bytes)) = counted.get_mut(usize::from(number)) {
+    if let Some((packets, bytes)) = counted.get_mut(number(payload)) {
         *packets += 1;
         *bytes += len as u64;
     }
@@ -175,7 +177,20 @@ fn count(counted: &mut [(u64, u64); TYPES], payload: &[u8], len: usize) {
 
 /// The type of a control message, for people; an encapsulated one counts as what it carries, which can only be a
 /// Map-Request (RFC 9301 §5.8).
-pub(super) fn type_name(number: u8) -> &'static str {
+pub(super) fn type_name(payload: &[u8]) -> &'static str {
+    name(number(payload))
+}
+
+fn number(payload: &[u8]) -> usize {
+    let Some(&[first, second]) = payload.first_chunk() else { return 0 };
+    match (first >> 4, u16::from_be_bytes([first & 0xf, second])) {
+        (15, CACHE_SYNC) => 16,
+        (15, CACHE_SYNC_ACK) => 17,
+        (number, _) => usize::from(number),
+    }
+}
+
+fn name(number: usize) -> &'static str {
     match number {
         1 => "map-request",
         2 => "map-reply",
@@ -185,7 +200,9 @@ pub(super) fn type_name(number: u8) -> &'static str {
         6 => "map-referral",
         7 => "info",
         8 => "map-request-encapsulated",
-        _ if number == MessageType::SharedExtension.number() => "shared-extension",
+        15 => "shared-extension",
+        16 => "cache-sync",
+        17 => "cache-sync-ack",
         _ => "other",
     }
 }

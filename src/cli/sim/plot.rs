@@ -5,6 +5,8 @@ use plotters::prelude::*;
 use crate::sim::scenario::PlotSpec;
 use crate::sim::{CaseResult, Study, Summary};
 
+/// Width for each case, but at least the least; and height.
+const CASE_WIDTH: u32 = 84;
 const SIZE: (u32, u32) = (960, 540);
 /// Colours that people with any eyesight tell apart.
 const COLOURS: [RGBColor; 6] = [
@@ -52,7 +54,8 @@ fn draw(
     let all = study.cases.iter().flat_map(|case| groups.iter().filter_map(move |group| value(case, group)));
     let top = all.map(|s: Summary| s.mean + s.spread).fold(0.0, f64::max).max(1.0) * 1.1;
     let count = study.cases.len();
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let size = (SIZE.0.max(count as u32 * CASE_WIDTH), SIZE.1);
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption(&study.title, ("sans-serif", 18))

@@ -39,6 +39,7 @@ fn routers(case: &CaseResult, text: &mut String) {
             "From site",
             "Dropped",
             "No mapping",
+            "Known before",
             "Miss rate",
             "Encapsulated",
             "Decapsulated",
@@ -46,7 +47,7 @@ fn routers(case: &CaseResult, text: &mut String) {
             "Bytes",
             "Largest cache",
         ],
-        &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
     );
     for group in case.groups() {
         if case.summary(group, "control-sent").is_none() {
@@ -60,6 +61,7 @@ fn routers(case: &CaseResult, text: &mut String) {
             get("from-site"),
             get("itr-dropped"),
             get("itr-dropped/no-mapping"),
+            get("itr-dropped-known"),
             misses.map_or_else(|| "-".into(), |m| format!("{:.2}%", m.mean)),
             get("encapsulated"),
             get("decapsulated"),

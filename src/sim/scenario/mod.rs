@@ -20,6 +20,7 @@ pub(super) use redundancy::LAN;
 use super::link::LinkProfile;
 use super::topology::{LinkId, NodeId};
 use crate::config::Report;
+use crate::proto::config::SyncMode;
 use crate::proto::redundancy::vrrp::{Versions, VirtualRouterConfig};
 use crate::types::{EidPrefix, Ttl};
 
@@ -233,6 +234,10 @@ pub struct CaseSpec {
     pub map_cache_limit: Option<usize>,
     /// TTL of all mappings, instead of what the sites say.
     pub ttl: Option<Ttl>,
+    /// How the tunnel routers of a site that has several synchronise their map-caches; `None` = not at all.
+    pub sync: Option<SyncMode>,
+    /// Whether they acknowledge it.
+    pub sync_ack: bool,
     /// What all virtual routers are like, instead of what they say.
     pub vrrp: VrrpChange,
 }

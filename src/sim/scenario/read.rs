@@ -143,6 +143,8 @@ impl<'a> Reader<'a> {
                 name: section.text("name").unwrap_or_default().value,
                 map_cache_limit: section.integer("map-cache-limit", 1..=10_000_000).map(|n| n.value as usize),
                 ttl: self.ttl(&section),
+                sync: section.text("sync").map(|mode| mode.value),
+                sync_ack: section.bool("sync-ack").is_none_or(|ack| ack.value),
                 vrrp: super::redundancy::change(&section),
             };
             if self.scenario.cases.iter().any(|other| other.name == case.name) {
@@ -319,6 +321,7 @@ impl<'a> Reader<'a> {
         section.require("rlocs", "give its locators");
         let rlocs = section.texts::<IpAddr>("rlocs").unwrap_or_default().value;
         let site = self.site_of(&section);
+        let lan = section.texts::<IpAddr>("lan-addresses").unwrap_or_default().value;
         let kind = NodeKind::Xtr {
             site: site.unwrap_or_default(),
             rlocs: rlocs.iter().map(|a| a.value).collect(),
@@ -326,14 +329,15 @@ impl<'a> Reader<'a> {
             weight: section.integer("weight", 0..=100).map_or(50, |n| n.value as u8),
             map_cache_limit: cache_limit(&section),
             probing: section.bool("probing").is_some_and(|flag| flag.value),
-            lan: section
-                .texts("lan-addresses")
-                .map_or_else(Vec::new, |list| list.value.into_iter().map(|a| a.value).collect()),
+            lan: lan.iter().map(|a| a.value).collect(),
             // The owner of the addresses, 255, would have no use for being virtual.
             vrrp_priority: section.integer("vrrp-priority", 1..=254).map_or(100, |n| n.value as u8),
         };
         if let (Some(id), Some(_)) = (self.named_node(&section, kind), site) {
             self.claim(&rlocs, id);
+            // Link-local addresses may be the same everywhere.
+            let global = |a: &At<IpAddr>| !matches!(a.value, IpAddr::V6(a) if a.is_unicast_link_local());
+            self.claim(&lan.into_iter().filter(global).collect::<Vec<_>>(), id);
         }
         section.finish();
     }
