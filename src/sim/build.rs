@@ -87,6 +87,7 @@ impl Network {
             workshop: Workshop::new(),
             fingerprint: Fingerprint::new(),
             events: 0,
+            counts: BTreeMap::new(),
         };
         network.start(scenario, variant, observer);
         network

@@ -17,13 +17,19 @@ pub struct Entry<'a> {
     pub kind: &'a str,
     /// Length of the IP packet in bytes; 0 where there is none.
     pub len: usize,
+    /// How many of this kind it makes at this node, with it.
+    pub count: u64,
 }
 
 impl fmt::Display for Entry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.at.as_nanos();
         let (secs, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-        write!(f, "{secs}.{rest:09}\t{}\t{}\t{}\t{}", self.node, self.what, self.kind, self.len)
+        write!(
+            f,
+            "{secs}.{rest:09}\t{}\t{}\t{}\t{}\t{}",
+            self.node, self.what, self.kind, self.len, self.count
+        )
     }
 }
 

@@ -97,6 +97,8 @@ pub(super) struct Network {
     pub(super) workshop: Workshop,
     pub(super) fingerprint: Fingerprint,
     pub(super) events: u64,
+    /// What was logged, for its count; empty where nobody wants it.
+    pub(super) counts: BTreeMap<(NodeId, &'static str, &'static str), u64>,
 }
 
 /// Events between two calls of [`Observer::progress`].
@@ -149,7 +151,7 @@ impl Network {
         observer: &mut dyn Observer,
         id: NodeId,
         what: &'static str,
-        kind: &str,
+        kind: &'static str,
         len: usize,
     ) {
         self.fingerprint.add(u64::from(id) << 32 | len as u64);
@@ -157,7 +159,9 @@ impl Network {
         self.fingerprint.add_bytes(kind.as_bytes());
         if observer.wants_log() {
             let node = self.nodes.get(id as usize).map_or("", |n| &n.name);
-            observer.log(&Entry { at: self.now, node, what, kind, len });
+            let count = self.counts.entry((id, what, kind)).or_default();
+            *count += 1;
+            observer.log(&Entry { at: self.now, node, what, kind, len, count: *count });
         }
     }
 

@@ -143,10 +143,10 @@ fn times_are_those_of_links_and_distances() {
     let find =
         |what: &str| lines.iter().filter(|line| line.contains(what)).map(String::as_str).collect::<Vec<_>>();
     // 84 bytes and 38 of framing at 100 Mbit/s take 9.76 µs, and 1 µs is propagation.
-    assert_eq!(find("\txa\titr-dropped\t")[0], "10.000010760\txa\titr-dropped\tdata\t84");
+    assert_eq!(find("\txa\titr-dropped\t")[0], "10.000010760\txa\titr-dropped\tdata\t84\t1");
     // The same, then 84 + 36 + 38 bytes take 12.64 µs and 10 ms on each of two links.
-    assert_eq!(find("\txb\tdecapsulated\t")[0], "11.020036040\txb\tdecapsulated\tdata\t120");
-    assert_eq!(find("\thb\tdelivered\t")[0], "11.020046800\thb\tdelivered\tdata\t84");
+    assert_eq!(find("\txb\tdecapsulated\t")[0], "11.020036040\txb\tdecapsulated\tdata\t120\t1");
+    assert_eq!(find("\thb\tdelivered\t")[0], "11.020046800\thb\tdelivered\tdata\t84\t1");
 }
 
 #[test]

@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
                 (_, None) => {}
                 (_, Some(NodeKind::DdtNode { .. }))
                 | (Some(NodeKind::DdtNode { .. }), Some(NodeKind::MappingSystem { .. })) => found.extend(to),
-                _ => self.problems.error(&name.place, "is no DDT node", "name a [[ddt-node]]"),
+                _ => self.problems.error(&name.place, "is no DDT node",
+                    "name a [[ddt-node]] or, to delegate to, a [[mapping-system]]"),
             }
         }
         let kind = self.scenario.nodes.get_mut(id as usize).map(|node| &mut node.kind);
