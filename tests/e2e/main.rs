@@ -25,6 +25,7 @@ mod scan;
 mod segments;
 mod sharing;
 mod simulation;
+mod sync;
 mod topology;
 mod traffic;
 mod vrrp;

@@ -90,8 +90,8 @@ pub struct Entry {
     pub down_by_status: BTreeSet<Rloc>,
     /// The site echoes nonces (RFC 9300 §10.1), said a Map-Reply of its own.
     pub echoes: bool,
-    /// The nonce of the message that another xTR of the site told it by.
-    pub(crate) told: Option<Nonce>,
+    /// By which message another xTR of the site told it.
+    pub(crate) told: Option<Serial>,
     /// What its packets said, the same over all refreshes.
     site_state: Arc<SiteState>,
     /// Locators that are EIDs, so that packets to them would have to be encapsulated again, without end.
@@ -172,9 +172,12 @@ pub(crate) struct Told {
     pub(crate) remaining: Duration,
     /// When the mapping system said it.
     pub(crate) since: Instant,
-    /// The message's nonce.
-    pub(crate) nonce: Nonce,
+    /// By which message.
+    pub(crate) serial: Serial,
 }
+
+/// Orders the messages of one xTR: when its session was proved, and the nonce within that.
+pub(crate) type Serial = (Instant, Nonce);
 
 /// What there is to tell the site's other xTRs.
 #[derive(Debug, Default)]
@@ -430,7 +433,7 @@ impl MapCache {
             expires,
             source: learnt.source,
             responder: learnt.responder,
-            told: learnt.told.map(|told| told.nonce),
+            told: learnt.told.map(|told| told.serial),
             stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
             locator_stats,
             asked: old.as_ref().and_then(|old| old.asked),

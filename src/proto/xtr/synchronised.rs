@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::stats::DropReason;
-use crate::types::{Action, EidPrefix, Instant, Mapping, Nonce, Rloc, Ttl};
+use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc, Ttl};
 use crate::wire::{EidRecord, SyncMapping};
 
 use super::database::Database;
 use super::itr::Itr;
-use super::map_cache::{Entry, Journal, Learnt, Source, Told};
+use super::map_cache::{Entry, Journal, Learnt, Serial, Source, Told};
 use super::pending::Reason;
 use super::reachability::{Cause, WayState};
 
@@ -36,8 +36,8 @@ pub(crate) struct Teller {
     pub(crate) address: IpAddr,
     /// Ours, as it knows us.
     pub(crate) ours: IpAddr,
-    /// The message's nonce.
-    pub(crate) nonce: Nonce,
+    /// Which of its messages.
+    pub(crate) serial: Serial,
 }
 
 impl Itr {
@@ -138,7 +138,7 @@ impl Itr {
         let learnt = Learnt {
             source: Source::Synchronised,
             responder: Some(teller.address),
-            told: Some(Told { remaining, since, nonce: teller.nonce }),
+            told: Some(Told { remaining, since, serial: teller.serial }),
         };
         if !self.cache.install(cx, now, mapping, learnt, database) {
             return Err(DropReason::SyncFull);
@@ -225,7 +225,7 @@ fn check_newer(known: &Entry, told: &SyncMapping, since: Instant, teller: Teller
     let newer = match known.source {
         Source::Static => return Err(DropReason::SyncStatic),
         Source::Gleaned => true,
-        Source::Synchronised if by_same => known.told.is_none_or(|nonce| nonce < teller.nonce),
+        Source::Synchronised if by_same => known.told.is_none_or(|serial| serial < teller.serial),
         Source::Synchronised => {
             !(known.refreshed > since + TIE || told.copy && known.refreshed + TIE > since)
         }

@@ -129,6 +129,8 @@ pub struct Member {
 #[derive(Debug)]
 struct Peer {
     session: u64,
+    /// When that was proved.
+    since: Instant,
     window: ReplayWindow,
 }
 
@@ -349,7 +351,7 @@ impl Member {
         }
         let known = self.peer.as_ref().is_some_and(|peer| peer.session == session);
         if !known {
-            self.peer = Some(Peer { session, window });
+            self.peer = Some(Peer { session, since: now, window });
             self.incoming = None;
         }
         if known && self.state == MemberState::Up {
@@ -384,7 +386,8 @@ impl Member {
         itr: &mut Itr,
         database: &Database,
     ) -> u64 {
-        let teller = Teller { address: self.address, ours, nonce: message.nonce };
+        let since = self.peer.as_ref().map_or(now, |peer| peer.since);
+        let teller = Teller { address: self.address, ours, serial: (since, message.nonce) };
         let mut used = 0;
         for record in &message.records {
             let result = match record {

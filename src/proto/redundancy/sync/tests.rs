@@ -514,7 +514,11 @@ fn replays_change_nothing_also_after_restarts_of_either_side() {
     replay(&mut net);
     check(&net, "after the sender's restart");
     assert!(ignored(&net, 1, 0, DropReason::SyncSession) > 0);
-    // Nothing of that has made them deaf for each other.
+    // Nothing of that has made them deaf for each other: news count, although their nonces are smaller than before.
+    solicit(&mut net, 0, "10.2.0.0/16", "203.0.113.9");
+    net.reply(0, vec![record("10.2.0.0/16", &["203.0.113.77"])]);
+    net.run_for(SECOND);
+    assert_eq!(net.nodes[1].paths(eid("10.2.0.9"))[0].0, ip("203.0.113.77"));
     let (destination, eid_prefix) = far(250);
     net.learn(0, &destination, vec![record(&eid_prefix, &["203.0.113.9"])]);
     net.run_for(SECOND);
