@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::fib::{FibAction, Punt};
 use crate::proto::config::{ControlConfig, SyncConfig, SyncMode};
 use crate::proto::control::Input;
@@ -618,6 +620,43 @@ fn records_are_taken_one_by_one_and_none_that_a_map_reply_could_not_bring() {
     let ends = |name: &str| net.nodes[1].control.map_cache_entry(&prefix(name)).unwrap().expires;
     assert_eq!(ends("10.4.0.0/16"), net.now + 600 * SECOND);
     assert_eq!(ends("10.5.0.0/16"), net.now + 60 * SECOND);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// With the right key and in the right session, whatever it says: nothing panics, the FIB follows the map-cache, our
+    /// own prefix stays ours, and who answers Hellos is still believed afterwards.
+    #[test]
+    fn a_member_may_say_what_it_likes(
+        messages in proptest::collection::vec(wire::arbitrary::cache_sync(), 1..8),
+        acks in proptest::collection::vec(wire::arbitrary::cache_sync_ack(), 0..4),
+    ) {
+        let mut net = pair(|_| ());
+        net.run_for(15 * SECOND);
+        let last = net.sent_by(0).filter_map(|(_, _, m)| match m {
+            Message::CacheSync(sync) => Some((sync.session, sync.nonce)),
+            _ => None,
+        });
+        let (session, nonce) = last.last().expect("a Hello");
+        for (n, message) in (1000..).zip(messages) {
+            let message = wire::CacheSync { nonce: Nonce(nonce.0 + n), session, ..message };
+            let bytes = crate::auth::seal(Message::CacheSync(message), &key("site")).unwrap();
+            net.deliver(1, "198.51.100.1:4342", &bytes);
+            net.run_for(10 * MILLI);
+        }
+        for ack in acks {
+            let ack = wire::CacheSyncAck { session, ..ack };
+            let bytes = crate::auth::seal(Message::CacheSyncAck(ack), &key("site")).unwrap();
+            net.deliver(1, "198.51.100.1:4342", &bytes);
+        }
+        let node = &net.nodes[1];
+        prop_assert_eq!(node.fib.len(), 1 + node.control.map_cache_len());
+        prop_assert!(node.control.map_cache().all(|(p, _)| node.fib.get(&p).is_some()));
+        prop_assert!(!node.control.map_cache().any(|(p, _)| prefix("10.1.0.0/16").covers(&p)));
+        net.run_for(20 * SECOND);
+        prop_assert_eq!(member(&net, 1, 0).state, MemberState::Up);
+    }
 }
 
 #[test]
