@@ -89,7 +89,7 @@ const LOCATOR: u8 = 2;
 const HELLO: u8 = 3;
 const HELLO_REPLY: u8 = 4;
 
-/// CacheSync, type 15, sub-type 1060.
+/// CacheSync, type 15, sub-type 1060; its layout is that of [the module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheSync {
     /// A: a CacheSync-Ack is wanted.
@@ -114,7 +114,7 @@ pub struct CacheSync {
     pub records: Vec<SyncRecord>,
 }
 
-/// CacheSync-Ack, type 15, sub-type 1061.
+/// CacheSync-Ack, type 15, sub-type 1061; its layout is that of [the module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheSyncAck {
     /// That of the CacheSync.

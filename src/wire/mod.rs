@@ -14,7 +14,7 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod arbitrary;
-mod cache_sync;
+pub mod cache_sync;
 mod codec;
 pub mod data;
 pub mod display;
