@@ -452,7 +452,7 @@ fn mapping_systems_find_each_others_sites_through_the_ddt() {
         assert!((4..2000).contains(&asked), "{asked}");
     }
     let acknowledged: u64 = (1..=4).map(|n| get(&format!("MS{n}"), "control-sent/map-referral")).sum();
-    assert!(acknowledged > 3000, "{acknowledged}");
+    assert!(acknowledged > 1000, "{acknowledged}");
     let (sent, answered) = (get("sites hosts", "pings-sent"), get("sites hosts", "pings-answered"));
     assert!(answered * 3 > sent, "{answered} of {sent}");
     assert_eq!(get("sites xTRs", "itr-dropped"), get("sites xTRs", "itr-dropped/no-mapping"));

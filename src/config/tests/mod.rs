@@ -1,5 +1,6 @@
 //! Every message of the reader and of the checks, and what must hold for any input.
 
+mod ddt;
 mod openlisp_format;
 mod proxies;
 mod robustness;

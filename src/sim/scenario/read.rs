@@ -208,8 +208,11 @@ impl<'a> Reader<'a> {
                 (_, None) => {}
                 (_, Some(NodeKind::DdtNode { .. }))
                 | (Some(NodeKind::DdtNode { .. }), Some(NodeKind::MappingSystem { .. })) => found.extend(to),
-                _ => self.problems.error(&name.place, "is no DDT node",
-                    "name a [[ddt-node]] or, to delegate to, a [[mapping-system]]"),
+                _ => self.problems.error(
+                    &name.place,
+                    "is no DDT node",
+                    "name a [[ddt-node]] or, to delegate to, a [[mapping-system]]",
+                ),
             }
         }
         let kind = self.scenario.nodes.get_mut(id as usize).map(|node| &mut node.kind);

@@ -106,14 +106,21 @@ fn errors_name_line_key_and_what_to_do() {
         "[[host]]",
         "[[vrrp]]\nsite = \"a\"\nvrid = 10\naddresses = [\"10.1.0.254\"]\ninterval = \"15ms\"\n[[host]]",
     );
-    assert!(vrrp.contains("vrrp[1].interval: 15ms is no whole number of centiseconds; round it to 10 ms"), "{vrrp}");
-    let lan = problems(
-        "[[host]]",
-        "[[vrrp]]\nsite = \"a\"\nvrid = 10\naddresses = [\"10.1.0.254\"]\n[[host]]",
+    assert!(
+        vrrp.contains("vrrp[1].interval: 15ms is no whole number of centiseconds; round it to 10 ms"),
+        "{vrrp}"
     );
-    assert!(lan.contains("vrrp[1].site: xa has no IPv4 address on the LAN; give it `lan-addresses`"), "{lan}");
+    let lan =
+        problems("[[host]]", "[[vrrp]]\nsite = \"a\"\nvrid = 10\naddresses = [\"10.1.0.254\"]\n[[host]]");
+    assert!(
+        lan.contains("vrrp[1].site: xa has no IPv4 address on the LAN; give it `lan-addresses`"),
+        "{lan}"
+    );
     let case = problems("[[core]]", "[[case]]\nname = \"c\"\nsync = \"fast\"\n[[core]]");
-    assert!(case.contains("case[1].sync: \"fast\" is not possible here; give \"smart\" or \"naive\""), "{case}");
+    assert!(
+        case.contains("case[1].sync: \"fast\" is not possible here; give \"smart\" or \"naive\""),
+        "{case}"
+    );
     let ddt = problems(
         "[[site]]",
         "[[ddt-node]]\nname = \"d\"\naddresses = [\"192.0.2.3\"]\neid-prefixes = [\"::/0\"]\ndelegates = [\"core\"]\n[[site]]",
