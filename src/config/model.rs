@@ -23,6 +23,8 @@ pub struct Config {
     pub instances: Vec<InstanceConfig>,
     /// How packets are brought to the router.
     pub kernel: KernelConfig,
+    /// Snapshots of the map-cache; `None` = neither taken nor taken up.
+    pub snapshot: Option<SnapshotConfig>,
     /// Virtual routers (VRRP).
     pub vrrp: Vec<VirtualRouterConfig>,
     /// The data plane.
@@ -40,6 +42,21 @@ pub struct RouterConfig {
     pub name: Option<String>,
     /// Directory for what must survive a crash or restart.
     pub state_dir: PathBuf,
+}
+
+/// `[map-cache]`: snapshots of it in the state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotConfig {
+    /// From one to the next.
+    pub interval: Duration,
+    /// How old one may be to be taken up at start.
+    pub max_age: Duration,
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(60), max_age: Duration::from_secs(3600) }
+    }
 }
 
 /// One EID space of this router: its TUN and the site network behind it.

@@ -1,4 +1,4 @@
-//! The kernel's coarse clock.
+//! Clocks of the kernel's beside those that the standard library reads.
 
 use std::time::Duration;
 
@@ -12,9 +12,31 @@ pub fn coarse() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// Time since the system's boot, asleep or not: goes on over processes, whatever the wall clock is set to.
+pub fn since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above; Linux has this clock since 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Which boot of the system this is; `None` where the kernel doesn't say.
+pub fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_boot_is_known_and_its_clock_goes_on() {
+        assert!(boot_id().is_some_and(|id| id != [0; 16] && Some(id) == boot_id()));
+        let start = since_boot();
+        assert!(start > Duration::ZERO && since_boot() >= start);
+    }
 
     #[test]
     fn it_goes_on() {

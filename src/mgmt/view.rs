@@ -90,6 +90,8 @@ pub enum MapCacheSource {
     Probe,
     /// From a packet or message of the other side, to be confirmed.
     Gleaned,
+    /// From a snapshot that an earlier life of the router left, to be confirmed.
+    Snapshot,
     /// From another router of the site.
     Synchronised,
     /// From the configuration.
@@ -417,6 +419,37 @@ pub struct Store {
     pub failures: u64,
     /// Records that wait to be written.
     pub waiting: u64,
+    /// The map-cache's snapshots, where they are taken.
+    pub snapshot: Option<Box<Snapshot>>,
+}
+
+/// Snapshots of the map-cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The file.
+    pub place: String,
+    /// Entries that were taken up at start.
+    pub restored: u64,
+    /// Entries that had expired by then.
+    pub expired: u64,
+    /// Entries that did not fit: of other instances or own EID-prefixes, or without room.
+    pub unfit: u64,
+    /// Entries that are still to be taken up.
+    pub waiting: u64,
+    /// Snapshots written since.
+    pub written: u64,
+    /// Seconds since the last one; none was written yet.
+    pub last: Option<u64>,
+    /// Entries of the last one.
+    pub entries: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Snapshots that could not be written.
+    pub failures: u64,
+    /// Why not, where the last one could not be.
+    pub problem: Option<String>,
+    /// What was said at start: why there was nothing to take up.
+    pub notice: Option<String>,
 }
 
 /// How the store stands.

@@ -1,6 +1,7 @@
 //! A table by EID-prefix with longest-prefix match, per instance and family.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
@@ -97,6 +98,27 @@ impl<T> EidTable<T> {
         })
     }
 
+    /// What [`iter`](Self::iter) gives after `after`, which need not be there.
+    pub(crate) fn iter_after(&self, after: EidPrefix) -> impl Iterator<Item = (EidPrefix, &T)> {
+        let this = self.instances.get(&after.iid).into_iter().flat_map(move |table| {
+            let v4 = match after.net {
+                IpNet::V4(net) => Some(table.t1.iter_from(&net, false)),
+                IpNet::V6(_) => None,
+            };
+            let v6 = match after.net {
+                IpNet::V4(_) => table.t2.iter(),
+                IpNet::V6(net) => table.t2.iter_from(&net, false),
+            };
+            let v4 = v4.into_iter().flatten().map(|(net, value)| (IpNet::V4(net), value));
+            v4.chain(v6.map(|(net, value)| (IpNet::V6(net), value)))
+                .map(move |(net, value)| (EidPrefix { iid: after.iid, net }, value))
+        });
+        let others = self.instances.range((Bound::Excluded(after.iid), Bound::Unbounded));
+        this.chain(others.flat_map(|(iid, table)| {
+            table.iter().map(move |(net, value)| (EidPrefix { iid: *iid, net }, value))
+        }))
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.instances.values_mut().flat_map(JointPrefixMap::values_mut)
     }
@@ -128,6 +150,27 @@ mod tests {
         assert_eq!(table.strictly_within(&p("0.0.0.0/0")).count(), 1);
         assert_eq!(table.covering(&p("10.1.0.0/16")).map(|(_, v)| *v).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(table.len(), 4);
+    }
+
+    #[test]
+    fn iteration_goes_on_after_any_prefix() {
+        let mut table = EidTable::default();
+        let seven = |s: &str| EidPrefix::new(InstanceId::new(7).unwrap(), s.parse().unwrap());
+        for prefix in ["10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"] {
+            table.insert(p(prefix), ());
+            table.insert(seven(prefix), ());
+        }
+        let all: Vec<EidPrefix> = table.iter().map(|(prefix, ())| prefix).collect();
+        assert_eq!(all.len(), 10);
+        for (at, prefix) in all.iter().enumerate() {
+            let after: Vec<EidPrefix> = table.iter_after(*prefix).map(|(prefix, ())| prefix).collect();
+            assert_eq!(after, all[at + 1..], "after {prefix}");
+            // The place stays, although what stood there is gone.
+            let mut without = table.clone();
+            without.remove(prefix);
+            let after: Vec<EidPrefix> = without.iter_after(*prefix).map(|(prefix, ())| prefix).collect();
+            assert_eq!(after, all[at + 1..], "after {prefix}, which is gone");
+        }
     }
 
     #[test]

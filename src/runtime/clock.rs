@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::io::clock::coarse;
+use crate::io::clock::{boot_id, coarse, since_boot};
+use crate::proto::redundancy::snapshot::Moment;
 use crate::types::Instant;
 
 /// The monotonic clock of this process. Copies share one epoch, so that control and data threads speak of the same
@@ -47,6 +48,11 @@ impl Clock {
 #[allow(clippy::disallowed_methods)] // the one place that reads the wall clock
 pub fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Now, by the clocks that go on over a restart of this process.
+pub(super) fn moment() -> Moment {
+    Moment { wall: wall_clock(), boot: boot_id().unwrap_or_default(), since_boot: since_boot() }
 }
 
 #[cfg(test)]

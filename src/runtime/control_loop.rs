@@ -17,6 +17,7 @@ use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::KernelPlan;
+use super::snapshots::Snapshots;
 use super::vrrp::Vrrp;
 use super::{RunError, views};
 use crate::config::{self, Config, DataPlaneMode};
@@ -57,6 +58,7 @@ pub(super) struct ControlLoop {
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
+    pub(super) snapshots: Snapshots,
     pub(super) vrrp: Vrrp,
     log: EventLog,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
@@ -90,6 +92,7 @@ pub(super) struct Parts {
     pub(super) monitor: InterfaceMonitor,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) keeper: Keeper,
+    pub(super) snapshots: Snapshots,
     pub(super) vrrp: Vrrp,
 }
 
@@ -108,6 +111,7 @@ impl ControlLoop {
             monitor: parts.monitor,
             calls: parts.calls,
             keeper: parts.keeper,
+            snapshots: parts.snapshots,
             vrrp: parts.vrrp,
             log: EventLog::default(),
             resolved: mpsc::channel(16),
@@ -127,6 +131,12 @@ impl ControlLoop {
         let mut buffer = vec![0; 1 << 16];
         self.first_interfaces().await;
         self.drain().await;
+        // What is known from before comes first, so that the first packets find it.
+        self.snapshots.take_up_first(&mut self.plane);
+        self.drain().await;
+        if let Some(forwarding) = &self.forwarding {
+            forwarding.go();
+        }
         loop {
             let wake = self.plane.poll_timeout().map(|at| self.clock.to_tokio(at));
             tokio::select! {
@@ -154,6 +164,7 @@ impl ControlLoop {
                 record = self.keeper.written() => {
                     self.plane.handle(self.clock.now(), Input::Persisted(&record));
                 }
+                () = self.snapshots.due() => self.snapshots.act(&mut self.plane),
                 Some(call) = self.calls.recv() => self.answer(call).await,
                 () = sleep_until(wake.unwrap_or_else(|| self.clock.to_tokio(Instant::FAR_FUTURE))),
                     if wake.is_some() => self.plane.handle_timeout(self.clock.now()),
@@ -284,7 +295,10 @@ impl ControlLoop {
                 uptime: now.saturating_since(self.started).as_secs(),
                 control: views::control_statistics(&self.plane),
                 data: self.forwarding.as_ref().map(Forwarding::statistics).unwrap_or_default(),
-                store: self.keeper.status(),
+                store: view::Store {
+                    snapshot: self.snapshots.status().map(Box::new),
+                    ..self.keeper.status()
+                },
             }),
             Request::ShowInterfaces => Reply::Interfaces(self.interfaces()),
             Request::ShowResolvers => Reply::Resolvers(views::resolvers(&self.plane, now)),
@@ -299,6 +313,7 @@ impl ControlLoop {
             Request::ClearMapCache { prefix } => {
                 let before = self.plane.map_cache_len();
                 self.plane.handle(now, Input::Command(Command::ClearMapCache(prefix)));
+                self.snapshots.soon();
                 Reply::Cleared(before.saturating_sub(self.plane.map_cache_len()) as u64)
             }
             Request::Lig { eid, via } => {
@@ -385,6 +400,7 @@ impl ControlLoop {
     async fn load_again(&mut self) -> Result<view::Reloaded, String> {
         let loaded = config::load(&self.path).map_err(|report| report.to_string())?;
         let (new, old) = (loaded.config, &self.config);
+        let old_snapshot = old.snapshot;
         let fixed = [
             ("[data-plane]", new.data_plane != old.data_plane),
             ("[management]", new.management != old.management),
@@ -426,7 +442,11 @@ impl ControlLoop {
             }
             self.plane.reload(new.control.clone(), self.clock.now());
         }
+        if new.snapshot != old_snapshot {
+            reloaded.changes.push("map-cache snapshots".into());
+        }
         self.config = new;
+        self.snapshots.configure(&self.config);
         Ok(reloaded)
     }
 
@@ -438,10 +458,12 @@ impl ControlLoop {
         })
     }
 
-    async fn stop(self) -> Result<(), RunError> {
+    async fn stop(mut self) -> Result<(), RunError> {
+        self.snapshots.last(&self.plane).await;
         let undone = Self::undo(self.forwarding).await;
         self.vrrp.close().await;
         self.keeper.close().await;
+        self.snapshots.close().await;
         undone
     }
 

@@ -30,19 +30,24 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    /// Makes the TUN interfaces, starts the threads, and has the kernel send the site's packets there.
+    /// Makes the TUN interfaces and has the kernel send the site's packets there, where they wait until [`go`](Self::go).
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, RunError> {
         let told = data_plane(config);
         let fib = fib::new(told.pending_limit);
         let reader = fib.reader();
         let (punts_to, punts) = mpsc::channel(told.punt_queue);
-        let plane = DataPlane::start(&told, clock, &reader, &punts_to).map_err(RunError::from_display)?;
+        let plane = DataPlane::prepare(&told, clock, &reader, &punts_to).map_err(RunError::from_display)?;
         let kernel =
             KernelIntegration::install(KernelPlan::new(config)).await.map_err(RunError::from_display)?;
         for warning in kernel.warnings() {
             tracing::warn!("{warning}");
         }
         Ok(Self { fib, punts, kernel, directions: (told.itr, told.etr), plane, reader })
+    }
+
+    /// Packets pass from now on.
+    pub(super) fn go(&self) {
+        self.plane.go();
     }
 
     /// The path MTU to a locator, if a limit is known.

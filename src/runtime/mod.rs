@@ -11,6 +11,7 @@ mod keeper;
 pub mod kernel;
 pub mod logging;
 mod reload;
+mod snapshots;
 mod start;
 mod views;
 mod vrrp;

@@ -14,6 +14,7 @@ use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::{KernelPlan, PROTOCOL, StartupError};
+use super::snapshots::Snapshots;
 use super::vrrp::Vrrp;
 use crate::config::Config;
 use crate::io::netlink::{InterfaceMonitor, Netlink};
@@ -62,6 +63,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
     #[allow(clippy::disallowed_methods)] // the one place that seeds an RNG
     let rng: StdRng = rand::make_rng();
     let (keeper, records) = Keeper::open(&config.router.state_dir).await;
+    let snapshots = Snapshots::open(&config, clock, records.is_some()).await;
     let mut plane = ControlPlane::new(config.control.clone(), rng, nonce_base(), clock.now());
     if let Some(records) = records {
         plane.handle(clock.now(), Input::Restored(&records));
@@ -82,6 +84,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         monitor,
         calls,
         keeper,
+        snapshots,
         vrrp,
     })
 }

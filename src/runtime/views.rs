@@ -80,6 +80,7 @@ fn map_cache_entry(
             MapCacheSource::Probe => view::MapCacheSource::Probe,
             MapCacheSource::Gleaned => view::MapCacheSource::Gleaned,
             MapCacheSource::Synchronised => view::MapCacheSource::Synchronised,
+            MapCacheSource::Snapshot => view::MapCacheSource::Snapshot,
             MapCacheSource::Static => view::MapCacheSource::Static,
         },
         responder: entry.responder,

@@ -5,9 +5,11 @@
 //! calls it from a thread that may.
 //!
 //! [`Embedded`], a database in one file of the state directory, is what a router has by default. Each kind of record has
-//! a table of its own, so that kinds which have many records (a map-cache, registrations) stay out of the others' way.
+//! a table of its own, so that kinds which have many records stay out of the others' way. The map-cache, which is
+//! written as a whole, has a file beside it: [`write_snapshot`].
 
 mod embedded;
+mod snapshot;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,7 @@ use thiserror::Error;
 use crate::proto::persist::{Change, Record};
 
 pub use embedded::{Embedded, FILE};
+pub use snapshot::{SNAPSHOT_FILE, read_snapshot, set_snapshot_aside, write_snapshot};
 
 /// A place that remembers.
 pub trait Store: Send {

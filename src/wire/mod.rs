@@ -15,7 +15,7 @@ mod address;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 pub mod cache_sync;
-mod codec;
+pub(crate) mod codec;
 pub mod data;
 pub mod display;
 mod ecm;

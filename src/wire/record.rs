@@ -105,7 +105,7 @@ impl EidRecord {
         Ok((Mapping { eid, ttl, action, authoritative, version, locators }, skipped))
     }
 
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Self::decode_parts(r).map(|(record, _)| record)
     }
 
@@ -133,7 +133,7 @@ impl EidRecord {
         Ok((record, ReferralBits { incomplete: bits & 0x08 != 0, signatures: version >> 12 }))
     }
 
-    pub(super) fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
+    pub(crate) fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
         self.encode_parts(w, ReferralBits::default())
     }
 

@@ -20,6 +20,7 @@ mod netns;
 mod operator;
 mod payloads;
 mod recovery;
+mod restart;
 mod router;
 mod scan;
 mod segments;

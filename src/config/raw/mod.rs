@@ -11,6 +11,8 @@ mod mapping_system;
 mod site;
 mod sync;
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 use toml::de::DeTable;
 
@@ -55,6 +57,11 @@ pub struct RawConfig {
     /// `[map-cache]`, `idle-timeout`: an entry that no packet has used for so long is forgotten, or `"never"`. Default
     /// one hour.
     pub idle_timeout: Option<At<Timeout>>,
+    /// `[map-cache]`, `snapshot-interval`: how often the map-cache is written to the state directory, or `"never"`. Default
+    /// one minute.
+    pub snapshot_interval: Option<At<Timeout>>,
+    /// `[map-cache]`, `snapshot-max-age`: how old a snapshot may be to be taken up at start. Default one hour.
+    pub snapshot_max_age: Option<At<Duration>>,
     /// `[[map-cache.static]]`: mappings that the map-cache always has.
     pub statics: Vec<RawStatic>,
     /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked for at once.
@@ -140,6 +147,8 @@ impl RawConfig {
         let map_cache = root.section("map-cache");
         let map_cache_limit = map_cache.integer("limit", 1..=1 << 24);
         let idle_timeout = map_cache.text("idle-timeout");
+        let snapshot_interval = map_cache.text("snapshot-interval");
+        let snapshot_max_age = map_cache.text("snapshot-max-age");
         let expect_return = map_cache.bool("expect-return");
         let glean = map_cache.bool("glean");
         let mut statics = Vec::new();
@@ -159,6 +168,8 @@ impl RawConfig {
             map_resolvers,
             map_cache_limit,
             idle_timeout,
+            snapshot_interval,
+            snapshot_max_age,
             statics,
             expect_return,
             glean,

@@ -45,7 +45,8 @@ fn eid(text: &str, iid: u32) -> EidPrefix {
 #[test]
 fn the_reference_means_what_its_comments_say() {
     let text = fs::read_to_string(examples().join("reference.toml")).unwrap();
-    let Config { router, control, instances, kernel, vrrp, data_plane, management, log } = config(&text);
+    let Config { router, control, instances, kernel, snapshot, vrrp, data_plane, management, log } =
+        config(&text);
     assert_eq!(
         (router.name.as_deref(), router.state_dir.to_str()),
         (Some("reference"), Some("/var/lib/eidolon"))
@@ -124,6 +125,7 @@ fn the_reference_means_what_its_comments_say() {
 
     // Beyond this point, the reference says what the defaults are.
     assert_eq!(kernel, KernelConfig::default());
+    assert_eq!(snapshot, Some(SnapshotConfig::default()));
     let icmp = (data_plane.icmp_source_v4, data_plane.icmp_source_v6);
     assert_eq!(icmp, (Some("10.1.0.1".parse().unwrap()), Some("2001:db8:1::1".parse().unwrap())));
     let rest = DataPlaneConfig { icmp_source_v4: None, icmp_source_v6: None, ..data_plane };
@@ -225,6 +227,8 @@ fn no_key_is_read_and_forgotten() {
         ("locator-status-damping = \"5min\"", "locator-status-damping = \"1s\""),
         ("eid-family = \"ipv6\"", "eid-family = \"ipv4\""),
         ("limit = 100000", "limit = 7"),
+        ("snapshot-interval = \"1min\"", "snapshot-interval = \"never\""),
+        ("snapshot-max-age = \"1h\"", "snapshot-max-age = \"2h\""),
         ("idle-timeout = \"1h\"", "idle-timeout = \"never\""),
         ("prefix = \"10.200.0.0/16\"", "prefix = \"10.202.0.0/16\""),
         ("action = \"drop\"", "action = \"send-map-request\""),

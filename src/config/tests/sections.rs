@@ -823,6 +823,22 @@ fn contradictions_are_found() {
 }
 
 #[test]
+fn snapshots_are_taken_unless_the_file_says_never() {
+    let snapshot = |keys: &str| config(&format!("{XTR}\n[map-cache]\n{keys}\n")).snapshot;
+    assert_eq!(config(XTR).snapshot, Some(SnapshotConfig::default()));
+    let told = snapshot("snapshot-interval = \"5s\"\nsnapshot-max-age = \"10min\"").unwrap();
+    assert_eq!((told.interval, told.max_age), (Duration::from_secs(5), Duration::from_secs(600)));
+    assert_eq!(snapshot("snapshot-interval = \"never\""), None);
+    for (keys, complaint) in
+        [("snapshot-interval = \"500ms\"", "too short"), ("snapshot-max-age = \"0s\"", "no time at all")]
+    {
+        let text = format!("{XTR}\n[map-cache]\n{keys}\n");
+        let report = said(&text);
+        assert!(report.contains(complaint), "{report}");
+    }
+}
+
+#[test]
 fn static_map_cache_entries_become_mappings() {
     let text = format!(
         "{XTR}\n[map-cache]\nidle-timeout = \"never\"\n[[map-cache.static]]\nprefix = \"10.3.0.0/16\"\ninstance-id = 7\n\

@@ -79,8 +79,8 @@ fn unknown_keys_and_sections_are_found_with_the_likely_one() {
     expect_with(
         XTR,
         "[map-cache]\nzzz = 1\n\"a\\u0007b\" = 2\n",
-        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, static\n\
-         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, static\n",
+        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, snapshot-interval, snapshot-max-age, static\n\
+         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, snapshot-interval, snapshot-max-age, static\n",
     );
     expect_with(
         MS,

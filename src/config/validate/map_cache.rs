@@ -1,6 +1,9 @@
-//! The static entries of the map-cache.
+//! The static entries of the map-cache, and its snapshots.
+
+use std::time::Duration;
 
 use super::Context;
+use crate::config::model::SnapshotConfig;
 use crate::config::problem::At;
 use crate::config::raw::RawStatic;
 use crate::proto::config::DatabaseEntry;
@@ -8,6 +11,31 @@ use crate::types::{Action, EidPrefix, Locator, Mapping, Ttl};
 
 /// Most locators that an EID-record can have, and so a mapping (RFC 9301 §5.4).
 const MOST_LOCATORS: usize = 255;
+
+/// Snapshots are at least so far apart: each is a write of the whole map-cache.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How snapshots are taken; `None`: not at all.
+pub(super) fn snapshot(cx: &Context<'_>) -> Option<SnapshotConfig> {
+    let default = SnapshotConfig::default();
+    let interval = cx.raw.snapshot_interval.as_ref().map_or(default.interval, |interval| interval.value.0);
+    if let Some(told) = &cx.raw.snapshot_interval
+        && !interval.is_zero()
+        && interval < SHORTEST_INTERVAL
+    {
+        let message = "is too short: the whole map-cache is written each time";
+        cx.problems.error(&told.place, message, "give at least \"1s\", or \"never\"");
+    }
+    if let Some(told) = &cx.raw.snapshot_max_age
+        && told.value < interval
+    {
+        let message =
+            "is shorter than snapshot-interval, so that a crash may leave a snapshot that is too old";
+        cx.problems.warning(&told.place, message, "make it at least as long");
+    }
+    let max_age = cx.raw.snapshot_max_age.as_ref().map_or(default.max_age, |age| age.value);
+    (!interval.is_zero()).then_some(SnapshotConfig { interval, max_age })
+}
 
 /// Checks `[[map-cache.static]]`, and makes mappings of it.
 pub(super) fn statics(cx: &Context<'_>, database: &[DatabaseEntry], limit: usize) -> Vec<Mapping> {

@@ -151,6 +151,7 @@ pub(super) fn validate(
         control,
         instances,
         kernel,
+        snapshot: map_cache::snapshot(&cx),
         vrrp: super::vrrp::checked(raw, problems),
         data_plane: raw.data_plane.clone(),
         management: raw.management.value.clone(),
@@ -180,6 +181,8 @@ fn check_roles(cx: &Context<'_>) {
     let cache = [
         cx.raw.map_cache_limit.as_ref().map(|limit| &limit.place),
         cx.raw.idle_timeout.as_ref().map(|timeout| &timeout.place),
+        cx.raw.snapshot_interval.as_ref().map(|interval| &interval.place),
+        cx.raw.snapshot_max_age.as_ref().map(|age| &age.place),
         cx.raw.statics.first().map(|first| &first.place),
         cx.raw.expect_return.as_ref().map(|expect| &expect.place),
         cx.raw.glean.as_ref().map(|glean| &glean.place),

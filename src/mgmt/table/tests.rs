@@ -317,6 +317,20 @@ fn statistics_table() {
             commits: 3,
             failures: 1,
             waiting: 2,
+            snapshot: Some(Box::new(Snapshot {
+                place: "/var/lib/eidolon/map-cache.snapshot".into(),
+                restored: 1,
+                expired: 2,
+                unfit: 3,
+                waiting: 0,
+                written: 4,
+                last: Some(59),
+                entries: 1000,
+                bytes: 48_000,
+                failures: 1,
+                problem: Some("no space left".into()),
+                notice: None,
+            })),
         },
     };
     assert_text(
@@ -337,6 +351,9 @@ Control messages dropped
 State over a restart
   /var/lib/eidolon/state.redb, failing
   1 record restored, 12 written by 3 transactions, 2 waiting, 1 failure
+  /var/lib/eidolon/map-cache.snapshot: 1 entry restored, 2 expired, 3 unfit, 0 waiting
+  4 snapshots written, the last one 00:00:59 ago with 1000 entries in 48000 bytes, 1 failure
+  no space left
   /var/lib/eidolon/state.redb: no space left
 
 Data plane

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::text::{age, append, count, interval, key, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
     Database, DatabaseEntry, ExternalDataPlane, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry,
-    MapCacheSource, Pending, RegistrationState, Statistics, Store, StoreState,
+    MapCacheSource, Pending, RegistrationState, Snapshot, Statistics, Store, StoreState,
 };
 use crate::types::{Action, Locator};
 
@@ -110,6 +110,7 @@ fn map_cache_head(text: &mut String, entry: &MapCacheEntry) {
         MapCacheSource::MapReply => "map-reply",
         MapCacheSource::Probe => "probe",
         MapCacheSource::Gleaned => "gleaned",
+        MapCacheSource::Snapshot => "snapshot",
         MapCacheSource::Synchronised => "synchronised",
         MapCacheSource::Static => "static",
     };
@@ -259,7 +260,40 @@ fn store(text: &mut String, store: &Store) {
             count(usize::try_from(store.failures).unwrap_or(usize::MAX), "failure", "failures"),
         );
     }
+    if let Some(snapshot) = &store.snapshot {
+        self::snapshot(text, snapshot);
+    }
     for line in [&store.problem, &store.notice].into_iter().flatten() {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
+fn snapshot(text: &mut String, snapshot: &Snapshot) {
+    let _ = writeln!(
+        text,
+        "  {}: {} restored, {} expired, {} unfit, {} waiting",
+        snapshot.place,
+        count(usize::try_from(snapshot.restored).unwrap_or(usize::MAX), "entry", "entries"),
+        snapshot.expired,
+        snapshot.unfit,
+        snapshot.waiting,
+    );
+    let last = match snapshot.last {
+        Some(secs) => format!(
+            "the last one {} ago with {} in {} bytes",
+            interval(secs),
+            count(usize::try_from(snapshot.entries).unwrap_or(usize::MAX), "entry", "entries"),
+            snapshot.bytes
+        ),
+        None => "none yet".to_owned(),
+    };
+    let _ = writeln!(
+        text,
+        "  {} written, {last}, {}",
+        count(usize::try_from(snapshot.written).unwrap_or(usize::MAX), "snapshot", "snapshots"),
+        count(usize::try_from(snapshot.failures).unwrap_or(usize::MAX), "failure", "failures"),
+    );
+    for line in [&snapshot.problem, &snapshot.notice].into_iter().flatten() {
         let _ = writeln!(text, "  {line}");
     }
 }

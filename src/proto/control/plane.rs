@@ -6,8 +6,10 @@ use crate::proto::event::Event;
 use crate::proto::mapping_system::MappingSystem;
 use crate::proto::mapping_system::map_resolver::MapResolver;
 use crate::proto::persist::Record;
+use crate::proto::redundancy::snapshot::Saved;
 use crate::proto::redundancy::sync::CacheSync;
 use crate::proto::stats::DropReason;
+use crate::proto::xtr::Restored;
 use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::proxy;
@@ -290,6 +292,23 @@ impl ControlPlane {
         self.registrar.restored(below);
         self.mapping_changed(now);
         self.signals.remember(&mut self.cx);
+    }
+
+    /// Takes in entries of a [snapshot](crate::proto::redundancy::snapshot) that an earlier life of this router left,
+    /// with the times of `now`, and the most recently used first; those that fit. They are used from now on, and
+    /// confirmed by the mapping system at a bounded rate. To be called once the interfaces are known; a part at
+    /// a time where there are many. What became of each.
+    pub fn restore_map_cache(&mut self, entries: &[Saved], now: Instant) -> Restored {
+        let Some(itr) = &mut self.itr else {
+            return Restored { instance: entries.len(), ..Restored::default() };
+        };
+        let proxied = self.config.itr.iter().flat_map(|itr| itr.proxy_for.iter());
+        let statics = self.config.itr.iter().flat_map(|itr| itr.static_entries.iter()).map(|m| &m.eid);
+        let own = self.config.database.iter().map(|entry| &entry.eid);
+        let instances = own.chain(proxied).chain(statics).map(|prefix| prefix.iid).collect();
+        let restored = itr.restore(&mut self.cx, now, entries, &instances, &self.database);
+        self.handle_timeout(now);
+        restored
     }
 
     /// Other locators of ours than `before` may be sources of packets now.

@@ -48,6 +48,19 @@ impl ControlPlane {
         self.itr.iter().flat_map(|itr| itr.cache().iter())
     }
 
+    /// The map-cache from the first entry after `prefix` on, for who looks at it in parts; `None`: from the start.
+    pub fn map_cache_after(
+        &self,
+        prefix: Option<EidPrefix>,
+    ) -> impl Iterator<Item = (EidPrefix, &MapCacheEntry)> {
+        self.itr.iter().flat_map(move |itr| itr.cache().after(prefix))
+    }
+
+    /// Counts the changes of the map-cache: where it stays the same, so does the cache, but for what expires.
+    pub fn map_cache_changes(&self) -> u64 {
+        self.itr.as_ref().map_or(0, |itr| itr.cache().changes())
+    }
+
     /// Entries in the map-cache.
     pub fn map_cache_len(&self) -> usize {
         self.itr.as_ref().map_or(0, |itr| itr.cache().len())

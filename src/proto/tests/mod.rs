@@ -17,3 +17,4 @@ mod registration;
 mod resolvers;
 mod signals;
 mod smr;
+mod snapshot;

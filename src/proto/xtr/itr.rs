@@ -22,6 +22,7 @@ use super::pending::{Pending, PendingTable, Reason};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
 use super::resolvers::Resolvers;
+use super::restored::Unconfirmed;
 
 /// ITR-RLOCs that fit a Map-Request (RFC 9301 §5.2).
 const MAX_ITR_RLOCS: usize = 32;
@@ -66,6 +67,8 @@ pub(crate) struct Itr {
     strangers: TokenBucket,
     /// What may still be asked for without a packet that waits for it.
     expecting: TokenBucket,
+    /// What a snapshot said and nobody has confirmed yet.
+    pub(super) unconfirmed: Unconfirmed,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Itr {
             resolvers,
             path_mtus: BTreeMap::new(),
             proxy_etrs: ProxyEtrs::default(),
+            unconfirmed: Unconfirmed::default(),
         }
     }
 
@@ -154,6 +158,7 @@ impl Itr {
 
     /// The role ends: nothing of it stays.
     pub(crate) fn stop(&mut self, cx: &mut Context) {
+        self.unconfirmed = Unconfirmed::default();
         self.cache.stop(cx);
         for eid in self.pending.eids() {
             self.finish(cx, &eid);
@@ -567,7 +572,7 @@ impl Itr {
             cx.statistics.count_drop(DropReason::ReplyWithdrawn);
         } else {
             self.proxy_etrs.adopt(&mut mapping);
-            let learnt = Learnt { source: how, responder: Some(source.ip()), told: None };
+            let learnt = Learnt { source: how, responder: Some(source.ip()), left: None, told: None };
             if self.cache.install(cx, now, mapping, learnt, database) {
                 self.complain(cx, &prefix, source, database.rlocs());
             }
@@ -641,6 +646,7 @@ impl Itr {
             }
         }
         self.cache.sweep(cx, now);
+        self.confirm(cx, now, database.rlocs());
         let due: Vec<Nonce> =
             self.ligs.iter().filter(|(_, lig)| lig.wake <= now).map(|(nonce, _)| *nonce).collect();
         for nonce in due {
@@ -674,7 +680,8 @@ impl Itr {
     pub(crate) fn next(&self) -> Option<Instant> {
         let ligs = self.ligs.values().map(|lig| lig.wake).min();
         let path_mtus = self.path_mtus.values().map(|(_, until)| *until).min();
-        [self.pending.next(), self.cache.next(), self.resolvers.next(), ligs, path_mtus]
+        let unconfirmed = self.unconfirmed.next();
+        [self.pending.next(), self.cache.next(), self.resolvers.next(), unconfirmed, ligs, path_mtus]
             .into_iter()
             .flatten()
             .min()

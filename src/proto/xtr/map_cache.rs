@@ -28,7 +28,7 @@ pub(crate) const DEFAULT_LIMIT: usize = 100_000;
 /// How long before its end an entry in use is asked for again, at most; a quarter of short lifetimes.
 const REFRESH_LEAD: Duration = Duration::from_secs(30);
 /// An entry is in use if a packet matched it within this time.
-const IN_USE: Duration = Duration::from_secs(60);
+pub(super) const IN_USE: Duration = Duration::from_secs(60);
 /// How long what was gleaned is used without being verified (RFC 9300 §9 recommends it).
 pub(super) const GLEANED_TIME: Duration = Duration::from_secs(3);
 /// Entries that may be gleaned at once: none of them takes another's place in a full cache.
@@ -54,6 +54,8 @@ pub enum Source {
     Gleaned,
     /// Another xTR of the site, which had it from a Map-Reply ([`crate::proto::redundancy::sync`]).
     Synchronised,
+    /// A snapshot of an earlier life of this router, not confirmed since.
+    Snapshot,
     /// The configuration: never expires, is never thrown out or replaced.
     Static,
 }
@@ -162,6 +164,8 @@ impl Entry {
 pub(crate) struct Learnt {
     pub(crate) source: Source,
     pub(crate) responder: Option<IpAddr>,
+    /// How long it is valid, where its time to live does not say so, as it was learnt earlier.
+    pub(crate) left: Option<Duration>,
     pub(crate) told: Option<Told>,
 }
 
@@ -225,6 +229,8 @@ pub(crate) struct MapCache {
     gleaned: BTreeSet<EidPrefix>,
     /// Kept where somebody reads it.
     pub(super) journal: Option<Journal>,
+    /// Counts what was added, changed or removed.
+    changes: u64,
 }
 
 impl MapCache {
@@ -239,6 +245,7 @@ impl MapCache {
             idle_pause: Instant::ZERO,
             gleaned: BTreeSet::new(),
             journal: None,
+            changes: 0,
         }
     }
 
@@ -262,7 +269,7 @@ impl MapCache {
         for prefix in gone {
             self.remove(cx, &prefix);
         }
-        let learnt = Learnt { source: Source::Static, responder: None, told: None };
+        let learnt = Learnt { source: Source::Static, responder: None, left: None, told: None };
         for mapping in statics {
             let unchanged = |e: &Entry| {
                 let by_proxy = e.mapping.is_by_proxy() && mapping.is_negative();
@@ -290,6 +297,19 @@ impl MapCache {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Entry)> {
         self.entries.iter()
+    }
+
+    /// From the first entry after `prefix` on, or from the start.
+    pub(crate) fn after(&self, prefix: Option<EidPrefix>) -> impl Iterator<Item = (EidPrefix, &Entry)> {
+        let (start, rest) = match prefix {
+            None => (Some(self.entries.iter()), None),
+            Some(prefix) => (None, Some(self.entries.iter_after(prefix))),
+        };
+        start.into_iter().flatten().chain(rest.into_iter().flatten())
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn get(&self, prefix: &EidPrefix) -> Option<&Entry> {
@@ -380,7 +400,8 @@ impl MapCache {
             }
         }
         let lasts = mapping.ttl.duration().unwrap_or(DEFAULT_TTL);
-        let mut expires = now + learnt.told.map_or(lasts, |told| told.remaining.min(lasts));
+        let left = learnt.told.map(|told| told.remaining).or(learnt.left);
+        let mut expires = now + left.map_or(lasts, |left| left.min(lasts));
         if is_static {
             expires = Instant::FAR_FUTURE;
         } else if is_gleaned {
@@ -398,7 +419,7 @@ impl MapCache {
             Source::Static | Source::Gleaned => expires,
             // Later than the one who had it from the mapping system, so that one of us asks again, not all.
             Source::Synchronised => expires - lead / 2,
-            Source::MapReply | Source::Probe => expires - lead,
+            Source::MapReply | Source::Probe | Source::Snapshot => expires - lead,
         };
 
         let old = self.remove_quietly(&prefix);
@@ -458,6 +479,7 @@ impl MapCache {
             self.gleaned.insert(prefix);
         }
         self.entries.insert(prefix, entry);
+        self.changes += 1;
         self.update_natives(cx, &prefix);
         true
     }
@@ -483,13 +505,8 @@ impl MapCache {
             locators: vec![Locator::new(rloc, 0, 0)],
             ..Mapping::negative(eid.to_prefix(), Ttl(1), Action::NoAction)
         };
-        self.install(
-            cx,
-            now,
-            mapping,
-            Learnt { source: Source::Gleaned, responder: None, told: None },
-            database,
-        );
+        let learnt = Learnt { source: Source::Gleaned, responder: None, left: None, told: None };
+        self.install(cx, now, mapping, learnt, database);
     }
 
     /// Gives an entry other locators. Nothing else of it changes.
@@ -501,6 +518,7 @@ impl MapCache {
         local: &LocalRlocs,
     ) {
         let Some(entry) = self.entries.get_mut(prefix) else { return };
+        self.changes += 1;
         for old in &entry.mapping.locators {
             if let Some(users) = self.rlocs.get_mut(&old.rloc) {
                 users.remove(prefix);
@@ -713,6 +731,7 @@ impl MapCache {
     /// Takes the entry out of all tables, telling nobody.
     fn remove_quietly(&mut self, prefix: &EidPrefix) -> Option<Entry> {
         let entry = self.entries.remove(prefix)?;
+        self.changes += 1;
         self.gleaned.remove(prefix);
         self.timers.remove(&(entry.wake, *prefix));
         self.order.remove(*prefix, entry.rank);

@@ -138,6 +138,7 @@ impl Itr {
         let learnt = Learnt {
             source: Source::Synchronised,
             responder: Some(teller.address),
+            left: None,
             told: Some(Told { remaining, since, serial: teller.serial }),
         };
         if !self.cache.install(cx, now, mapping, learnt, database) {
@@ -224,7 +225,8 @@ fn check_newer(known: &Entry, told: &SyncMapping, since: Instant, teller: Teller
     let by_same = known.responder == Some(teller.address);
     let newer = match known.source {
         Source::Static => return Err(DropReason::SyncStatic),
-        Source::Gleaned => true,
+        // Nobody has confirmed these.
+        Source::Gleaned | Source::Snapshot => true,
         Source::Synchronised if by_same => known.told.is_none_or(|serial| serial < teller.serial),
         Source::Synchronised => {
             !(known.refreshed > since + TIE || told.copy && known.refreshed + TIE > since)

@@ -7,7 +7,7 @@ mod etr;
 mod itr;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -96,6 +96,7 @@ pub struct Mode {
 #[derive(Debug)]
 pub struct DataPlane {
     stop: StopSignal,
+    gate: Arc<Gate>,
     threads: Vec<(String, JoinHandle<()>)>,
     /// Of each direction of each queue.
     counters: Vec<(String, Arc<Counters>)>,
@@ -105,9 +106,23 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Creates the TUN devices (without address and down: that is kernel integration's to change), opens the sockets and
-    /// starts the threads. The FIB is read through `fib`, and punts go to `punts`, dropped and counted while it is full.
+    /// As [`prepare`](Self::prepare), and packets pass at once.
     pub fn start(
+        config: &DataPlaneConfig,
+        clock: Clock,
+        fib: &FibReader,
+        punts: &mpsc::Sender<Punt>,
+    ) -> Result<Self, DataPlaneError> {
+        let plane = Self::prepare(config, clock, fib, punts)?;
+        plane.go();
+        Ok(plane)
+    }
+
+    /// Creates the TUN devices (without address and down: that is kernel integration's to change), opens the sockets and
+    /// makes the threads. The FIB is read through `fib`, and punts go to `punts`, dropped and counted while it is full.
+    /// Packets wait in the kernel's queues until [`go`](Self::go), so that the FIB can be filled before the first one
+    /// looks for its destination.
+    pub fn prepare(
         config: &DataPlaneConfig,
         clock: Clock,
         fib: &FibReader,
@@ -118,6 +133,7 @@ impl DataPlane {
         let count = queues.len() as u16;
         let mut plane = Self {
             stop,
+            gate: Arc::default(),
             threads: Vec::new(),
             counters: Vec::new(),
             senders: Vec::new(),
@@ -149,6 +165,11 @@ impl DataPlane {
         let (_, checksum) = checksum::fastest();
         info!(tuns = ?plane.tuns, queues = count, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
         Ok(plane)
+    }
+
+    /// Packets pass from now on.
+    pub fn go(&self) {
+        self.gate.open();
     }
 
     /// Names of the TUN devices, in the order of the configuration's instances.
@@ -192,9 +213,11 @@ impl DataPlane {
     fn spawn(&mut self, queue: usize, worker: worker::Worker) -> Result<(), DataPlaneError> {
         self.counters.extend(worker.counters(queue));
         let name = format!("data{queue}");
+        let gate = Arc::clone(&self.gate);
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
+                gate.pass();
                 if let Err(error) = worker.run() {
                     error!(queue, %error, "data thread failed: packets no longer pass");
                 }
@@ -208,11 +231,31 @@ impl DataPlane {
 impl Drop for DataPlane {
     fn drop(&mut self) {
         self.stop.set();
+        self.gate.open();
         for (name, thread) in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!(thread = name, "data thread panicked");
             }
         }
+    }
+}
+
+/// What the threads wait at until packets may pass. Once open, it stays so.
+#[derive(Debug, Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(is_open, |open| !*open).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
