@@ -203,16 +203,10 @@ impl RawVirtualRouter {
 /// All virtual routers; notes those that are there twice.
 pub(super) fn checked(raw: &RawConfig, problems: &Problems<'_>) -> Vec<VirtualRouterConfig> {
     let mut configs: Vec<VirtualRouterConfig> = Vec::new();
-    let listed = |name: &str| raw.instances.iter().flat_map(|i| &i.interfaces).any(|i| i.value.0 == name);
     for one in &raw.vrrp {
         let Some(config) = one.checked(problems) else { continue };
         if configs.iter().any(|other| other.key == config.key) {
             problems.error(&one.place, format!("{} is there twice", config.key), "give it another vrid");
-        }
-        // Packets to the gateway would come in by an interface of its own, and so belong to no instance.
-        if config.virtual_mac && listed(&config.key.interface) {
-            let message = format!("{} is one that an [[instance]] lists", config.key.interface);
-            problems.error(&one.place, message, "give virtual-mac = false");
         }
         configs.push(config);
     }

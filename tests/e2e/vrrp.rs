@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use eidolon::io::link::LinkSocket;
+use eidolon::wire::ip::write_ipv4_checksum;
+use eidolon::wire::vrrp::{
+    Advertisement, Body, Checksum, Envelope, GROUP_V4, GROUP_V6, PROTOCOL, advertisement_frame,
+};
+
 use crate::capture::{Capture, tshark};
 use crate::netns::{Netns, Process};
 use crate::router::Router;
@@ -216,10 +222,13 @@ fn the_gateway_moves_when_its_router_is_killed() {
              priority = {priority}\n"
         )
     };
+    let arp_ignore = || lan.routers[0].sh("sysctl -n net.ipv4.conf.lan0.arp_ignore").trim().to_owned();
+    assert_eq!(arp_ignore(), "0");
     let mut first = lan.ours(0, &keys(150));
     let second = lan.ours(1, &keys(100));
     until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
     until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    assert_eq!(arp_ignore(), "1", "the MAC address must be the virtual one alone");
     let neighbour = lan.host.sh("ip neigh show 192.168.77.254");
     assert!(neighbour.contains("00:00:5e:00:01:0a"), "not the virtual MAC address: {neighbour}");
 
@@ -231,11 +240,13 @@ fn the_gateway_moves_when_its_router_is_killed() {
     until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
 
     assert_eq!(lan.holders("192.168.77.254"), [0, 1], "kill -9 leaves the address where it was");
+    assert_eq!(arp_ignore(), "1", "and the sysctl");
     first.launch();
     assert!(first.log().contains("that was left behind"), "{}", first.log());
     until("the first to preempt", LONG, || state(&first) == "master" && state(&second) == "backup");
     first.stop();
     assert_eq!(lan.routers[0].kernel_state(), before, "what is left of the router");
+    assert_eq!(arp_ignore(), "0", "as it was before the one that crashed");
     until("the second to take over", LONG, || state(&second) == "master");
     until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
 }
@@ -264,4 +275,104 @@ fn without_a_virtual_mac_address_hosts_are_told() {
     until("the host to learn of the move", LONG, || known().contains(&mac(1)));
     assert!(lan.ping("192.168.77.254"));
     assert_eq!(router(&second)["became_master"], 1);
+}
+
+/// A host of the LAN sends what no router of the group would: the master stays, and everything is counted.
+#[test]
+fn forged_truncated_and_forwarded_advertisements_change_nothing_and_are_counted() {
+    let _machine = Machine::shared();
+    let lan = Lan::new();
+    until("the LAN", LONG, || lan.ping("192.168.77.1"));
+    // Where bridges filter by IP, they would keep the malformed ones.
+    lan.bridge.try_sh("sysctl -w net.bridge.bridge-nf-call-iptables=0");
+    let ours = lan.ours(0, "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\n");
+    until("it to be master", LONG, || state(&ours) == "master");
+    let frame = |source: &str, vrid, body, checksum| {
+        let source = source.parse().expect("address");
+        let advertisement = Advertisement {
+            vrid,
+            priority: 254,
+            body,
+            addresses: vec!["192.168.77.254".parse().expect("address")],
+        };
+        let message = advertisement.encode(&Envelope::multicast(source), checksum).expect("a message");
+        advertisement_frame([2, 0, 0, 0, 0, 9], source, &message).expect("a frame")
+    };
+    let v3 = Body::V3 { interval: 10 };
+    let v2 = Body::V2 { interval: 1, auth_type: 0, auth_data: [0; 8] };
+    let good = || frame("192.168.77.9", 10, v3, Checksum::PseudoHeader);
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = good();
+        change(&mut frame);
+        write_ipv4_checksum(&mut frame[14..]);
+        frame
+    };
+    let frames = [
+        ("ttl", with(&|f| f[14 + 8] = 254)),
+        ("checksum", with(&|f| f[14 + 22] ^= 1)),
+        ("version", with(&|f| f[14 + 20] = 0x71)),
+        ("type", with(&|f| f[14 + 20] = 0x3f)),
+        ("length", with(&|f| f[14 + 23] = 9)),
+        ("ip-header", good()[..14 + 24].to_vec()),
+        ("vrid", frame("192.168.77.9", 11, v3, Checksum::PseudoHeader)),
+        ("own-address", frame("192.168.77.1", 10, v3, Checksum::PseudoHeader)),
+        ("version-disabled", frame("192.168.77.9", 10, v2, Checksum::PseudoHeader)),
+    ];
+    let index = lan.host.sh("cat /sys/class/net/lan0/ifindex").trim().parse().expect("a number");
+    let socket =
+        lan.host.run(|| LinkSocket::open(index, PROTOCOL, GROUP_V4, GROUP_V6).expect("a packet socket"));
+    let count = |reason: &str| {
+        let shown = ours.show("vrrp");
+        let of = |value: &Value| value["dropped"][reason].as_u64().unwrap_or(0);
+        of(&shown) + of(&shown["routers"][0])
+    };
+    let became = router(&ours)["became_master"].clone();
+    for (reason, frame) in &frames {
+        let before = count(reason);
+        for _ in 0..20 {
+            socket.send(frame).expect("sent");
+        }
+        until(&format!("20 more dropped for {reason}"), LONG, || count(reason) == before + 20);
+        assert_eq!(state(&ours), "master", "after {reason}");
+    }
+    assert_eq!(router(&ours)["became_master"], became);
+    assert_eq!(lan.holders("192.168.77.254"), [0]);
+    assert!(lan.ping("192.168.77.254"));
+    // And the untouched one is what it takes.
+    socket.send(&good()).expect("sent");
+    until("it to give way", LONG, || state(&ours) == "backup");
+}
+
+/// The site can't be reached by a router whose uplink is down: the gateway goes to the other one, and comes back.
+#[test]
+fn the_gateway_leaves_a_router_whose_locators_are_all_down() {
+    let _machine = Machine::shared();
+    let lan = Lan::new();
+    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("192.168.77.2"));
+    let start = |which: usize| {
+        let (ns, n) = (&lan.routers[which], which + 1);
+        ns.sh(&format!(
+            "ip link add up0 type veth peer name up1 && ip addr add 10.77.{n}.2/24 dev up0 && \
+             ip link set up0 up && ip link set up1 up"
+        ));
+        let text = format!(
+            "roles = [\"itr\", \"etr\"]\n[router]\nstate-dir = \"STATE-DIR\"\n\
+             [[locator]]\naddress = \"10.77.{n}.2\"\n[[eid-prefix]]\nprefix = \"192.168.77.0/24\"\n\
+             [[map-server]]\naddress = \"10.77.{n}.1\"\nkey = \"secret\"\n\
+             [[map-resolver]]\naddress = \"10.77.{n}.1\"\n\
+             [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\naddresses = [\"192.168.77.254\"]\n\
+             interval = \"100ms\"\npriority = {}\ntrack-locators = true\n",
+            150 - 10 * which
+        );
+        Router::start(&lan.net, ns, &format!("gw{which}"), &text)
+    };
+    let (first, second) = (start(0), start(1));
+    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
+    lan.routers[0].sh("ip link set up1 down");
+    until("the second to take over", LONG, || state(&second) == "master" && state(&first) == "backup");
+    assert_eq!(router(&first)["priority"], 90);
+    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    lan.routers[0].sh("ip link set up1 up");
+    until("the first to be back", LONG, || state(&first) == "master" && state(&second) == "backup");
+    assert_eq!(router(&first)["priority"], 150);
 }

@@ -118,6 +118,7 @@ fn overlapping_instances_are_routed_by_interface_and_each_to_its_own_table() {
             proxied: vec![],
             egress: vec![],
             interfaces: vec!["vlan7".into()],
+            gateways: vec![],
             table: 4342,
             site_table: 1007,
         });

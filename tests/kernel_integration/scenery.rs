@@ -85,6 +85,7 @@ impl Site {
                 proxied: vec![],
                 egress: vec![],
                 interfaces: vec![],
+                gateways: vec![],
                 table: 4341,
                 site_table: TABLE_MAIN,
             }],

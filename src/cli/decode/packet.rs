@@ -1,4 +1,4 @@
-//! From a captured frame to the UDP datagram that may be LISP.
+//! From a captured frame to the UDP datagram that may be LISP, or to the VRRP message.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,6 +6,25 @@ use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_file::DataLink;
 
 use crate::types::{CONTROL_PORT, DATA_PORT};
+use crate::wire::vrrp::{self, Envelope};
+
+/// What is worth showing.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    Lisp(Datagram<'a>),
+    Vrrp(Vrrp<'a>),
+}
+
+/// A packet of IP protocol 112.
+#[derive(Debug)]
+pub(super) struct Vrrp<'a> {
+    pub(super) envelope: Envelope,
+    /// TTL or hop limit.
+    pub(super) ttl: u8,
+    pub(super) payload: &'a [u8],
+    /// Why the payload is not all that was sent.
+    pub(super) incomplete: Option<&'static str>,
+}
 
 /// A UDP datagram to or from a LISP port.
 #[derive(Debug)]
@@ -25,18 +44,21 @@ pub(super) enum Plane {
     Data,
 }
 
-/// The LISP datagram in a frame, `None` where there is another protocol, or why the frame cannot be understood.
-pub(super) fn datagram<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<Datagram<'a>>, String> {
+/// The LISP datagram or VRRP message in a frame, `None` where there is another protocol, or why the frame cannot be
+/// understood.
+pub(super) fn find<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<Found<'a>>, String> {
     let Some(packet) = slice(link, frame)? else { return Ok(None) };
-    let (source, destination, ip) = match &packet.net {
+    let (source, destination, ttl, ip) = match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) => (
             IpAddr::from(ip.header().source_addr()),
             IpAddr::from(ip.header().destination_addr()),
+            ip.header().ttl(),
             ip.payload(),
         ),
         Some(LaxNetSlice::Ipv6(ip)) => (
             IpAddr::from(ip.header().source_addr()),
             IpAddr::from(ip.header().destination_addr()),
+            ip.header().hop_limit(),
             ip.payload(),
         ),
         Some(LaxNetSlice::Arp(_)) | None => {
@@ -47,6 +69,15 @@ pub(super) fn datagram<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<Dat
             };
         }
     };
+    if ip.ip_number.0 == vrrp::PROTOCOL {
+        let incomplete = match (ip.fragmented, ip.incomplete) {
+            (true, _) => Some("this is a fragment of a larger packet"),
+            (false, true) => Some(CUT),
+            (false, false) => None,
+        };
+        let envelope = Envelope { source, destination };
+        return Ok(Some(Found::Vrrp(Vrrp { envelope, ttl, payload: ip.payload, incomplete })));
+    }
     let Some(TransportSlice::Udp(udp)) = &packet.transport else {
         return match &packet.stop_err {
             Some((error, _)) if ip.ip_number == etherparse::IpNumber::UDP && !ip.fragmented => {
@@ -67,11 +98,13 @@ pub(super) fn datagram<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<Dat
     let missing = usize::from(udp.length()) > udp.slice().len();
     let incomplete = match (ip.fragmented, ip.incomplete || missing) {
         (true, _) => Some("this is the first fragment of a larger datagram"),
-        (false, true) => Some("the capture holds only the beginning of the packet"),
+        (false, true) => Some(CUT),
         (false, false) => None,
     };
-    Ok(Some(Datagram { source, destination, plane, payload: udp.payload(), incomplete }))
+    Ok(Some(Found::Lisp(Datagram { source, destination, plane, payload: udp.payload(), incomplete })))
 }
+
+const CUT: &str = "the capture holds only the beginning of the packet";
 
 /// Strips the link layer. `None` where what follows is not IP.
 fn slice<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<LaxSlicedPacket<'a>>, String> {

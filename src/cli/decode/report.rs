@@ -9,11 +9,12 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use crate::auth::{self, Algorithm, Key, Secret};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::display::{Hex, HexDump, Object, Value};
+use crate::wire::vrrp::{Advertisement, Checksum};
 use crate::wire::{DecodeError, Message};
 
 use super::DecodeFailure;
 use super::capture::Frame;
-use super::packet::{Datagram, Plane, datagram};
+use super::packet::{Datagram, Found, Plane, Vrrp, find};
 
 /// ECMs within ECMs whose MACs are checked.
 const MAX_NESTED: usize = 3;
@@ -55,7 +56,7 @@ impl<'a> Reporter<'a> {
         error.map_or(Ok(()), |error| Err(DecodeFailure::Data(error)))
     }
 
-    /// Whatever LISP a frame holds; nothing where it holds none.
+    /// Whatever LISP or VRRP a frame holds; nothing where it holds none.
     pub(super) fn frame(&mut self, frame: &Frame) -> Result<(), DecodeFailure> {
         self.frames += 1;
         let time = frame.time.map(rfc3339);
@@ -64,9 +65,10 @@ impl<'a> Reporter<'a> {
         if let Some(time) = &time {
             let _ = write!(title, ", {time}");
         }
-        match datagram(frame.link, &frame.data) {
+        match find(frame.link, &frame.data) {
             Ok(None) => Ok(()),
-            Ok(Some(datagram)) => self.datagram(title, object, &datagram),
+            Ok(Some(Found::Lisp(datagram))) => self.datagram(title, object, &datagram),
+            Ok(Some(Found::Vrrp(packet))) => self.vrrp(title, object, &packet),
             Err(error) => {
                 let bytes = frame.data.as_slice();
                 let _ = write!(title, ", {} of {} bytes", bytes.len(), frame.original_len);
@@ -105,6 +107,33 @@ impl<'a> Reporter<'a> {
         let object = match plane {
             Plane::Control => self.control(object, payload, *incomplete).0,
             Plane::Data => data_packet(object, payload, *incomplete).0,
+        };
+        self.write(Packet { title, object, bytes: payload })
+    }
+
+    fn vrrp(&mut self, mut title: String, object: Object, packet: &Vrrp<'_>) -> Result<(), DecodeFailure> {
+        let Vrrp { envelope, ttl, payload, incomplete } = packet;
+        let _ =
+            write!(title, ", {} to {}, VRRP, {} bytes", envelope.source, envelope.destination, payload.len());
+        let object = object
+            .text("source", envelope.source)
+            .text("destination", envelope.destination)
+            .field("plane", "vrrp")
+            .field("length", payload.len())
+            .field("ttl", *ttl);
+        let object = match (Advertisement::decode(payload, envelope), incomplete) {
+            (Ok((advertisement, checksum)), incomplete) => {
+                let checksum = match checksum {
+                    Checksum::PseudoHeader => "pseudo-header",
+                    Checksum::MessageOnly => "message-only",
+                };
+                object
+                    .field("checksum", checksum)
+                    .field("message", advertisement.tree())
+                    .optional("error", *incomplete)
+            }
+            (Err(error), Some(why)) => object.field("error", format!("{error} ({why})")),
+            (Err(error), None) => object.text("error", error),
         };
         self.write(Packet { title, object, bytes: payload })
     }

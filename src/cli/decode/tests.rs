@@ -317,3 +317,64 @@ fn a_reader_that_goes_away_is_no_error_but_a_full_disk_is() {
     let full = run(args(), &mut Closed(io::ErrorKind::StorageFull));
     assert!(matches!(full, Err(DecodeFailure::Output(_))));
 }
+
+/// VRRP of both versions and families, its checksum with and without pseudo-header, and what is none.
+#[test]
+fn vrrp_advertisements_are_shown() {
+    use crate::wire::vrrp::{Advertisement, Body, Checksum, Envelope, advertisement_frame};
+    let advertisement = |body, addresses: &[&str]| Advertisement {
+        vrid: 10,
+        priority: 150,
+        body,
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+    };
+    let frame = |source: &str, advertisement: &Advertisement, checksum| {
+        let source = source.parse().unwrap();
+        let message = advertisement.encode(&Envelope::multicast(source), checksum).unwrap();
+        advertisement_frame([2, 0, 0, 0, 0, 1], source, &message).unwrap()
+    };
+    let v2 = advertisement(
+        Body::V2 { interval: 1, auth_type: 0, auth_data: [0; 8] },
+        &["192.0.2.254", "192.0.2.253"],
+    );
+    let v3 = advertisement(Body::V3 { interval: 1 }, &["192.0.2.254"]);
+    let v6 = advertisement(Body::V3 { interval: 100 }, &["fe80::fe", "2001:db8::fe"]);
+    let good = frame("192.0.2.1", &v3, Checksum::PseudoHeader);
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let frames = [
+        frame("192.0.2.1", &v2, Checksum::PseudoHeader),
+        good.clone(),
+        frame("192.0.2.1", &v3, Checksum::MessageOnly),
+        frame("fe80::1", &v6, Checksum::PseudoHeader),
+        damaged,
+        good[..good.len() - 4].to_vec(),
+    ];
+    let capture = pcap(DataLink::ETHERNET, &frames);
+    let (lines, error) = decode(capture.clone(), &[]);
+    assert_eq!((lines.len(), error), (6, None));
+    for line in &lines {
+        assert_eq!((&line["plane"], &line["ttl"]), (&json!("vrrp"), &json!(255)), "{line}");
+        assert!(line["source_port"].is_null(), "{line}");
+    }
+    assert_eq!(lines[0]["source"], "192.0.2.1");
+    assert_eq!(lines[0]["destination"], "224.0.0.18");
+    assert_eq!(lines[0]["message"]["vrrp_version"], 2);
+    assert_eq!(lines[0]["message"]["addresses"], json!(["192.0.2.254", "192.0.2.253"]));
+    assert_eq!(lines[1]["message"]["interval_cs"], 1);
+    let checksums: Vec<&Value> = lines[..4].iter().map(|line| &line["checksum"]).collect();
+    assert_eq!(checksums, ["message-only", "pseudo-header", "message-only", "pseudo-header"]);
+    assert_eq!(lines[3]["message"]["addresses"][0], "fe80::fe");
+    assert!(lines[4]["error"].as_str().unwrap().contains("wrong checksum"), "{}", lines[4]);
+    assert!(lines[4]["message"].is_null());
+    let cut = lines[5]["error"].as_str().unwrap();
+    assert!(cut.contains("only the beginning"), "{cut}");
+
+    // The same for people.
+    let mut out = Vec::new();
+    let mut reporter = Reporter::new(&mut out, false, Vec::new());
+    assert!(decode_frames(Box::new(Cursor::new(capture)), &mut reporter).is_ok());
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("192.0.2.1 to 224.0.0.18, VRRP, 24 bytes"), "{text}");
+    assert!(text.contains("6 frames, 6 shown"), "{text}");
+}

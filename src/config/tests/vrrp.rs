@@ -78,7 +78,6 @@ fn mistakes_are_named() {
             "version 2 has no IPv6",
         ),
         ("[[vrrp]]", "vrrp[2].interface: missing"),
-        ("[[instance]]\ninstance-id = 0\ninterfaces = [\"eth0\"]", "is one that an [[instance]] lists"),
     ] {
         let report = parse_text(&with(keys)).expect_err(keys).to_string();
         assert!(report.contains(problem), "{keys}: {report}");

@@ -13,7 +13,7 @@ use super::{Netlink, NetlinkError};
 
 impl Netlink {
     /// Makes a MAC VLAN interface, down, on top of another, and gives its index. One of the same name is replaced: names
-    /// are the caller's own. `alias` is what [`Self::links_with_alias`] finds it by.
+    /// are the caller's own. `alias` is what [`Self::links_by_alias`] finds it by.
     pub async fn add_macvlan(
         &self,
         name: &str,
@@ -61,22 +61,22 @@ impl Netlink {
         }
     }
 
-    /// Index and parent's index of every interface with this alias.
-    pub async fn links_with_alias(&self, alias: &str) -> Result<Vec<(u32, Option<u32>)>, NetlinkError> {
+    /// Index, parent's index and alias of every interface whose alias begins so.
+    pub async fn links_by_alias(&self, start: &str) -> Result<Vec<(u32, Option<u32>, String)>, NetlinkError> {
         let mut found = Vec::new();
         let mut links = self.handle.link().get().execute();
         let failed = |e| NetlinkError::new("list interfaces", e);
         while let Some(message) = links.try_next().await.map_err(failed)? {
-            let (mut ours, mut parent) = (false, None);
+            let (mut alias, mut parent) = (None, None);
             for attribute in &message.attributes {
                 match attribute {
-                    LinkAttribute::IfAlias(text) => ours |= text == alias,
+                    LinkAttribute::IfAlias(text) => alias = Some(text.clone()),
                     LinkAttribute::Link(index) => parent = Some(*index),
                     _ => {}
                 }
             }
-            if ours {
-                found.push((message.header.index, parent));
+            if let Some(alias) = alias.filter(|alias| alias.starts_with(start)) {
+                found.push((message.header.index, parent, alias));
             }
         }
         Ok(found)

@@ -65,6 +65,8 @@ pub struct InstancePlan {
     pub egress: Vec<IpNet>,
     /// The site's interfaces; empty = any. Of a VRF, the name of the VRF device.
     pub interfaces: Vec<String>,
+    /// Interfaces by which packets to virtual gateways on `interfaces` come in. They come and go with the gateways.
+    pub gateways: Vec<String>,
     /// The table for our routes.
     pub table: u32,
     /// The table that holds the site's own routes.
@@ -99,6 +101,12 @@ impl KernelPlan {
             proxied: of(ingress, instance.iid),
             egress: of(egress, instance.iid),
             interfaces: instance.interfaces.clone(),
+            gateways: config
+                .vrrp
+                .iter()
+                .filter(|gateway| gateway.virtual_mac && instance.interfaces.contains(&gateway.key.interface))
+                .map(|gateway| crate::runtime::vrrp::link_name(&gateway.key))
+                .collect(),
             table: instance.lisp_table,
             site_table: instance.site_table.unwrap_or(TABLE_MAIN),
         });
@@ -164,7 +172,7 @@ impl KernelPlan {
             }
             for net in without_covered(&instance.proxied) {
                 let rule = Rule { destination: Some(net), ..from_tun(Family::of(&net.addr())) };
-                let inputs = instance.interfaces.iter().cloned().map(Some);
+                let inputs = instance.inputs().map(Some);
                 let any = instance.interfaces.is_empty().then_some(None);
                 for input_interface in inputs.chain(any) {
                     let rule = Rule { input_interface, ..rule.clone() };
@@ -185,7 +193,7 @@ impl KernelPlan {
                     let rule = Rule { priority, destination, input_interface, ..rule.clone() };
                     rules.insert(Rule { suppress_prefix_length, ..rule });
                 }
-                let mut inputs: Vec<Option<String>> = instance.interfaces.iter().cloned().map(Some).collect();
+                let mut inputs: Vec<Option<String>> = instance.inputs().map(Some).collect();
                 if inputs.is_empty() {
                     inputs.push(None);
                 } else if !earlier.iter().any(|other| other.overlaps(net)) {
@@ -224,7 +232,10 @@ impl KernelPlan {
             .filter(|i| {
                 !i.loopback
                     && !i.usable_addresses().is_empty()
-                    && !self.instances.iter().any(|x| x.tun == i.name || x.interfaces.contains(&i.name))
+                    && !self
+                        .instances
+                        .iter()
+                        .any(|x| x.tun == i.name || x.inputs().any(|name| name == i.name))
             })
             .collect()
     }
@@ -270,6 +281,11 @@ impl KernelPlan {
 }
 
 impl InstancePlan {
+    /// The interfaces by which the site's packets come in.
+    fn inputs(&self) -> impl Iterator<Item = String> {
+        self.interfaces.iter().chain(&self.gateways).cloned()
+    }
+
     /// Whether packets of this family pass the TUN.
     pub(super) fn has(&self, family: Family) -> bool {
         let all = self.eid_prefixes.iter().chain(&self.proxied).chain(&self.egress);

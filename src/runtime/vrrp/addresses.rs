@@ -2,7 +2,8 @@
 //!
 //! With a virtual MAC address, the addresses are on a MAC VLAN interface of their own, which exists while we are master.
 //! Without, they are on the interface itself, marked as ours. What a crash left behind is found by alias or mark, and
-//! removed by the next router that does VRRP on the interface; a lock tells it from what another router uses.
+//! removed by the next router that does VRRP on the interface; a lock tells it from what another router uses. The alias
+//! also says what `arp_ignore` of the interface below was, so that it is put back then.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,8 +18,12 @@ use crate::runtime::kernel::PROTOCOL;
 use crate::types::Family;
 use crate::wire::vrrp::virtual_mac;
 
-/// The alias of every MAC VLAN interface of ours.
+/// How the alias of every MAC VLAN interface of ours begins.
 const ALIAS: &str = "eidolon VRRP";
+/// What follows in it: a value of [`ARP_IGNORE`].
+const ALIAS_ARP: &str = ", arp_ignore was ";
+/// Answers for addresses of the interface itself only.
+const ARP_IGNORE: &str = "1";
 
 /// What we have of the kernel.
 #[derive(Debug)]
@@ -75,8 +80,12 @@ impl Addresses {
         let Some(interface) = interfaces.iter().find(|interface| interface.name == name) else {
             return Ok(());
         };
-        for (index, parent) in self.netlink.links_with_alias(ALIAS).await? {
+        for (index, parent, alias) in self.netlink.links_by_alias(ALIAS).await? {
             if parent == Some(interface.index) {
+                let was = alias.strip_prefix(ALIAS).and_then(|rest| rest.strip_prefix(ALIAS_ARP));
+                if let Some(was) = was.filter(|was| was.parse::<u8>().is_ok()) {
+                    put_arp_back(name, was);
+                }
                 tracing::info!("removed a virtual router's interface on {name} that was left behind");
                 self.netlink.delete_link(index).await?;
             }
@@ -131,13 +140,13 @@ impl Addresses {
 
     async fn mac_vlan(&mut self, config: &VirtualRouterConfig, parent: u32) -> Result<Taken, NetlinkError> {
         let key = &config.key;
-        let family = match key.family {
-            Family::Ipv4 => 4,
-            Family::Ipv6 => 6,
-        };
-        let name = format!("vrrp{family}.{}.{parent}", key.vrid);
+        let name = link_name(key);
         let mac = virtual_mac(key.family, key.vrid);
-        let index = self.netlink.add_macvlan(&name, parent, mac, ALIAS).await?;
+        let alias = match self.arp_before(key) {
+            Some(was) => format!("{ALIAS}{ALIAS_ARP}{was}"),
+            None => ALIAS.to_owned(),
+        };
+        let index = self.netlink.add_macvlan(&name, parent, mac, &alias).await?;
         // Before it is up: no address of its own, none from routers, and answers for its own addresses only. Packets
         // to the gateway come in here although the way back is by the interface below.
         for (parameter, value) in [
@@ -148,6 +157,15 @@ impl Addresses {
         ] {
             if let Err(error) = sysctl::write(&parameter, value) {
                 tracing::debug!("{parameter}: {error}");
+            }
+        }
+        // What the interface below forwards, this one does.
+        for family in ["ipv4", "ipv6"] {
+            let forwarding = |name: &str| format!("net/{family}/conf/{name}/forwarding");
+            if let Ok(value) = sysctl::read(&forwarding(&key.interface))
+                && let Err(error) = sysctl::write(&forwarding(&name), &value)
+            {
+                tracing::debug!("{}: {error}", forwarding(&name));
             }
         }
         if key.family == Family::Ipv4 {
@@ -168,6 +186,17 @@ impl Addresses {
         Ok(Taken::MacVlan(index))
     }
 
+    /// What `arp_ignore` of the interface below was before we came; `None` where we don't touch it.
+    fn arp_before(&self, key: &Key) -> Option<String> {
+        if key.family != Family::Ipv4 {
+            return None;
+        }
+        match self.arp.get(&key.interface) {
+            Some((before, _)) => Some(before.clone()),
+            None => sysctl::read(&arp_ignore(&key.interface)).ok(),
+        }
+    }
+
     /// The interface below must not answer ARP for what is on the one above, with another MAC address.
     fn change_arp(&mut self, key: &Key) {
         let name = &key.interface;
@@ -175,8 +204,8 @@ impl Addresses {
             *count += 1;
             return;
         }
-        let parameter = format!("net/ipv4/conf/{name}/arp_ignore");
-        match sysctl::read(&parameter).and_then(|old| sysctl::write(&parameter, "1").map(|()| old)) {
+        let parameter = arp_ignore(name);
+        match sysctl::read(&parameter).and_then(|old| sysctl::write(&parameter, ARP_IGNORE).map(|()| old)) {
             Ok(old) => {
                 self.arp.insert(name.clone(), (old, 1));
             }
@@ -192,8 +221,56 @@ impl Addresses {
         let Some((old, count)) = self.arp.get_mut(name) else { return };
         *count -= 1;
         if *count == 0 {
-            let _ = sysctl::write(&format!("net/ipv4/conf/{name}/arp_ignore"), old);
+            put_arp_back(name, old);
             self.arp.remove(name);
+        }
+    }
+}
+
+/// The name of the interface that a virtual router's addresses are on: the same in every life of this router, so that
+/// rules can speak of it while it is not there. The end tells virtual routers of several interfaces apart.
+pub(in crate::runtime) fn link_name(key: &Key) -> String {
+    let family = match key.family {
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 6,
+    };
+    // FNV-1a, folded to 20 bits.
+    let hash = key
+        .interface
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("vrrp{family}.{}.{:05x}", key.vrid, (hash >> 20) ^ (hash & 0xf_ffff))
+}
+
+fn arp_ignore(interface: &str) -> String {
+    format!("net/ipv4/conf/{interface}/arp_ignore")
+}
+
+/// Sets `arp_ignore` to what it was, unless somebody has set it to something else meanwhile.
+fn put_arp_back(interface: &str, was: &str) {
+    let parameter = arp_ignore(interface);
+    if sysctl::read(&parameter).is_ok_and(|now| now == ARP_IGNORE)
+        && let Err(error) = sysctl::write(&parameter, was)
+    {
+        tracing::warn!("{parameter} could not be set back to {was}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel_and_tell_virtual_routers_apart() {
+        let mut names = std::collections::BTreeSet::new();
+        for interface in ["eth0", "eth1", "vlan20", "vlan21", "enp0s31f6.4094"] {
+            for vrid in [1, 10, 255] {
+                for family in [Family::Ipv4, Family::Ipv6] {
+                    let name = link_name(&Key { interface: interface.into(), family, vrid });
+                    assert!(name.len() <= 15, "{name}");
+                    assert!(names.insert(name.clone()), "{name} is there twice");
+                }
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+pub(super) use addresses::link_name;
+
 use super::RunError;
 use super::clock::Clock;
 use crate::mgmt::view;

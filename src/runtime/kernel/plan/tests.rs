@@ -19,6 +19,7 @@ fn instance(iid: u32, prefixes: &[&str]) -> InstancePlan {
         proxied: Vec::new(),
         egress: Vec::new(),
         interfaces: Vec::new(),
+        gateways: Vec::new(),
         table: 4341 + iid,
         site_table: TABLE_MAIN,
     }
@@ -94,6 +95,45 @@ fn overlapping_instances_are_told_apart_by_interface() {
             "IPv4 rule 102: from 10.1.0.0/16 iif vlan7 lookup 4348",
         ]
     );
+}
+
+/// Packets to a virtual gateway come in by an interface of its own, which may not be there yet.
+#[test]
+fn packets_to_virtual_gateways_belong_to_the_instance_of_the_interface_below() {
+    let text = r#"
+        roles = ["itr"]
+        locator = [{ address = "192.0.2.1" }]
+        map-resolver = [{ address = "203.0.113.1" }]
+        [[eid-prefix]]
+        prefix = "10.1.0.0/16"
+        [[eid-prefix]]
+        prefix = "10.1.0.0/16"
+        instance-id = 7
+        [[instance]]
+        instance-id = 0
+        interfaces = ["eth0"]
+        [[instance]]
+        instance-id = 7
+        interfaces = ["vlan7"]
+        [[vrrp]]
+        interface = "vlan7"
+        vrid = 10
+        addresses = ["10.1.0.254"]
+        [[vrrp]]
+        interface = "eth0"
+        vrid = 10
+        addresses = ["10.1.0.254"]
+        virtual-mac = false
+    "#;
+    let loaded = crate::config::parse(Path::new("x.toml"), text, &crate::config::System).unwrap();
+    let plan = KernelPlan::new(&loaded.config);
+    let [first, second] = &plan.instances[..] else { panic!("two instances") };
+    assert_eq!(first.gateways, [] as [String; 0]);
+    let [name] = &second.gateways[..] else { panic!("one gateway: {:?}", second.gateways) };
+    assert!(name.starts_with("vrrp4.10.") && name.len() <= 15, "{name}");
+    let expected = format!("IPv4 rule 4343: from 10.1.0.0/16 iif {name} lookup 4342");
+    assert!(rules(&plan).contains(&expected), "{expected} is not in {:#?}", rules(&plan));
+    assert!(plan.missing_interfaces(&[]).iter().all(|missing| missing != name), "it comes and goes");
 }
 
 #[test]
