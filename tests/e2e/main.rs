@@ -9,6 +9,7 @@ mod changes;
 mod connectivity;
 mod dissectors;
 mod external;
+mod failover;
 mod headers;
 mod hostile;
 mod idle;
