@@ -107,10 +107,11 @@ pub struct RawConfig {
     pub external: Place,
     /// `[management]`: `socket` (path of the control socket) and `mode` (its permissions, an octal string).
     pub management: At<ManagementConfig>,
-    /// `[log]`: `level`, `format` and, in `[log.levels]`, the level of each of [`Subsystem::NAMES`].
+    /// `[log]`: `level`, `format` and, in `[log.levels]`, the level of each of
+    /// [`Subsystem::NAMES`](crate::config::model::Subsystem::NAMES).
     pub log: LogConfig,
-    /// `[timers]`: every field of [`Timers`]: durations are strings with a unit (`"500ms"`, `"20s"`, `"3min"`, `"1h"`,
-    /// `"1d"`), times to live as in [`RawEidPrefix::ttl`].
+    /// `[timers]`: every field of [`Timers`](crate::proto::config::Timers): durations are strings with a unit (`"500ms"`,
+    /// `"20s"`, `"3min"`, `"1h"`, `"1d"`), times to live as in [`RawEidPrefix::ttl`].
     pub timers: RawTimers,
     /// Something was so wrong that sections may be missing here which the file has: absence proves nothing.
     pub incomplete: bool,
