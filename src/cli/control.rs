@@ -86,6 +86,8 @@ pub(super) enum What {
     Vrrp,
     /// The site's other xTRs that the map-cache is synchronised with.
     Sync,
+    /// EID-prefixes that may move: which are here, and which are elsewhere.
+    DynamicEids,
 }
 
 /// `show`
@@ -152,6 +154,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         What::Pending => Request::ShowPending,
         What::Vrrp => Request::ShowVrrp,
         What::Sync => Request::ShowSync,
+        What::DynamicEids => Request::ShowDynamicEids,
     };
     let json = args.json;
     match args.socket.ask(&request, PATIENCE)? {
@@ -166,6 +169,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::Pending(view) => print(json, &view, table::pending),
         Reply::Vrrp(view) => print(json, &view, table::vrrp),
         Reply::Sync(view) => print(json, &view, table::sync),
+        Reply::DynamicEids(view) => print(json, &view, table::dynamic_eids),
         other => Err(unexpected(&other)),
     }
 }
@@ -321,6 +325,39 @@ fn parse_change(words: &[String]) -> Result<(Option<Family>, Option<LocatorChang
             Err("say what is to hold: `priority N`, `weight N`, `up`, `down`, or `default`".into())
         }
         (false, false) => Ok((family, Some(change))),
+    }
+}
+
+/// `move`
+#[derive(Debug, Args)]
+pub(super) struct Move {
+    /// The EID or EID-prefix, part of a [[dynamic-eid]] of this router.
+    #[arg(value_parser = parse_eid)]
+    eid: EidText,
+    /// It is no longer here: the router that it was at need not be told where another one has claimed it.
+    #[arg(long)]
+    away: bool,
+    /// It may be at several sites at a time, all of which say so, and has this priority here: 0 to 255, lowest wins,
+    /// 255 = never.
+    #[arg(long, value_name = "N", conflicts_with = "away")]
+    priority: Option<u8>,
+    /// Instance ID of the EID [default: 0]
+    #[arg(long, value_parser = parse_iid)]
+    iid: Option<InstanceId>,
+    /// As JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn move_eid(args: &Move) -> Result<(), Failure> {
+    let iid = instance(args.iid, args.eid.iid).unwrap_or_default();
+    let prefix = EidPrefix::new(iid, args.eid.net);
+    let request = Request::Move { prefix, away: args.away, priority: args.priority };
+    match args.socket.ask(&request, PATIENCE)? {
+        Reply::Moved(view) => print(args.json, &view, table::moved),
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -57,6 +57,8 @@ enum Command {
     Lig(control::Lig),
     /// Change a locator of a running router, until it is reloaded or restarted.
     Set(control::Set),
+    /// Say that an EID or EID-prefix is at this router's site now, as after a machine has moved.
+    Move(control::Move),
     /// Make a running router read its configuration again. A file with errors changes nothing.
     Reload(control::Reload),
     /// Show LISP messages from a hex string or a capture.
@@ -107,6 +109,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Clear(args) => control::clear(&args),
         Command::Lig(args) => control::lig(&args),
         Command::Set(args) => control::set(&args),
+        Command::Move(args) => control::move_eid(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Decode(args) => decode(args),
         Command::Sim(args) => sim::sim(&args),

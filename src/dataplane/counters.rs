@@ -76,6 +76,9 @@ names! {
         InnerNotUnicast = "inner-not-unicast",
         /// From the underlay: the inner destination is not in an EID-prefix of this site and instance.
         InnerDestinationNotLocal = "inner-destination-not-local",
+        /// From the underlay: the inner destination has moved to another site, which is not known, or is where the packet
+        /// came from.
+        InnerDestinationAway = "inner-destination-away",
         /// From the underlay: the inner source claims to be of this site.
         InnerSourceLocal = "inner-source-local",
         /// From the underlay: the outer source is not a locator of the inner source's mapping.
@@ -111,6 +114,8 @@ names! {
         DecapsulatedPackets = "decapsulated-packets",
         /// Bytes of them.
         DecapsulatedBytes = "decapsulated-bytes",
+        /// Of these, packets for what has moved to another site, to be sent on.
+        Redirected = "redirected-packets",
         /// Inner packets that were cut into fragments.
         Fragmented = "fragmented",
         /// Punts handed to the control plane.

@@ -9,7 +9,7 @@ use super::counters::{Count, Counters, DropReason};
 use super::header::{Checks, Subject};
 use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
 use crate::fib::{EntryAction, FibGuard, HeaderOptions, InstanceFib, Punt};
-use crate::types::{Eid, InstanceId, Instant};
+use crate::types::{Action, Eid, InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
 use crate::wire::ip::{self, Inner, SumFn};
 
@@ -74,7 +74,7 @@ impl Decapsulator {
         Self { instances, dscp: config.dscp, coalescer, checks: Checks::new(), counters }
     }
 
-    /// A batch begins, at `now`. Needed only while there are [`FibGuard::checks`].
+    /// A batch begins, at `now`, which must be precise only while there are [`FibGuard::checks`].
     pub fn begin(&mut self, now: Instant) {
         self.checks.begin(now);
     }
@@ -166,7 +166,10 @@ impl Decapsulator {
         if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(packet) {
             return Err(DropReason::InnerChecksum);
         }
-        check_addresses(fib.instance(iid), &inner, &outer.remote)?;
+        if check_addresses(fib.instance(iid), &inner, &outer.remote)? {
+            self.counters.count(Count::Redirected, 1);
+            self.checks.redirected(fib, Eid::new(iid, inner.destination), outer.remote);
+        }
         if let (Some(options), Some(header)) = (options, raw) {
             let (source, destination) = (inner.source, inner.destination);
             let subject = Subject { iid, header, source, destination, rloc: outer.remote };
@@ -193,16 +196,35 @@ impl Decapsulator {
 }
 
 /// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16); those to anywhere else are a
-/// proxy-ETR's.
-fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
+/// proxy-ETR's, or for what has moved elsewhere: whether it is that.
+fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) -> Result<bool, DropReason> {
     if !ip::is_forwardable(&inner.source) || !ip::is_forwardable(&inner.destination) {
         return Err(DropReason::InnerNotUnicast);
     }
     let fib = fib.ok_or(DropReason::InnerDestinationNotLocal)?;
+    let mut away = false;
     if !fib.is_local(&inner.destination) {
-        check_proxied(fib, inner, remote)?;
+        away = fib.is_away(&inner.destination);
+        if away {
+            check_redirect(fib, inner, remote)?;
+        } else {
+            check_proxied(fib, inner, remote)?;
+        }
     }
-    if fib.is_local(&inner.source) { Err(DropReason::InnerSourceLocal) } else { Ok(()) }
+    if fib.is_local(&inner.source) { Err(DropReason::InnerSourceLocal) } else { Ok(away) }
+}
+
+/// A packet for what has moved elsewhere goes on to there, by the TUN, from which it is encapsulated again. Never back to
+/// where it came from: the two sites would take each other for the right one, until its TTL is used up.
+#[cold]
+fn check_redirect(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
+    let on = match fib.lookup(&inner.destination).map(|entry| &entry.action) {
+        Some(EntryAction::Forward(choice)) => choice.paths().iter().all(|path| path.way.rloc != *remote),
+        Some(EntryAction::Negative(action)) => *action == Action::SendMapRequest,
+        // Forgotten where to: a miss, which is found out where packets from the TUN are.
+        Some(EntryAction::Local) | None => true,
+    };
+    if on { Ok(()) } else { Err(DropReason::InnerDestinationAway) }
 }
 
 /// A proxy-ETR forwards for the sites that it is for alone (RFC 6832 §6): anything else would let everybody send packets
@@ -230,8 +252,7 @@ mod tests {
 
     use super::super::testing::{Router, forward, prefix, udp, with_tos};
     use super::*;
-    use crate::fib::{FibAction, FibUpdate, Proxy};
-    use crate::types::Action;
+    use crate::fib::{Dynamic, FibAction, FibUpdate, Proxy};
 
     fn data(header: [u8; 8], packet: &[u8]) -> Vec<u8> {
         [&header, packet].concat()
@@ -352,6 +373,43 @@ mod tests {
         });
         router.fib.publish();
         assert_eq!(router.decap(64, 0, &to("10.1.0.1")), []);
+        assert_eq!(router.counters.totals().dropped(DropReason::InnerSourceLocal), 1);
+    }
+
+    #[test]
+    fn what_has_moved_away_is_sent_on_but_not_back() {
+        let mut router = Router::new();
+        let packet = udp("10.2.0.1", "10.1.0.5", 9, b"4");
+        let away = |router: &mut Router, present| {
+            let (prefix, what) = (prefix(0, "10.1.0.4/30"), Dynamic::Away);
+            router.fib.apply(FibUpdate::Dynamic { prefix, what, present });
+            router.fib.publish();
+        };
+        away(&mut router, true);
+        // Where to is not known, or not any more: whoever asks for it sees the packet.
+        assert_eq!(router.decap(64, 0, &data([0; 8], &packet)), [(0, packet.clone())]);
+        router.set(0, "10.1.0.4/30", forward("203.0.113.7"));
+        assert_eq!(router.decap(64, 0, &data([0; 8], &packet)), [(0, packet.clone())]);
+        let told: Vec<_> = router.punts.drain(..).collect();
+        let (destination, rloc) =
+            (Eid::new(InstanceId::DEFAULT, "10.1.0.5".parse().unwrap()), "203.0.113.1".parse().unwrap());
+        assert_eq!(told, [Punt::Redirected { destination, rloc }], "once");
+        assert_eq!(router.counters.totals().counted(Count::Redirected), 2);
+        // The other router's view is older than ours, or ours than its.
+        router.set(0, "10.1.0.4/30", forward("203.0.113.1"));
+        assert_eq!(router.decap(64, 0, &data([0; 8], &packet)), []);
+        router.set(0, "10.1.0.4/30", FibAction::Negative(Action::Drop));
+        assert_eq!(router.decap(64, 0, &data([0; 8], &packet)), []);
+        assert_eq!(router.dropped(), Some((DropReason::InnerDestinationAway, 2)));
+        // What moved may send to those that stayed, and a part of it that is here again is local.
+        assert_eq!(router.decap(64, 0, &data([0; 8], &udp("10.1.0.5", "10.1.0.1", 9, b"4"))).len(), 1);
+        router.set(0, "10.1.0.5/32", FibAction::Local);
+        assert_eq!(router.decap(64, 0, &data([0; 8], &packet)).len(), 1);
+        assert_eq!(router.counters.totals().counted(Count::Redirected), 2);
+        let outside = data([0; 8], &udp("10.2.0.1", "10.1.0.9", 9, b"4"));
+        assert_eq!(router.decap(64, 0, &outside).len(), 1);
+        away(&mut router, false);
+        assert_eq!(router.decap(64, 0, &data([0; 8], &udp("10.1.0.6", "10.1.0.1", 9, b"4"))), []);
         assert_eq!(router.counters.totals().dropped(DropReason::InnerSourceLocal), 1);
     }
 

@@ -108,13 +108,17 @@ impl<'a> Seen<'a> {
     }
 
     #[inline]
-    fn choose(&mut self) {
+    fn choose(&mut self, turn: &Turn<'a>) {
         let Route::Entry(entry) = self.route else { return };
         self.route = match &entry.action {
             EntryAction::Forward(choice) => match choice.path(self.flow) {
                 Some(path) => Route::Path(path, &entry.stats),
                 None => Route::Drop(DropReason::NoPath),
             },
+            // It has moved, and where to is forgotten.
+            EntryAction::Local if turn.fib.is_some_and(|fib| fib.is_away(&self.inner.destination)) => {
+                Route::Miss
+            }
             EntryAction::Local => Route::Drop(DropReason::DestinationLocal),
             EntryAction::Negative(action) => match action {
                 Action::SendMapRequest => Route::Miss,
@@ -193,7 +197,7 @@ impl Encapsulator {
                 packet.look_up(turn);
             }
             for packet in &mut seen {
-                packet.choose();
+                packet.choose(turn);
             }
             for (packet, seen) in chunk.iter().zip(&mut seen) {
                 match self.emit(turn, packet, seen, arena, out, &mut punt) {
@@ -237,6 +241,9 @@ impl Encapsulator {
             Route::Path(path, _) => path,
             Route::Drop(reason) => {
                 self.counters.dropped(*reason, 1);
+                if *reason == DropReason::SourceNotLocal {
+                    self.not_local(turn, inner, punt);
+                }
                 return Ok((0, 0));
             }
             Route::Refused(reason, stats) => {
@@ -310,6 +317,18 @@ impl Encapsulator {
                     turn.reader.unpend(&destination);
                 }
             }
+        }
+    }
+
+    /// A host that is not known to be here sends a packet: perhaps it has just come.
+    #[cold]
+    fn not_local(&self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
+        let source = Eid::new(turn.iid, inner.source);
+        if turn.fib.is_some_and(|fib| fib.is_watched(&inner.source))
+            && ip::is_forwardable(&inner.source)
+            && turn.reader.is_new_source(source, turn.now)
+        {
+            self.punt(Punt::NewSource { source }, &mut punt);
         }
     }
 
@@ -507,7 +526,7 @@ mod tests {
 
     use super::super::testing::{Router, forward, prefix, udp, with_tos};
     use super::*;
-    use crate::fib::{FibAction, FibUpdate, Proxy};
+    use crate::fib::{Dynamic, FibAction, FibUpdate, Proxy};
 
     fn router() -> Router {
         let mut router = Router::new();
@@ -601,6 +620,48 @@ mod tests {
         router.encap(0, &udp("192.0.2.9", "10.5.0.1", 9, b""));
         let destination = prefix(0, "10.5.0.1/32").first();
         assert_eq!(router.punts, [Punt::Miss { source: "192.0.2.9".parse().unwrap(), destination }]);
+    }
+
+    #[test]
+    fn packets_for_what_moved_away_are_taken_from_anybody() {
+        let mut router = router();
+        let packet = udp("198.51.100.9", "10.1.0.5", 9, b"4");
+        assert!(router.encap(0, &packet).0.is_empty(), "no source of ours");
+        let change = |router: &mut Router, p: &str, what, present| {
+            router.fib.apply(FibUpdate::Dynamic { prefix: prefix(0, p), what, present });
+            router.fib.publish();
+        };
+        change(&mut router, "10.1.0.5/32", Dynamic::Away, true);
+        assert!(router.encap(0, &packet).0.is_empty(), "where to is to be found out");
+        assert!(matches!(router.punts.pop(), Some(Punt::Miss { .. })));
+        router.set(0, "10.1.0.5/32", forward("203.0.113.7"));
+        assert_eq!(router.encap(0, &packet).0[0].remote, "203.0.113.7");
+        assert_eq!(
+            router.encap(0, &udp("10.1.0.9", "10.1.0.5", 9, b"4")).0.len(),
+            1,
+            "neighbours reach it too"
+        );
+        assert!(router.encap(0, &udp("198.51.100.9", "10.1.0.6", 9, b"4")).0.is_empty());
+        change(&mut router, "10.1.0.5/32", Dynamic::Away, false);
+        assert!(router.encap(0, &packet).0.is_empty());
+    }
+
+    #[test]
+    fn a_new_source_that_is_watched_is_told_once() {
+        let mut router = router();
+        let packet = udp("10.9.0.5", "10.2.0.1", 9, b"4");
+        assert!(router.encap(0, &packet).0.is_empty() && router.punts.is_empty());
+        let (prefix, what) = (prefix(0, "10.9.0.0/16"), Dynamic::Watched);
+        router.fib.apply(FibUpdate::Dynamic { prefix, what, present: true });
+        router.fib.publish();
+        for _ in 0..3 {
+            router.encap(0, &packet);
+        }
+        let source = Eid::new(InstanceId::DEFAULT, "10.9.0.5".parse().unwrap());
+        assert_eq!(router.punts, [Punt::NewSource { source }]);
+        router.encap(0, &udp("10.8.0.5", "10.2.0.1", 9, b"4"));
+        assert_eq!(router.punts.len(), 1);
+        assert_eq!(router.dropped().map(|(reason, _)| reason), Some(DropReason::SourceNotLocal));
     }
 
     #[test]

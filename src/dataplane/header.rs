@@ -106,6 +106,14 @@ impl Checks {
         }
     }
 
+    /// A packet for what has moved elsewhere came from `rloc`, which does not know that.
+    #[cold]
+    pub(super) fn redirected(&mut self, fib: &FibGuard<'_>, destination: Eid, rloc: IpAddr) {
+        if self.punts.len() < MAX_PUNTS && fib.is_redirected(destination.iid, rloc, self.now) {
+            self.punts.push(Punt::Redirected { destination, rloc });
+        }
+    }
+
     /// A batch begins at `now`: what was found out before may have changed.
     pub(super) fn begin(&mut self, now: Instant) {
         self.now = now;

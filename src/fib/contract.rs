@@ -39,6 +39,16 @@ pub enum Proxy {
     Egress,
 }
 
+/// What EID-prefixes that may move need of the data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dynamic {
+    /// It has moved to another site: though it lies in a prefix of this one, it is not local. Packets to it that still
+    /// come here are sent on, whoever sent them.
+    Away,
+    /// Hosts in it may turn up: the control plane is told of packets that they send.
+    Watched,
+}
+
 /// A change of the FIB, from control plane to data plane. Idempotent; later ones win.
 #[derive(Clone, Debug)]
 pub enum FibUpdate {
@@ -62,6 +72,15 @@ pub enum FibUpdate {
         prefix: EidPrefix,
         /// In which direction.
         proxy: Proxy,
+        /// Whether from now on, or no longer.
+        present: bool,
+    },
+    /// Treat `prefix` as one that may move, or no longer. Independent of the prefix's entry.
+    Dynamic {
+        /// Which EIDs.
+        prefix: EidPrefix,
+        /// In which way.
+        what: Dynamic,
         /// Whether from now on, or no longer.
         present: bool,
     },
@@ -106,6 +125,20 @@ pub enum Punt {
         source: IpAddr,
         /// Inner destination, with its instance.
         destination: Eid,
+    },
+    /// A host of the site sends from an EID that is [watched](Dynamic::Watched) and not local. Once in some seconds for
+    /// each EID, and for a bounded number of them.
+    NewSource {
+        /// The EID, with its instance.
+        source: Eid,
+    },
+    /// A data packet came for an EID that is [away](Dynamic::Away), and was sent on: who sent it does not know that yet.
+    /// Once in some seconds for each sender.
+    Redirected {
+        /// Inner destination, with its instance.
+        destination: Eid,
+        /// Outer source.
+        rloc: Rloc,
     },
     /// The underlay said that datagrams to `rloc` may be at most `mtu` bytes.
     PathMtu {
@@ -174,6 +207,13 @@ impl Punt {
     /// Whether it is about the LISP header, or the outer source, of a received packet: what [`HeaderOptions`] has watched
     /// for.
     pub const fn is_of_header(&self) -> bool {
-        !matches!(self, Self::Miss { .. } | Self::PathMtu { .. } | Self::Unreachable { .. })
+        !matches!(
+            self,
+            Self::Miss { .. }
+                | Self::PathMtu { .. }
+                | Self::Unreachable { .. }
+                | Self::NewSource { .. }
+                | Self::Redirected { .. }
+        )
     }
 }

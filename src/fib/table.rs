@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::choice::seed;
 use super::pending::Pending;
 use super::site::EchoRequest;
-use super::{Choice, FibAction, FibUpdate, HeaderOptions, Miss, Proxy, Site, Stats};
+use super::{Choice, Dynamic, FibAction, FibUpdate, HeaderOptions, Miss, Proxy, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
 
 /// An entry of the FIB.
@@ -119,6 +119,7 @@ pub fn new(pending_limit: usize) -> FibWriter {
             handle: reader,
             pending: Arc::new(Pending::new(pending_limit)),
             unverified: Arc::new(Pending::new(UNVERIFIED)),
+            moving: Arc::new(Pending::new(UNVERIFIED)),
             ways: Ways::default(),
             echoes: Echoes::default(),
         },
@@ -157,6 +158,9 @@ impl FibWriter {
             }
             FibUpdate::Proxy { prefix, proxy, present } => {
                 self.append(Op::Proxy(prefix, proxy, present));
+            }
+            FibUpdate::Dynamic { prefix, what, present } => {
+                self.append(Op::Dynamic(prefix, what, present));
             }
             FibUpdate::PathMtu { rloc, mtu } => {
                 let mtu = mtu.map_or(0, |mtu| mtu.max(min_mtu(&rloc)));
@@ -245,6 +249,8 @@ pub struct FibReader {
     handle: ReadHandle<Tables>,
     pending: Arc<Pending>,
     unverified: Arc<Pending>,
+    /// New sources, and who was redirected.
+    moving: Arc<Pending>,
     ways: Ways,
     echoes: Echoes,
 }
@@ -261,6 +267,12 @@ impl FibReader {
     /// if the punt could not be delivered, take it back by [`FibReader::unpend`].
     pub fn miss(&self, eid: Eid, now: Instant) -> Miss {
         self.pending.miss(eid, now)
+    }
+
+    /// Whether the control plane is to be told that `source`, which is watched, sends. It then counts as told, for some
+    /// seconds.
+    pub fn is_new_source(&self, source: Eid, now: Instant) -> bool {
+        self.moving.miss(source, now) == Miss::Punt
     }
 
     /// Forgets that `eid` was punted.
@@ -323,6 +335,12 @@ impl FibGuard<'_> {
         self.reader.unverified.miss(source, now) == Miss::Punt
     }
 
+    /// Whether the control plane is to be told that `rloc` sends to an EID of this instance that is away. It then counts
+    /// as told, for some seconds.
+    pub fn is_redirected(&self, iid: InstanceId, rloc: Rloc, now: Instant) -> bool {
+        self.reader.moving.miss(Eid::new(iid, rloc), now) == Miss::Punt
+    }
+
     /// The locator that was asked for an echo of `nonce`, if it was and has not answered before.
     pub fn echoed(&self, nonce: u32) -> Option<Rloc> {
         self.reader.echoes.remove(&nonce).map(|(_, rloc)| rloc)
@@ -339,6 +357,12 @@ pub struct InstanceFib {
     ingress: Prefixes,
     /// Sources whose packets are taken to any destination (proxy-ETR).
     egress: Prefixes,
+    /// Destinations that moved elsewhere, and how long their prefixes are.
+    away: Prefixes,
+    away_v4: PrefixMap<Key<u32>, ()>,
+    away_v6: PrefixMap<Key<u128>, ()>,
+    /// Sources that the control plane wants to hear of.
+    watched: Prefixes,
     /// Empty unless an option needs them.
     sites_v4: PrefixMap<Key<u32>, Arc<Site>>,
     sites_v6: PrefixMap<Key<u128>, Arc<Site>>,
@@ -362,16 +386,46 @@ impl InstanceFib {
         }
     }
 
-    /// Whether `address` lies in one of the site's own prefixes.
+    /// Whether `address` lies in one of the site's own prefixes, and has not moved elsewhere.
     #[inline]
     pub fn is_local(&self, address: &IpAddr) -> bool {
-        self.local.contains(address)
+        self.local.contains(address) && !self.is_away(address)
     }
 
-    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5).
+    /// Whether `address` has moved elsewhere: packets to it are sent on.
+    #[inline]
+    pub fn is_away(&self, address: &IpAddr) -> bool {
+        self.away.contains(address) && !self.is_here_in_away(address)
+    }
+
+    /// Whether an address that is in a prefix that has moved is in a part of it that has not.
+    #[cold]
+    fn is_here_in_away(&self, address: &IpAddr) -> bool {
+        let is_local = |entry: &Arc<Entry>| matches!(entry.action, EntryAction::Local);
+        match address {
+            IpAddr::V4(a) => {
+                let key = Key(a.to_bits(), 32);
+                let local = self.v4.get_lpm(&key).filter(|(_, entry)| is_local(entry)).map(|(key, _)| key.1);
+                local > self.away_v4.get_lpm(&key).map(|(key, ())| key.1)
+            }
+            IpAddr::V6(a) => {
+                let key = Key(a.to_bits(), 128);
+                let local = self.v6.get_lpm(&key).filter(|(_, entry)| is_local(entry)).map(|(key, _)| key.1);
+                local > self.away_v6.get_lpm(&key).map(|(key, ())| key.1)
+            }
+        }
+    }
+
+    /// Whether the control plane wants to hear of packets from `address`.
+    pub fn is_watched(&self, address: &IpAddr) -> bool {
+        self.watched.contains(address)
+    }
+
+    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5; and what
+    /// moved elsewhere).
     #[inline]
     pub fn proxies_to(&self, address: &IpAddr) -> bool {
-        self.ingress.contains(address)
+        self.ingress.contains(address) || self.is_away(address)
     }
 
     /// Whether decapsulated packets from `address` are taken to destinations that are not the site's (proxy-ETR,
@@ -400,6 +454,29 @@ impl InstanceFib {
         match proxy {
             Proxy::Ingress => self.ingress.set(net, present),
             Proxy::Egress => self.egress.set(net, present),
+        }
+    }
+
+    fn set_dynamic(&mut self, net: IpNet, what: Dynamic, present: bool) {
+        match what {
+            Dynamic::Away => {
+                self.away.set(net, present);
+                match (net, present) {
+                    (IpNet::V4(n), true) => {
+                        let _ = self.away_v4.insert(Key(n.network().to_bits(), n.prefix_len()), ());
+                    }
+                    (IpNet::V6(n), true) => {
+                        let _ = self.away_v6.insert(Key(n.network().to_bits(), n.prefix_len()), ());
+                    }
+                    (IpNet::V4(n), false) => {
+                        let _ = self.away_v4.remove(&Key(n.network().to_bits(), n.prefix_len()));
+                    }
+                    (IpNet::V6(n), false) => {
+                        let _ = self.away_v6.remove(&Key(n.network().to_bits(), n.prefix_len()));
+                    }
+                }
+            }
+            Dynamic::Watched => self.watched.set(net, present),
         }
     }
 
@@ -529,6 +606,8 @@ enum Op {
     Entry(EidPrefix, Option<Arc<Entry>>),
     /// Be a proxy for a prefix, or no longer.
     Proxy(EidPrefix, Proxy, bool),
+    /// Treat a prefix as one that may move, or no longer.
+    Dynamic(EidPrefix, Dynamic, bool),
     /// Say what is known of the site of a prefix.
     Site(EidPrefix, Arc<Site>),
     Options(HeaderOptions),
@@ -545,6 +624,9 @@ impl Tables {
             Op::Entry(prefix, entry) => self.instance(prefix.iid).set(prefix.net, entry),
             Op::Proxy(prefix, proxy, present) => {
                 self.instance(prefix.iid).set_proxy(prefix.net, proxy, present);
+            }
+            Op::Dynamic(prefix, what, present) => {
+                self.instance(prefix.iid).set_dynamic(prefix.net, what, present);
             }
             Op::Site(prefix, site) => self.instance(prefix.iid).set_site(prefix.net, Some(site)),
             Op::Options(options) => {

@@ -25,13 +25,35 @@ pub struct LinkSocket {
     fd: OwnedFd,
     mac: [u8; 6],
     /// Held for their memberships, which switches learn of by IGMP and MLD reports.
-    _memberships: Vec<Socket>,
+    memberships: Vec<Socket>,
 }
 
 impl LinkSocket {
     /// For the interface with this index; receives IPv4 and IPv6 packets of this protocol to our MAC addresses and to
     /// these groups. Needs CAP_NET_RAW.
     pub fn open(index: u32, protocol: u8, v4: Ipv4Addr, v6: Ipv6Addr) -> io::Result<Self> {
+        let mut this = Self::bound(index, protocol)?;
+        let index_signed = i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let [_, v4b, v4c, v4d] = v4.octets();
+        let [.., v6a, v6b, v6c, v6d] = v6.octets();
+        for group in [[1, 0, 0x5e, v4b & 0x7f, v4c, v4d], [0x33, 0x33, v6a, v6b, v6c, v6d]] {
+            // SAFETY: a packet_mreq may be all zero.
+            let mut request: libc::packet_mreq = unsafe { std::mem::zeroed() };
+            request.mr_ifindex = index_signed;
+            request.mr_type = libc::PACKET_MR_MULTICAST as u16;
+            request.mr_alen = 6;
+            for (to, from) in request.mr_address.iter_mut().zip(group) {
+                *to = from;
+            }
+            set(&this.fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request)?;
+        }
+        // A family that the interface does not have needs no report.
+        this.memberships = [join_v4(index, v4), join_v6(index, v6)].into_iter().flatten().collect();
+        Ok(this)
+    }
+
+    /// The same without groups.
+    fn bound(index: u32, protocol: u8) -> io::Result<Self> {
         // Protocol 0 receives nothing before the filter is in place.
         let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: no memory is passed; the descriptor that comes back is ours alone.
@@ -60,22 +82,7 @@ impl LinkSocket {
             return Err(io::Error::last_os_error());
         }
         let [a, b, c, d, e, f, ..] = address.sll_addr;
-        let [_, v4b, v4c, v4d] = v4.octets();
-        let [.., v6a, v6b, v6c, v6d] = v6.octets();
-        for group in [[1, 0, 0x5e, v4b & 0x7f, v4c, v4d], [0x33, 0x33, v6a, v6b, v6c, v6d]] {
-            // SAFETY: a packet_mreq may be all zero.
-            let mut request: libc::packet_mreq = unsafe { std::mem::zeroed() };
-            request.mr_ifindex = index_signed;
-            request.mr_type = libc::PACKET_MR_MULTICAST as u16;
-            request.mr_alen = 6;
-            for (to, from) in request.mr_address.iter_mut().zip(group) {
-                *to = from;
-            }
-            set(&fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request)?;
-        }
-        // A family that the interface does not have needs no report.
-        let joined = [join_v4(index, v4), join_v6(index, v6)];
-        Ok(Self { fd, mac: [a, b, c, d, e, f], _memberships: joined.into_iter().flatten().collect() })
+        Ok(Self { fd, mac: [a, b, c, d, e, f], memberships: Vec::new() })
     }
 
     /// The same in an event loop. Must be called within a tokio runtime.
@@ -103,6 +110,13 @@ impl LinkSocket {
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// Sends one frame by an interface, made for its MAC address. Needs CAP_NET_RAW.
+pub fn announce(index: u32, frame: impl FnOnce([u8; 6]) -> Vec<u8>) -> io::Result<()> {
+    // 255 is no protocol (RFC 3692 aside): nothing is received.
+    let socket = LinkSocket::bound(index, u8::MAX)?;
+    socket.send(&frame(socket.mac()))
 }
 
 impl AsFd for LinkSocket {

@@ -8,6 +8,8 @@
 //! ← {"version":1,"reply":"map-cache","data":{"limit":100000,"total":1,"entries":[…]}}
 //! → {"version":1,"request":"lig","eid":{"iid":0,"addr":"10.2.0.1"},"via":null}
 //! ← {"version":1,"reply":"error","data":"no Map-Reply came: …"}
+//! → {"version":1,"request":"move","prefix":{"iid":0,"net":"10.9.0.5/32"}}
+//! ← {"version":1,"reply":"moved","data":{"prefix":{"iid":0,"net":"10.9.0.5/32"},"here":true,"priority":null}}
 //! ```
 //!
 //! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does not speak
@@ -76,6 +78,21 @@ pub enum Request {
     ShowVrrp,
     /// Answered by [`Reply::Sync`].
     ShowSync,
+    /// Answered by [`Reply::DynamicEids`].
+    ShowDynamicEids,
+    /// Say where an EID-prefix is that may move: what a hypervisor or orchestrator says once a machine has moved, to the
+    /// router that it moved to. That of the site before hears of it by the mapping system. Answered by [`Reply::Moved`]
+    /// as soon as it is on its way.
+    Move {
+        /// The EID, with full length, or EID-prefix.
+        prefix: EidPrefix,
+        /// It is no longer here; else it is.
+        #[serde(default)]
+        away: bool,
+        /// It may be at several sites, and has this priority here; else it is here alone, as configured.
+        #[serde(default)]
+        priority: Option<u8>,
+    },
     /// Forget map-cache entries. Answered by [`Reply::Cleared`].
     ClearMapCache {
         /// The entry of exactly this EID-prefix, or all.
@@ -150,6 +167,10 @@ pub enum Reply {
     Vrrp(view::Vrrp),
     /// To [`Request::ShowSync`].
     Sync(view::Sync),
+    /// To [`Request::ShowDynamicEids`].
+    DynamicEids(view::DynamicEids),
+    /// To [`Request::Move`].
+    Moved(view::Moved),
     /// To [`Request::ClearMapCache`]: how many entries were forgotten.
     Cleared(u64),
     /// To [`Request::Lig`].

@@ -2,6 +2,7 @@
 //!
 //! All times are whole seconds relative to the moment of the snapshot, all byte counts are of inner packets.
 
+pub use super::dynamic::{DynamicAway, DynamicEids, DynamicHere, DynamicPrefix, Moved};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -27,6 +27,8 @@ pub struct ControlConfig {
     pub map_resolver: Option<MapResolverConfig>,
     /// Delegated Database Tree.
     pub ddt: DdtConfig,
+    /// EID-prefixes parts of which may come to this site or leave it while the router runs.
+    pub dynamic_eids: Vec<DynamicEid>,
     /// What data packets say beside the instance ID, and what is believed of that.
     pub header: HeaderConfig,
     /// RLOC-probing, by the ITR role; `None` = none.
@@ -82,6 +84,36 @@ pub struct DatabaseEntry {
     pub map_servers: Option<Vec<String>>,
     /// Its locators.
     pub locators: Vec<LocatorConfig>,
+}
+
+/// An EID-prefix any part of which may be at this site: which ones are is told by command, or found out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DynamicEid {
+    /// The EID-prefix that they lie in. It is not registered itself.
+    pub prefix: EidPrefix,
+    /// TTL given in registrations and replies.
+    pub ttl: Ttl,
+    /// Which of [`EtrConfig::map_servers`] they are registered with, by name; `None` = all.
+    pub map_servers: Option<Vec<String>>,
+    /// The locators that they have here.
+    pub locators: Vec<LocatorConfig>,
+    /// The site's interface that they are at; `None` = as the kernel's own routes say.
+    pub interface: Option<String>,
+    /// Most EID-prefixes that may be here at once.
+    pub limit: usize,
+    /// For how long packets that still come for one that has left are sent on.
+    pub redirect_time: Duration,
+    /// Whether hosts are found by what they send on the interface; `None` = by command only.
+    pub detect: Option<DetectConfig>,
+}
+
+/// How hosts are found that nobody told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetectConfig {
+    /// Hosts per second that are taken in, at most (bucket of twice as many).
+    pub rate: u32,
+    /// One that has not answered for so long is gone.
+    pub timeout: Duration,
 }
 
 /// A locator of the site.

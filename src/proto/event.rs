@@ -267,6 +267,37 @@ pub enum Event {
         /// Since it began.
         took: Duration,
     },
+    /// An EID-prefix is at this site now.
+    MovedHere {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Found out by what it sent, not told by command.
+        detected: bool,
+    },
+    /// An EID-prefix that was, or might be, at this site is at another one now.
+    MovedAway {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// A locator of that site; `None` where it is registered by nobody.
+        rloc: Option<IpAddr>,
+    },
+    /// An EID-prefix that had moved elsewhere is no longer sent on, or is at home again.
+    MoveEnded {
+        /// The prefix.
+        prefix: EidPrefix,
+    },
+    /// A host that was found here has not answered for a while: it is gone.
+    Vanished {
+        /// Its EID.
+        prefix: EidPrefix,
+    },
+    /// A host that was found here is not taken in.
+    NotTakenIn {
+        /// Its EID.
+        prefix: EidPrefix,
+        /// Because it comes and goes too often; else because too many are here.
+        flapping: bool,
+    },
     /// The addresses of a DNS name changed.
     NameResolved {
         /// The name.
@@ -295,11 +326,15 @@ impl Event {
             | Self::MappingChanged { .. }
             | Self::Solicited { .. }
             | Self::StaleVersion { .. }
+            | Self::MoveEnded { .. }
             | Self::EchoMissing { dark: false, .. } => Severity::Debug,
             Self::OwnLocator { up: true, .. }
             | Self::RemoteLocator { .. }
             | Self::LocatorStatus { .. }
             | Self::EchoMissing { dark: true, .. }
+            | Self::MovedHere { .. }
+            | Self::MovedAway { .. }
+            | Self::Vanished { .. }
             | Self::RegistrationConfirmed { .. }
             | Self::MapResolverBack { .. }
             | Self::SyncMember { up: true, .. }
@@ -336,6 +371,7 @@ impl Event {
             | Self::SyncMember { up: false, .. }
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
+            | Self::NotTakenIn { .. }
             | Self::NameUnresolved { .. } => Severity::Warning,
         }
     }
@@ -360,6 +396,11 @@ impl Event {
             | Self::OwnLocator { .. }
             | Self::MappingChanged { .. }
             | Self::Solicited { .. }
+            | Self::MovedHere { .. }
+            | Self::MovedAway { .. }
+            | Self::MoveEnded { .. }
+            | Self::Vanished { .. }
+            | Self::NotTakenIn { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. }
             | Self::SiteUnregistered { .. }
@@ -488,6 +529,22 @@ impl fmt::Display for Event {
                 let way = if *received { "received from" } else { "sent to" };
                 write!(f, "whole map-cache {way} xTR {member}: {records} records in {:.1} ms", millis(*took))
             }
+            Self::MovedHere { prefix, detected: true } => write!(f, "{prefix} was found to be at this site"),
+            Self::MovedHere { prefix, detected: false } => write!(f, "{prefix} is at this site now"),
+            Self::MovedAway { prefix, rloc: Some(rloc) } => {
+                write!(f, "{prefix} has moved to the site of {rloc}: what still comes here is sent on")
+            }
+            Self::MovedAway { prefix, rloc: None } => write!(f, "{prefix} has left this site"),
+            Self::MoveEnded { prefix } => write!(f, "{prefix}, which had moved away, is no longer sent on"),
+            Self::Vanished { prefix } => write!(f, "{prefix} no longer answers: it is withdrawn"),
+            Self::NotTakenIn { prefix, flapping: true } => write!(
+                f,
+                "{prefix} was found here, but has moved too often lately: is the address in use at several sites?"
+            ),
+            Self::NotTakenIn { prefix, flapping: false } => write!(
+                f,
+                "{prefix} was found here, but its [[dynamic-eid]] has reached its limit: raise it if that many may be here"
+            ),
             Self::NameResolved { name, addresses } => {
                 write!(f, "{name} is")?;
                 for address in addresses {

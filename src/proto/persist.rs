@@ -50,6 +50,15 @@ pub enum Record {
     /// The mapping of one of our own EID-prefixes as it was last told to anybody, with its Map-Version number
     /// (RFC 9302 §6).
     OwnMapping(Mapping),
+    /// A part of what is registered here is at another site.
+    Away(EidPrefix),
+    /// An EID-prefix came to this site by command.
+    Moved {
+        /// Which.
+        prefix: EidPrefix,
+        /// The priority that was given.
+        priority: Option<u8>,
+    },
 }
 
 /// What tells records apart.
@@ -76,6 +85,10 @@ pub enum Key {
     },
     /// Of [`Record::OwnMapping`].
     OwnMapping(EidPrefix),
+    /// Of [`Record::Away`].
+    Away(EidPrefix),
+    /// Of [`Record::Moved`].
+    Moved(EidPrefix),
 }
 
 /// A step from one state to the next.
@@ -99,6 +112,8 @@ impl Record {
                 Key::RecentRegister { site: site.clone(), slot: *slot }
             }
             Self::OwnMapping(mapping) => Key::OwnMapping(mapping.eid),
+            Self::Away(prefix) => Key::Away(*prefix),
+            Self::Moved { prefix, .. } => Key::Moved(*prefix),
         }
     }
 

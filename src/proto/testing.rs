@@ -10,13 +10,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::{Algorithm, Key, Secret};
-use crate::fib::{FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Sender, Site, Stats};
+use crate::fib::{Dynamic, FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Sender, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
 
 use super::config::*;
 use super::context::CONTROL_PORT;
-use super::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
+use super::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Place, Transmit};
 use super::eid_table::EidTable;
 use super::event::Event;
 use super::persist::{Change, Key as DiskKey, Record};
@@ -59,6 +59,11 @@ pub(crate) struct Node {
     /// Inside those, what is not.
     pub(crate) exceptions: BTreeSet<EidPrefix>,
     pub(crate) proxied: BTreeSet<(EidPrefix, bool)>,
+    /// What may move: away, or else watched.
+    pub(crate) dynamic: BTreeSet<(EidPrefix, bool)>,
+    pub(crate) places: BTreeMap<EidPrefix, Place>,
+    /// Hosts that were asked for their link-layer address.
+    pub(crate) probes: Vec<(String, IpAddr)>,
     pub(crate) path_mtus: BTreeMap<IpAddr, u16>,
     pub(crate) options: HeaderOptions,
     pub(crate) sites: EidTable<Arc<Site>>,
@@ -295,6 +300,14 @@ impl Network {
                         if present { exceptions.insert(prefix) } else { exceptions.remove(&prefix) };
                     assert!(changed, "exception {prefix} said twice to be {present}");
                 }
+                Output::Fib(FibUpdate::Dynamic { prefix, what, present }) => {
+                    let key = (prefix, what == Dynamic::Away);
+                    let changed = if present { node.dynamic.insert(key) } else { node.dynamic.remove(&key) };
+                    assert!(changed, "{prefix} said twice to be {what:?}: {present}");
+                }
+                Output::DynamicEid { prefix, place: Some(place) } => drop(node.places.insert(prefix, place)),
+                Output::DynamicEid { prefix, place: None } => drop(node.places.remove(&prefix)),
+                Output::Probe { interface, address } => node.probes.push((interface, address)),
                 Output::Resolve { name } => {
                     let addresses = self.dns.get(&name).cloned().unwrap_or_default();
                     self.handle(id, Input::Resolved { name: &name, addresses: &addresses });
@@ -357,6 +370,9 @@ impl Node {
             natives: BTreeSet::new(),
             exceptions: BTreeSet::new(),
             proxied: BTreeSet::new(),
+            dynamic: BTreeSet::new(),
+            places: BTreeMap::new(),
+            probes: Vec::new(),
             path_mtus: BTreeMap::new(),
             options: HeaderOptions::default(),
             sites: EidTable::default(),

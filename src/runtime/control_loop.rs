@@ -22,12 +22,14 @@ use super::vrrp::Vrrp;
 use super::{RunError, views};
 use crate::config::{self, Config, DataPlaneMode};
 use crate::fib::Punt;
-use crate::io::netlink::{InterfaceMonitor, NetworkEvent};
+use crate::io::netlink::{InterfaceMonitor, Liveness, Neighbour, NeighbourMonitor, Netlink, NetworkEvent};
 use crate::mgmt::protocol::{LocatorName, Reply, Request};
 use crate::mgmt::server::Call;
 use crate::mgmt::view;
 use crate::proto::config::LocatorSource;
-use crate::proto::control::{Command, ControlPlane, Input, LigAnswer, LigError, Output, Transmit};
+use crate::proto::control::{
+    Command, ControlPlane, Input, LigAnswer, LigError, Move, NeighbourState, Output, Place, Transmit,
+};
 use crate::proto::xtr::MapCacheEntry;
 use crate::types::{Eid, EidPrefix, InstanceId, Instant, LocatorChange};
 use crate::wire::Message;
@@ -60,6 +62,8 @@ pub(super) struct ControlLoop {
     pub(super) keeper: Keeper,
     pub(super) snapshots: Snapshots,
     pub(super) vrrp: Vrrp,
+    /// What is known of hosts on the site's interfaces, where any are to be found.
+    neighbours: Option<NeighbourMonitor>,
     log: EventLog,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     ligs: BTreeMap<u64, (Eid, oneshot::Sender<Reply>)>,
@@ -113,6 +117,7 @@ impl ControlLoop {
             keeper: parts.keeper,
             snapshots: parts.snapshots,
             vrrp: parts.vrrp,
+            neighbours: None,
             log: EventLog::default(),
             resolved: mpsc::channel(16),
             ligs: BTreeMap::new(),
@@ -130,6 +135,7 @@ impl ControlLoop {
     pub(super) async fn run(mut self) -> Result<(), RunError> {
         let mut buffer = vec![0; 1 << 16];
         self.first_interfaces().await;
+        self.watch_neighbours();
         self.drain().await;
         // What is known from before comes first, so that the first packets find it.
         self.snapshots.take_up_first(&mut self.plane);
@@ -158,6 +164,7 @@ impl ControlLoop {
                     }
                 }
                 event = self.monitor.next() => self.network(event).await,
+                neighbour = next_neighbour(&mut self.neighbours) => self.neighbour(neighbour),
                 Some(Resolved { name, addresses }) = self.resolved.1.recv() => {
                     self.plane.handle(self.clock.now(), Input::Resolved { name: &name, addresses: &addresses });
                 }
@@ -201,6 +208,8 @@ impl ControlLoop {
                 }
                 Output::Native { prefix, present } => self.native(prefix, present).await,
                 Output::NativeException { prefix, present } => self.native_exception(prefix, present).await,
+                Output::DynamicEid { prefix, place } => self.place(prefix, place).await,
+                Output::Probe { interface, address } => self.probe(&interface, address).await,
                 Output::Resolve { name } => self.resolve(name),
                 Output::Persist(change) => self.keeper.keep(change),
                 Output::ListSenders => {
@@ -242,6 +251,20 @@ impl ControlLoop {
         }
     }
 
+    async fn place(&mut self, prefix: EidPrefix, place: Option<Place>) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        if let Err(error) = forwarding.kernel.place(prefix, place).await {
+            tracing::warn!("{prefix} moved, but is not routed so: {error}");
+        }
+    }
+
+    async fn probe(&mut self, interface: &str, address: IpAddr) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        if let Err(error) = forwarding.kernel.probe(interface, address).await {
+            tracing::debug!("{address} can't be asked for its address on {interface}: {error}");
+        }
+    }
+
     /// Looks a name up beside the loop. As many at once as there are names in the configuration.
     fn resolve(&self, name: String) {
         let answers = self.resolved.0.clone();
@@ -254,6 +277,48 @@ impl ControlLoop {
             // Fails only when the router is stopping.
             let _ = answers.send(Resolved { name, addresses }).await;
         });
+    }
+
+    /// Follows the neighbour tables while hosts are to be found by them.
+    fn watch_neighbours(&mut self) {
+        let wanted = self.config.control.dynamic_eids.iter().any(|dynamic| dynamic.detect.is_some());
+        if !wanted || self.neighbours.is_some() {
+            self.neighbours = self.neighbours.take().filter(|_| wanted);
+            return;
+        }
+        match Netlink::open().and_then(NeighbourMonitor::open) {
+            Ok(monitor) => self.neighbours = Some(monitor),
+            Err(error) => {
+                tracing::warn!("hosts can't be found, as the neighbour tables can't be followed: {error}")
+            }
+        }
+    }
+
+    fn neighbour(&mut self, neighbour: Neighbour) {
+        let named = self.monitor.interfaces().iter().find(|interface| interface.index == neighbour.index);
+        let Some(interface) = named.map(|interface| interface.name.as_str()) else { return };
+        let state = match neighbour.state {
+            Liveness::Reachable => NeighbourState::Reachable,
+            Liveness::Known => NeighbourState::Known,
+            Liveness::Gone => NeighbourState::Gone,
+        };
+        let input = Input::Neighbour { interface, address: neighbour.address, state };
+        self.plane.handle(self.clock.now(), input);
+    }
+
+    /// `move`
+    fn move_eid(&mut self, prefix: EidPrefix, away: bool, priority: Option<u8>) -> Reply {
+        let what = if away { Move::Away } else { Move::Here { priority } };
+        match self.plane.move_eid(prefix, what, self.clock.now()) {
+            Ok(()) => {
+                tracing::info!(
+                    "{prefix}: told by command that it is {}",
+                    if away { "elsewhere" } else { "here" }
+                );
+                Reply::Moved(view::Moved { prefix, here: !away, priority })
+            }
+            Err(error) => Reply::Error(format!("{prefix} can't be moved: {error}")),
+        }
     }
 
     async fn network(&mut self, event: NetworkEvent) {
@@ -322,6 +387,13 @@ impl ControlLoop {
                 self.ligs.insert(id, (eid, call.answer));
                 self.plane.handle(now, Input::Command(Command::Lig { id, eid, via }));
                 return;
+            }
+            Request::Move { prefix, away: true, priority: Some(_) } => {
+                Reply::Error(format!("{prefix} is to be away, and to have a priority here: leave one out"))
+            }
+            Request::Move { prefix, away, priority } => self.move_eid(prefix, away, priority),
+            Request::ShowDynamicEids => {
+                Reply::DynamicEids(views::dynamic_eids(&self.plane, &self.config.control.dynamic_eids, now))
             }
             Request::SetLocator { locator, change } => self.set_locator(&locator, change, now),
             Request::Reload => match self.reload().await {
@@ -447,6 +519,7 @@ impl ControlLoop {
         }
         self.config = new;
         self.snapshots.configure(&self.config);
+        self.watch_neighbours();
         Ok(reloaded)
     }
 
@@ -493,6 +566,13 @@ fn punts<'a>(
 async fn next_punt(forwarding: &mut Option<Forwarding>, external: &mut Option<External>) -> Option<Punt> {
     match punts(forwarding, external) {
         Some(punts) => punts.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_neighbour(monitor: &mut Option<NeighbourMonitor>) -> Neighbour {
+    match monitor {
+        Some(monitor) => monitor.next().await,
         None => std::future::pending().await,
     }
 }

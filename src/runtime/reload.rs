@@ -14,6 +14,12 @@ pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<Strin
         old.database.iter().map(|entry| (entry.eid.to_string(), entry)),
         new.database.iter().map(|entry| (entry.eid.to_string(), entry)),
     );
+    compare(
+        &mut lines,
+        "dynamic EID-prefix",
+        old.dynamic_eids.iter().map(|entry| (entry.prefix.to_string(), entry)),
+        new.dynamic_eids.iter().map(|entry| (entry.prefix.to_string(), entry)),
+    );
     let servers =
         |config: &'_ ControlConfig| config.etr.clone().map(|etr| etr.map_servers).unwrap_or_default();
     compare(

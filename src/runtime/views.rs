@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::dataplane::{Count, DropReason, Totals};
 use crate::io::netlink::Interface;
 use crate::mgmt::view;
-use crate::proto::config::{LocatorSource, ResolverSelection, SyncMode};
+use crate::proto::config::{DynamicEid, LocatorSource, ResolverSelection, SyncMode};
 use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView, SyncMember};
 use crate::proto::redundancy::sync::Transferred;
 use crate::proto::xtr::{
@@ -33,6 +33,49 @@ pub(super) fn map_cache(
         .map(|(prefix, entry)| map_cache_entry(prefix, entry, plane, &path_mtu, now))
         .collect();
     view::MapCache { limit: limit as u64, total: plane.map_cache_len() as u64, entries }
+}
+
+/// `show dynamic-eids`
+pub(super) fn dynamic_eids(plane: &ControlPlane, configs: &[DynamicEid], now: Instant) -> view::DynamicEids {
+    let registered: BTreeMap<EidPrefix, bool> = plane
+        .database()
+        .filter(|entry| entry.entry.is_mobile())
+        .map(|entry| (entry.prefix, entry.registrations.iter().all(|r| r.confirmed)))
+        .collect();
+    let longest = |prefix: &EidPrefix| {
+        configs.iter().filter(|c| c.prefix.covers(prefix)).map(|c| c.prefix).max_by_key(EidPrefix::len)
+    };
+    let mobility = plane.mobility();
+    let configured = configs.iter().map(|config| view::DynamicPrefix {
+        prefix: config.prefix,
+        interface: config.interface.clone(),
+        detect: config.detect.is_some(),
+        here: mobility.here().filter(|(p, _)| longest(p) == Some(config.prefix)).count() as u64,
+        limit: config.limit as u64,
+    });
+    view::DynamicEids {
+        configured: configured.collect(),
+        here: mobility
+            .here()
+            .map(|(prefix, here)| view::DynamicHere {
+                prefix,
+                since: secs_since(here.since, now),
+                detected: here.detected,
+                priority: here.priority,
+                seen: here.detected.then(|| secs_since(here.seen, now)),
+                registered: registered.get(&prefix).copied().unwrap_or(false),
+            })
+            .collect(),
+        away: mobility
+            .away()
+            .map(|(prefix, away)| view::DynamicAway {
+                prefix,
+                since: secs_since(away.since, now),
+                until: secs_since(now, away.until),
+                rlocs: away.locators.iter().map(|l| l.rloc).collect(),
+            })
+            .collect(),
+    }
 }
 
 fn map_cache_entry(

@@ -344,6 +344,8 @@ impl Router {
                 // There is no network but this one to forward natively to; what is counted tells the rest.
                 Output::Native { .. }
                 | Output::NativeException { .. }
+                | Output::DynamicEid { .. }
+                | Output::Probe { .. }
                 | Output::Persist(_)
                 | Output::LigReply { .. }
                 | Output::Event(_) => {}

@@ -31,7 +31,8 @@ const REGISTER_NONCE: Table = Table::new("register-nonce");
 const LAST_NONCES: Table = Table::new("last-nonces");
 const RECENT_REGISTERS: Table = Table::new("recent-registers");
 const OWN_MAPPINGS: Table = Table::new("own-mappings");
-const TABLES: [Table; 4] = [REGISTER_NONCE, LAST_NONCES, RECENT_REGISTERS, OWN_MAPPINGS];
+const MOVED: Table = Table::new("moved");
+const TABLES: [Table; 5] = [REGISTER_NONCE, LAST_NONCES, RECENT_REGISTERS, OWN_MAPPINGS, MOVED];
 
 /// Memory that the database may use for pages, in bytes: what is there is read once, at start.
 const CACHE: usize = 2 << 20;
@@ -42,6 +43,7 @@ const fn table(key: &Key) -> Table {
         Key::LastNonce { .. } => LAST_NONCES,
         Key::RecentRegister { .. } => RECENT_REGISTERS,
         Key::OwnMapping(_) => OWN_MAPPINGS,
+        Key::Moved(_) | Key::Away(_) => MOVED,
     }
 }
 
@@ -306,6 +308,11 @@ mod tests {
                 nonce: Nonce(0),
             },
             Record::RecentRegister { site: site(), slot: 9, serial: 265, digest: [0xa5; 12] },
+            Record::Away("10.9.0.5/32".parse::<ipnet::IpNet>().unwrap().into()),
+            Record::Moved {
+                prefix: "10.9.0.5/32".parse::<ipnet::IpNet>().unwrap().into(),
+                priority: Some(3),
+            },
             Record::OwnMapping(mapping),
         ]
     }

@@ -16,6 +16,7 @@ mod idle;
 mod instances;
 mod interworking;
 mod mapping_systems;
+mod mobility;
 mod multihoming;
 mod netns;
 mod operator;

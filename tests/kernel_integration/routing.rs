@@ -114,6 +114,7 @@ fn overlapping_instances_are_routed_by_interface_and_each_to_its_own_table() {
             iid: InstanceId::new(7).unwrap(),
             tun: "lisp7".into(),
             eid_prefixes: nets(&["10.1.0.0/16"]),
+            dynamic: vec![],
             destinations: vec![],
             proxied: vec![],
             egress: vec![],

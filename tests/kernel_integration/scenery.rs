@@ -81,6 +81,7 @@ impl Site {
                 iid: InstanceId::DEFAULT,
                 tun: "lisp0".into(),
                 eid_prefixes: nets(&["10.1.0.0/16", "2001:db8:1::/48"]),
+                dynamic: vec![],
                 destinations: vec![],
                 proxied: vec![],
                 egress: vec![],

@@ -6,6 +6,7 @@
 //! a file with mistakes is read to its end. Array elements are counted from 1 in messages.
 
 mod ddt;
+mod dynamic;
 mod host;
 mod mapping_system;
 mod site;
@@ -34,6 +35,7 @@ pub use site::{
 };
 pub use sync::RawSync;
 
+pub use dynamic::RawDynamicEid;
 use host::{read_data_plane, read_log, read_management};
 
 /// A whole file.
@@ -48,6 +50,8 @@ pub struct RawConfig {
     pub locators: RawLocators,
     /// `[[eid-prefix]]`: the site's EID-prefixes.
     pub eid_prefixes: Vec<RawEidPrefix>,
+    /// `[[dynamic-eid]]`: EID-prefixes that may move.
+    pub dynamic_eids: Vec<RawDynamicEid>,
     /// `[[map-server]]`: where an ETR registers.
     pub map_servers: Vec<RawMapServer>,
     /// `[[map-resolver]]`: whom an ITR asks, in order of preference.
@@ -130,6 +134,8 @@ impl RawConfig {
         };
         let mut eid_prefixes = Vec::new();
         each("eid-prefix", &mut |s| RawEidPrefix::read(s, &mut eid_prefixes));
+        let mut dynamic_eids = Vec::new();
+        each("dynamic-eid", &mut |s| RawDynamicEid::read(s, &mut dynamic_eids));
         let mut map_servers = Vec::new();
         each("map-server", &mut |s| RawMapServer::read(s, &mut map_servers));
         let mut map_resolvers = Vec::new();
@@ -165,6 +171,7 @@ impl RawConfig {
             router: RawRouter::read(root.section("router")),
             locators: RawLocators::read(&root, "locator"),
             eid_prefixes,
+            dynamic_eids,
             map_servers,
             map_resolvers,
             map_cache_limit,

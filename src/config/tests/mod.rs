@@ -1,6 +1,7 @@
 //! Every message of the reader and of the checks, and what must hold for any input.
 
 mod ddt;
+mod dynamic;
 mod openlisp_format;
 mod proxies;
 mod robustness;

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::{Algorithm, Secret};
-use crate::proto::config::{Host, LocatorSource, ProbingConfig, ProxyEtr, ResolverSelection, Timers};
+use crate::proto::config::{
+    DetectConfig, Host, LocatorSource, ProbingConfig, ProxyEtr, ResolverSelection, Timers,
+};
 use crate::proto::redundancy::vrrp::config::VirtualRouterConfig;
 use crate::types::{EidPrefix, Family, InstanceId, SiteId, Ttl, XtrId};
 
@@ -117,6 +119,12 @@ fn the_reference_means_what_its_comments_say() {
     assert_eq!(spaces, [(0, "lisp0", None, 4341), (7, "lisp7", Some(1007), 4342)]);
     assert_eq!((&instances[0].interfaces[0][..], &instances[1].interfaces[0][..]), ("eth0", "vlan7"));
 
+    let [dynamic] = &control.dynamic_eids[..] else { panic!("one that may move") };
+    assert_eq!((dynamic.prefix, dynamic.ttl, dynamic.limit), (eid("10.9.0.0/16", 0), Ttl(60), 1000));
+    let detect = DetectConfig { rate: 20, timeout: Duration::from_secs(60) };
+    assert_eq!((dynamic.detect, dynamic.redirect_time), (Some(detect), Duration::from_secs(120)));
+    assert_eq!((dynamic.interface.as_deref(), dynamic.locators.len()), (Some("eth0"), 3));
+
     let [gateway] = &vrrp[..] else { panic!("one virtual router") };
     assert_eq!((&gateway.key.interface[..], gateway.key.vrid, gateway.priority), ("vlan20", 10, 150));
     assert_eq!(gateway.tracked.len(), 2);
@@ -163,6 +171,13 @@ fn no_key_is_read_and_forgotten() {
         ("pending-requests = 4096", "pending-requests = 1"),
         ("registrations-per-site = 100000", "registrations-per-site = 1"),
         ("registrations-total = 2000000", "registrations-total = 1"),
+        ("prefix = \"10.9.0.0/16\"", "prefix = \"10.8.0.0/16\""),
+        ("ttl = 60 ", "ttl = \"2h\" "),
+        ("limit = 1000 ", "limit = 999 "),
+        ("redirect-time = \"2min\"", "redirect-time = \"1s\""),
+        ("detect = true", "detect = false"),
+        ("detect-rate = 20", "detect-rate = 21"),
+        ("detect-timeout = \"1min\"", "detect-timeout = \"2s\""),
         ("enabled = true", "enabled = false"),
         ("interval = \"10s\"", "interval = \"9s\""),
         ("jitter = 10", "jitter = 0"),

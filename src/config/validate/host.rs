@@ -6,9 +6,8 @@ use super::proxy::Proxies;
 use super::{Context, first_with};
 use crate::config::model::{InstanceConfig, KernelConfig, RoutingMode};
 use crate::config::problem::{At, Place};
-use crate::config::raw::RawInstance;
-use crate::proto::config::DatabaseEntry;
-use crate::types::InstanceId;
+use crate::config::raw::{RawDynamicEid, RawInstance};
+use crate::types::{EidPrefix, InstanceId};
 
 /// Longest path that a Unix socket's address holds, in bytes (`sun_path` less its final zero).
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -16,7 +15,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// Checks `[[instance]]` and `[kernel]`.
 pub(super) fn instances_and_kernel(
     cx: &Context<'_>,
-    database: &[DatabaseEntry],
+    own: impl Iterator<Item = EidPrefix>,
     proxies: &Proxies,
 ) -> (Vec<InstanceConfig>, KernelConfig) {
     let raw = &cx.raw.kernel;
@@ -37,7 +36,7 @@ pub(super) fn instances_and_kernel(
         return (Vec::new(), kernel);
     }
     let proxied = proxies.ingress.iter().chain(&proxies.egress).map(|prefix| prefix.iid);
-    let used: BTreeSet<InstanceId> = database.iter().map(|e| e.eid.iid).chain(proxied).collect();
+    let used: BTreeSet<InstanceId> = own.map(|prefix| prefix.iid).chain(proxied).collect();
     check_sections(cx, &used);
 
     let iids: BTreeSet<InstanceId> = used.into_iter().chain(configured().map(|(_, iid)| iid.value)).collect();
@@ -99,7 +98,11 @@ fn check_instances(cx: &Context<'_>, instances: &[InstanceConfig]) {
     let place = |iid: InstanceId| {
         let section =
             cx.raw.instances.iter().find(|s| s.iid.as_ref().is_some_and(|other| other.value == iid));
-        let prefix = || cx.raw.eid_prefixes.iter().find(|e| e.iid == iid).map(|e| &e.place);
+        let dynamic = || {
+            let in_it = |d: &&RawDynamicEid| d.prefix.as_ref().is_some_and(|p| p.value.iid == iid);
+            cx.raw.dynamic_eids.iter().find(in_it).map(|d| &d.place)
+        };
+        let prefix = || cx.raw.eid_prefixes.iter().find(|e| e.iid == iid).map(|e| &e.place).or_else(dynamic);
         section.map(|s| &s.place).or_else(prefix).cloned().unwrap_or_default()
     };
     let interfaces: BTreeSet<_> = instances.iter().flat_map(|i| &i.interfaces).collect();

@@ -4,6 +4,7 @@
 //! only repeat its problem in other words keep quiet.
 
 mod ddt;
+mod dynamic;
 mod header;
 mod host;
 mod map_cache;
@@ -98,7 +99,9 @@ pub(super) fn validate(
     let sites = mapping_system::sites(&cx);
     let forward = mapping_system::forwards(&cx);
     let proxies = proxy::check(&cx);
-    let (instances, kernel) = host::instances_and_kernel(&cx, &database, &proxies);
+    let dynamic_eids = dynamic::dynamic_eids(&cx);
+    let own = database.iter().map(|entry| entry.eid).chain(dynamic_eids.iter().map(|entry| entry.prefix));
+    let (instances, kernel) = host::instances_and_kernel(&cx, own, &proxies);
     host::check_management(&cx);
     host::check_external(&cx);
     host::check_timers(&cx);
@@ -139,6 +142,7 @@ pub(super) fn validate(
         map_server: cx.is(Role::MapServer).then_some(MapServerConfig { sites }),
         map_resolver: cx.is(Role::MapResolver).then_some(MapResolverConfig { forward }),
         ddt: ddt::check(&cx),
+        dynamic_eids,
         header: header::header(&cx),
         probing: probing.filter(|_| cx.is(Role::Itr)),
         sync: sync::sync(&cx),

@@ -19,7 +19,7 @@ const MOST_LOCATORS: usize = 255;
 pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
     let raw = cx.raw;
     check_locators(cx, &raw.locators);
-    if raw.eid_prefixes.is_empty() {
+    if raw.eid_prefixes.is_empty() && raw.dynamic_eids.is_empty() {
         let remedy = "add an [[eid-prefix]] section with the site's prefix";
         match (cx.is(Role::Itr), cx.is(Role::Etr)) {
             (_, true) => cx.lacks("etr", "an EID-prefix", remedy),
@@ -93,7 +93,7 @@ pub(super) fn locator(raw: &RawLocator) -> LocatorConfig {
 }
 
 /// Checks the locators of one set.
-fn check_locators(cx: &Context<'_>, locators: &RawLocators) {
+pub(super) fn check_locators(cx: &Context<'_>, locators: &RawLocators) {
     let list = &locators.list;
     for (i, locator) in list.iter().enumerate() {
         if let Some(first) = list.iter().take(i).find(|l| l.source.value == locator.source.value) {
@@ -160,6 +160,11 @@ fn check_registration(cx: &Context<'_>, entry: &RawEidPrefix) {
         let remedy = "name Map-Servers, leave the key out for all, or set register = false";
         cx.problems.error(&names.place, "is empty", remedy);
     }
+    check_names(cx, names);
+}
+
+/// Checks a list of Map-Servers' names.
+pub(super) fn check_names(cx: &Context<'_>, names: &At<Vec<At<String>>>) {
     let known = || cx.raw.map_servers.iter().filter_map(super::mapping_system::name);
     for (i, name) in names.value.iter().enumerate() {
         if let Some(first) = super::first_with(&names.value, i, &name.value) {
@@ -288,7 +293,7 @@ fn same_locators(cx: &Context<'_>, a: &RawEidPrefix, b: &RawEidPrefix) -> bool {
 }
 
 /// A locator within an EID-prefix of the default instance could only be reached through itself.
-fn check_circular(cx: &Context<'_>, prefix: &At<EidPrefix>) {
+pub(super) fn check_circular(cx: &Context<'_>, prefix: &At<EidPrefix>) {
     if !prefix.value.iid.is_default() {
         return;
     }

@@ -8,6 +8,7 @@
 
 mod interfaces;
 mod monitor;
+mod neighbours;
 mod routes;
 mod rules;
 mod virtual_links;
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 pub use interfaces::{Interface, InterfaceAddress};
 pub use monitor::{InterfaceMonitor, NetworkEvent};
+pub use neighbours::{Liveness, Neighbour, NeighbourMonitor};
 pub use routes::{Route, RouteTarget};
 pub use rules::{ListedRule, Rule};
 

@@ -1,5 +1,6 @@
 //! Views as the tables that router engineers know.
 
+mod dynamic;
 mod locators;
 mod mapping_system;
 mod resolvers;
@@ -10,6 +11,7 @@ mod text;
 mod vrrp;
 mod xtr;
 
+pub use dynamic::{dynamic_eids, moved};
 pub use locators::locators;
 pub use mapping_system::sites;
 pub use resolvers::resolvers;

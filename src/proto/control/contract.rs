@@ -45,6 +45,15 @@ pub enum Input<'a> {
     Persisted(&'a Record),
     /// Who sent data packets to this site lately: the answer to [`Output::ListSenders`].
     Senders(&'a [Sender]),
+    /// The kernel's neighbour table says something else than before of a host on one of the site's interfaces.
+    Neighbour {
+        /// The interface's name.
+        interface: &'a str,
+        /// The host's address.
+        address: IpAddr,
+        /// What it says.
+        state: NeighbourState,
+    },
     /// An operator's command.
     Command(Command),
 }
@@ -93,6 +102,21 @@ pub enum Output {
     },
     /// Remember something over a restart, or forget it. Only after [`Input::Restored`].
     Persist(Change),
+    /// Packets to this EID-prefix leave by another way than the site's own routes say.
+    DynamicEid {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Where it is; `None` = as the site's routes say, from now on.
+        place: Option<Place>,
+    },
+    /// Ask a host on one of the site's interfaces for its link-layer address, whether that is known or not, and tell by
+    /// [`Input::Neighbour`] what came of it.
+    Probe {
+        /// The interface's name.
+        interface: String,
+        /// The host's address.
+        address: IpAddr,
+    },
     /// Say who sent data packets to this site within the last minute, by [`Input::Senders`]: a mapping of ours changed,
     /// and they are to hear of it. Without an answer, those hear of it that this site sends to or that asked for it.
     ListSenders,
@@ -106,6 +130,78 @@ pub enum Output {
     /// Something for the log.
     Event(Event),
 }
+
+/// Where packets to an EID-prefix go that may move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To this site.
+    Here {
+        /// By this interface, where one is named; else as the site's routes say.
+        interface: Option<String>,
+    },
+    /// To another site: into the TUN, whoever sent them.
+    Away {
+        /// The interface that it was at, whose hosts may take it for a neighbour still.
+        interface: Option<String>,
+    },
+}
+
+/// What the neighbour table says of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// It answered just now.
+    Reachable,
+    /// It has a link-layer address, as something came from there, or did once.
+    Known,
+    /// It does not answer, or nothing is known any more.
+    Gone,
+}
+
+/// What an operator says of an EID-prefix that may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// It is at this site.
+    Here {
+        /// The priority of its locators here; it is then registered so that it may be at other sites too, each with its
+        /// own priority. Without one, it is this site's alone, with what is configured.
+        priority: Option<u8>,
+    },
+    /// It is no longer at this site.
+    Away,
+}
+
+/// Why an EID-prefix can't be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveError {
+    /// It lies in none of the EID-prefixes that may move.
+    NotDynamic,
+    /// It is one of the site's own for good.
+    Fixed,
+    /// It lies in one that moved elsewhere as a whole, or another one that moved lies in it.
+    Overlaps(EidPrefix),
+    /// So many are here that no more are let in.
+    Full(usize),
+    /// It is not here.
+    NotHere,
+}
+
+impl fmt::Display for MoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDynamic => f.write_str(
+                "the EID lies in no [[dynamic-eid]] of this router: what may move has to be configured",
+            ),
+            Self::Fixed => f.write_str("it is an [[eid-prefix]] of this router: it is here already"),
+            Self::Overlaps(other) => write!(f, "{other} overlaps it, which moved as a whole: move that"),
+            Self::Full(limit) => {
+                write!(f, "{limit} EID-prefixes are here already, which is the limit of the [[dynamic-eid]]")
+            }
+            Self::NotHere => f.write_str("it is not here: nothing to move away"),
+        }
+    }
+}
+
+impl std::error::Error for MoveError {}
 
 /// What the mapping system said to a lig.
 #[derive(Clone, Debug, PartialEq, Eq)]

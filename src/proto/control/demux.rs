@@ -50,7 +50,8 @@ impl ControlPlane {
                 None => cx.drop(DropReason::NoRole, Some(source)),
             },
             Message::MapNotify(notify) if self.config.etr.is_some() => {
-                self.registrar.map_notify(cx, now, notify, payload, source);
+                let told = self.registrar.map_notify(cx, now, notify, payload, source);
+                self.told_of_moves(now, &told);
             }
             Message::MapNotifyAck(ack) => match &mut self.mapping_system.server {
                 Some(server) => server.map_notify_ack(cx, now, &ack, payload, source),
@@ -171,7 +172,7 @@ impl ControlPlane {
             etr::answer(&mut self.cx, now, &origin, &request, &ours, &self.database);
             let rlocs: Vec<Rloc> = request.itr_rlocs.iter().filter_map(Address::to_ip).collect();
             for asked in &ours {
-                let entry = self.database.longest_covering(asked).map_or(*asked, |(prefix, _)| prefix);
+                let entry = self.database.home_of(asked).map_or(*asked, |(prefix, _)| prefix);
                 self.solicitor.answered(now, &rlocs, &entry, request.smr_invoked);
             }
             if let Some(itr) = &mut self.itr
@@ -233,7 +234,7 @@ impl ControlPlane {
         if self.config.etr.is_none() {
             return false;
         }
-        let entry = self.database.longest_covering(prefix).or_else(|| self.database.longest(&prefix.first()));
+        let entry = self.database.answering(prefix);
         entry.is_some_and(|(ours, _)| Some(ours.len()) >= self.mapping_system.longest_known(&prefix.first()))
     }
 

@@ -9,6 +9,8 @@ mod demux;
 mod plane;
 mod views;
 
-pub use contract::{Command, Input, LigAnswer, LigError, Output, Transmit};
+pub use contract::{
+    Command, Input, LigAnswer, LigError, Move, MoveError, NeighbourState, Output, Place, Transmit,
+};
 pub use plane::ControlPlane;
-pub use views::{DatabaseView, SiteView, SyncMember};
+pub use views::{DatabaseView, MobilityView, SiteView, SyncMember};

@@ -1,6 +1,7 @@
 use rand::rngs::StdRng;
 
-use crate::proto::config::{ControlConfig, Host, LocatorSource};
+use crate::fib::Punt;
+use crate::proto::config::{ControlConfig, Host, LocatorConfig, LocatorSource};
 use crate::proto::context::Context;
 use crate::proto::event::Event;
 use crate::proto::mapping_system::MappingSystem;
@@ -12,13 +13,15 @@ use crate::proto::stats::DropReason;
 use crate::proto::xtr::Restored;
 use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::mobility::{Mobility, World};
 use crate::proto::xtr::proxy;
 use crate::proto::xtr::register::Registrar;
 use crate::proto::xtr::signals::Signals;
 use crate::proto::xtr::smr::Solicitor;
-use crate::types::{Instant, LocatorChange};
+use crate::types::{EidPrefix, Instant, LocatorChange};
+use crate::wire::EidRecord;
 
-use super::{Command, Input, LigError, Output};
+use super::{Command, Input, LigError, Move, MoveError, Output};
 
 /// All protocol machines of one router, without I/O.
 ///
@@ -55,6 +58,8 @@ use super::{Command, Input, LigError, Output};
 ///             Output::NativeException { prefix, present } => { /* a route to the TUN inside it, too */ }
 ///             Output::Resolve { name } => names.push(name),
 ///             Output::Persist(change) => { /* to the disk, to be given back by Input::Restored */ }
+///             Output::DynamicEid { prefix, place } => { /* a host route appears, changes or goes */ }
+///             Output::Probe { interface, address } => { /* ARP, or neighbour discovery */ }
 ///             Output::ListSenders => { /* the data plane says who, and `Input::Senders` passes it on */ }
 ///             Output::LigReply { id, result } => { /* to the client that asked */ }
 ///             Output::Event(event) => { /* to the log, at a bounded rate */ }
@@ -81,6 +86,7 @@ pub struct ControlPlane {
     pub(super) registrar: Registrar,
     pub(super) signals: Signals,
     pub(super) solicitor: Solicitor,
+    pub(super) mobility: Mobility,
     pub(super) mapping_system: MappingSystem,
     pub(super) sync: Option<CacheSync>,
     nonce_base: u64,
@@ -99,6 +105,7 @@ impl ControlPlane {
             registrar: Registrar::new(nonce_base),
             signals: Signals::new(nonce_base),
             solicitor: Solicitor::new(now),
+            mobility: Mobility::new(now),
             mapping_system: MappingSystem::default(),
             sync: None,
             nonce_base,
@@ -116,6 +123,18 @@ impl ControlPlane {
             Input::Punt(punt) if punt.is_of_header() => {
                 let (itr, solicitor) = (self.itr.as_mut(), &mut self.solicitor);
                 self.signals.punt(&mut self.cx, now, punt, itr, solicitor, &self.database);
+            }
+            Input::Punt(Punt::NewSource { source }) => self.mobility.sends(&mut self.cx, now, source),
+            Input::Punt(Punt::Redirected { destination, rloc }) => {
+                let (prefix, rlocs) = (self.mobility.away_of(&destination), self.database.rlocs());
+                if let Some(prefix) = prefix {
+                    self.solicitor.stale(&mut self.cx, now, rloc, prefix, rlocs);
+                }
+            }
+            Input::Neighbour { interface, address, state } => {
+                self.with_mobility(now, |mobility, world| {
+                    mobility.neighbour(world, interface, address, state)
+                });
             }
             Input::Punt(punt) => match &mut self.itr {
                 Some(itr) => itr.punt(&mut self.cx, now, punt, &self.database),
@@ -168,6 +187,9 @@ impl ControlPlane {
                 self.mapping_changed(now);
             }
         }
+        if self.mobility.is_due(now) || self.itr.as_ref().is_some_and(Itr::has_located) {
+            self.with_mobility(now, Mobility::handle_timeout);
+        }
         self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
         let cache = self.itr.as_ref().map(Itr::cache);
@@ -195,7 +217,11 @@ impl ControlPlane {
         let (registrar, signals, solicitor) =
             (self.registrar.next(), self.signals.next(), self.solicitor.next());
         let sync = self.sync.as_ref().and_then(CacheSync::next);
-        [self.cx.names.next(), itr, registrar, signals, solicitor, server, sync].into_iter().flatten().min()
+        let mobility = self.mobility.next();
+        [self.cx.names.next(), itr, registrar, signals, solicitor, server, sync, mobility]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Changes to another configuration. What it doesn't change goes on: the map-cache stays, so do registrations of
@@ -206,6 +232,7 @@ impl ControlPlane {
         cx.names.set(hosts(&config), now);
         self.signals.configure(cx, &config, self.itr.as_mut(), &self.database);
 
+        self.mobility.configure(cx, &config, self.itr.as_mut(), &mut self.database);
         if let Some(itr) = &mut self.itr {
             for entry in config.database.iter().filter(|entry| self.database.get(&entry.eid).is_none()) {
                 itr.becomes_local(cx, &entry.eid);
@@ -215,7 +242,13 @@ impl ControlPlane {
         if config.itr.is_none() || config.probing.is_none_or(|probing| !probing.site) {
             self.database.nobody_is_dead();
         }
-        self.database.configure(cx, &config.database, &config.locators);
+        let mut more: Vec<LocatorConfig> = config.locators.clone();
+        for locator in config.dynamic_eids.iter().flat_map(|dynamic| &dynamic.locators) {
+            if !more.iter().any(|known| known.source == locator.source) {
+                more.push(locator.clone());
+            }
+        }
+        self.database.configure(cx, &config.database, &more);
         proxy::announce(cx, &self.config, &config);
         let proxied = config.itr.as_ref().map(|itr| &itr.proxy_for[..]).unwrap_or_default();
         if self.database.set_proxied(proxied)
@@ -287,6 +320,9 @@ impl ControlPlane {
                     }
                 }
                 Record::OwnMapping(mapping) => self.signals.restored(mapping),
+                Record::Moved { .. } | Record::Away(_) => {
+                    self.with_mobility(now, |mobility, world| mobility.restored(world, record));
+                }
             }
         }
         self.registrar.restored(below);
@@ -342,6 +378,44 @@ impl ControlPlane {
             self.handle_timeout(now);
         }
         count
+    }
+
+    /// An operator says where an EID-prefix is that may move.
+    ///
+    /// # Errors
+    /// If that can't be; nothing has changed then.
+    pub fn move_eid(&mut self, prefix: EidPrefix, what: Move, now: Instant) -> Result<(), MoveError> {
+        let mut result = Ok(());
+        self.with_mobility(now, |mobility, world| {
+            result = mobility.command(world, prefix, what);
+        });
+        self.handle_timeout(now);
+        result
+    }
+
+    /// A Map-Server says by itself what it now tells of these prefixes.
+    pub(super) fn told_of_moves(&mut self, now: Instant, records: &[EidRecord]) {
+        if !records.is_empty() {
+            self.with_mobility(now, |mobility, world| mobility.told(world, records));
+        }
+    }
+
+    /// Lends mobility what it needs, and has its changes spread.
+    fn with_mobility(&mut self, now: Instant, act: impl FnOnce(&mut Mobility, &mut World<'_>)) {
+        let mut world = World {
+            cx: &mut self.cx,
+            now,
+            itr: self.itr.as_mut(),
+            database: &mut self.database,
+            registrar: &mut self.registrar,
+            fixed: &self.config.database,
+            changed: false,
+        };
+        act(&mut self.mobility, &mut world);
+        if world.changed {
+            self.registrar.hurry();
+            self.mapping_changed(now);
+        }
     }
 
     /// What we tell others of the site may have changed, by configuration, interface or the death of another xTR: the

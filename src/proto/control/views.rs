@@ -10,8 +10,9 @@ use crate::proto::redundancy::sync::CacheSync;
 pub use crate::proto::redundancy::sync::Member as SyncMember;
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::mobility::Mobility;
 use crate::proto::xtr::{
-    DatabaseEntry, MapCacheEntry, Pending, RegistrationState, RemoteRloc, ResolverHealth, Verdict,
+    Away, DatabaseEntry, Here, MapCacheEntry, Pending, RegistrationState, RemoteRloc, ResolverHealth, Verdict,
 };
 use crate::types::{Eid, EidPrefix, LocatorChange, Rloc};
 
@@ -35,6 +36,24 @@ pub struct SiteView<'a> {
     pub config: &'a SiteConfig,
     /// Its registrations, in order of prefix.
     pub registrations: Vec<(EidPrefix, &'a Registration)>,
+}
+
+/// EID-prefixes that may move.
+#[derive(Clone, Copy, Debug)]
+pub struct MobilityView<'a> {
+    mobility: &'a Mobility,
+}
+
+impl<'a> MobilityView<'a> {
+    /// Those that are at this site, in order.
+    pub fn here(self) -> impl Iterator<Item = (EidPrefix, &'a Here)> {
+        self.mobility.here()
+    }
+
+    /// Those that moved to another site, in order.
+    pub fn away(self) -> impl Iterator<Item = (EidPrefix, &'a Away)> {
+        self.mobility.away()
+    }
 }
 
 impl ControlPlane {
@@ -158,6 +177,11 @@ impl ControlPlane {
             entry,
             registrations: states.remove(&prefix).unwrap_or_default(),
         })
+    }
+
+    /// The EID-prefixes that may move: which are here, and which are elsewhere.
+    pub fn mobility(&self) -> MobilityView<'_> {
+        MobilityView { mobility: &self.mobility }
     }
 
     /// The sites of our Map-Server in order of name, with their registrations. Empty without that role.

@@ -19,7 +19,7 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
 use crate::proto::persist::{Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
-use crate::types::{Eid, EidPrefix, Instant, Ttl};
+use crate::types::{Action, Eid, EidPrefix, Instant, Mapping, Ttl};
 use crate::wire::{EidRecord, MapNotify, MapRegister, Message};
 
 use super::auth_reason;
@@ -34,6 +34,9 @@ const MAX_CANDIDATES: usize = 4;
 /// Records of a Map-Notify that nobody asked for: as many as surely fit a datagram that no underlay fragments, unless a
 /// prefix has very many locators.
 const MAX_TOLD: usize = 8;
+
+/// More specific prefixes that whoever registers one is told of.
+const MAX_INSIDE: usize = 1024;
 
 /// An authenticated Map-Register.
 struct Authentic<'a> {
@@ -226,10 +229,24 @@ impl MapServer {
         let mut records = Vec::new();
         let mut last: Option<&Registration> = None;
         for prefix in prefixes {
-            let Some(known) = self.table.get(prefix) else { continue };
-            let own = known.registrations.iter().find(|r| r.registrant == *registrant && r.site == *site);
-            if let (Some(own), Some(record)) = (own, known.merged()) {
+            let known = self.table.get(prefix);
+            let of_recipient = |known: &Known| {
+                let registrations = &known.registrations;
+                registrations.iter().position(|r| r.registrant == *registrant && r.site == *site)
+            };
+            if let Some(known) = known
+                && let Some(own) = of_recipient(known)
+                && let Some(record) = known.merged()
+            {
                 records.push(record);
+                last = known.registrations.get(own);
+            } else if let Some(own) = self.table.covering(prefix).find_map(|(_, k)| {
+                let own = of_recipient(k)?;
+                k.registrations.get(own)
+            }) {
+                // A part of what it registered, which somebody else has, or has no longer.
+                let gone = || EidRecord::from(&nowhere(*prefix));
+                records.push(known.and_then(Known::merged).unwrap_or_else(gone));
                 last = Some(own);
             }
         }
@@ -252,12 +269,35 @@ impl MapServer {
         }
     }
 
-    /// What is told of `prefix` has changed by `cause`: the other xTRs that registered it hear of that.
+    /// What is told of `prefix` has changed by `cause`: the other xTRs that registered it hear of that, and so do those
+    /// that registered one around it, if parts of that may be elsewhere: theirs was the last word on it until now.
     fn changed(&mut self, now: Instant, prefix: EidPrefix, cause: Registrant) {
-        let Some(known) = self.table.get(&prefix) else { return };
-        for other in known.registrations.iter().filter(|r| r.registrant != cause && r.want_notify) {
-            self.notifier.changed(now, (Arc::clone(&other.site), other.registrant), prefix);
+        let admits = self.owner_of(&prefix).is_some_and(|owner| owner.more_specifics);
+        let concerned = self.table.covering(&prefix).filter(|(around, _)| admits || *around == prefix);
+        let others = concerned.flat_map(|(_, known)| &known.registrations);
+        let others = others.filter(|r| r.registrant != cause && r.want_notify);
+        let recipients: BTreeSet<Recipient> =
+            others.map(|other| (Arc::clone(&other.site), other.registrant)).collect();
+        for recipient in recipients {
+            self.notifier.changed(now, recipient, prefix);
         }
+    }
+
+    /// An xTR registered `prefix`, which it had not before: it hears which parts of it others have.
+    fn tell_inside(&mut self, now: Instant, prefix: &EidPrefix, recipient: &Recipient) {
+        if !self.owner_of(prefix).is_some_and(|owner| owner.more_specifics) {
+            return;
+        }
+        let others = |known: &Known| known.registrations.iter().any(|r| r.registrant != recipient.1);
+        let inside = self.table.strictly_within(prefix).filter(|(_, known)| others(known));
+        let inside: Vec<EidPrefix> = inside.map(|(inside, _)| inside).take(MAX_INSIDE).collect();
+        for inside in inside {
+            self.notifier.changed(now, recipient.clone(), inside);
+        }
+    }
+
+    fn owner_of(&self, prefix: &EidPrefix) -> Option<&Owner> {
+        self.table.covering(prefix).filter_map(|(_, known)| known.owner.as_ref()).last()
     }
 
     /// The sites whose key authenticates the message, and that key; each owns at least one record. Sites are told apart
@@ -342,6 +382,7 @@ impl MapServer {
             Some(ttl) if register.use_ttl => ttl,
             _ => cx.timers.registration_timeout,
         };
+        let moves = self.owner_of(&prefix).is_some_and(|owner| owner.more_specifics);
         let total = self.total;
         let (per_site, in_all) = (cx.timers.registrations_per_site, cx.timers.registrations_total);
         let Some(site) = self.sites.get_mut(&name) else { return false };
@@ -361,6 +402,9 @@ impl MapServer {
             cx.drop_with(DropReason::RegisterFull, Some(source), format!("site {name}: {prefix}"));
             return false;
         }
+        // Of what may move, a mere repetition can be the last word, too.
+        let told = |known: &Known| known.merged().map(|merged| merged.locators);
+        let before = (moves && known.registrations.len() > 1).then(|| told(known)).flatten();
         let old = at.map(|at| known.registrations.remove(at));
         let registration = Registration {
             site: Arc::clone(&name),
@@ -383,7 +427,9 @@ impl MapServer {
             (&old.record.locators, old.merge) != (&registration.record.locators, registration.merge)
         });
         known.registrations.insert(at.unwrap_or(known.registrations.len()), registration);
-        let contradicts = known.contradiction(registrant);
+        let differs = differs || before.is_some_and(|before| Some(before) != told(known));
+        // A part of what a site owns may move from one xTR to another: then the last one is right.
+        let contradicts = known.owner.as_ref().and_then(|_| known.contradiction(registrant));
         if let (Some(other), false) = (contradicts, known.contradicted) {
             cx.event(Event::Contradiction { site: name.to_string(), prefix, registrant, other });
         }
@@ -398,6 +444,9 @@ impl MapServer {
                 site.registrations += 1;
                 self.total += 1;
                 cx.event(Event::SiteRegistered { site: name.to_string(), prefix, registrant, source });
+                if register.want_notify {
+                    self.tell_inside(now, &prefix, &(Arc::clone(&name), registrant));
+                }
             }
         }
         if differs {
@@ -455,9 +504,8 @@ impl MapServer {
         known.contradicted &= known.registrations.iter().any(|r| known.contradiction(r.registrant).is_some());
         if abandoned {
             self.table.remove(prefix);
-        } else {
-            self.changed(now, *prefix, registrant);
         }
+        self.changed(now, *prefix, registrant);
         let site = registration.site.to_string();
         cx.event(Event::SiteUnregistered { site, prefix: *prefix, registrant, cause });
     }
@@ -488,4 +536,9 @@ impl MapServer {
             self.table.covering(prefix).filter_map(|(p, known)| Some((p, known.owner.as_ref()?))).last()?;
         (owned == *prefix || owner.more_specifics).then_some((&owner.site, owned))
     }
+}
+
+/// What is told of a prefix that nobody has any more, to whom a prefix around it belongs.
+fn nowhere(prefix: EidPrefix) -> Mapping {
+    Mapping::negative(prefix, Ttl::WITHDRAWN, Action::NoAction)
 }

@@ -137,7 +137,8 @@ impl Site {
                 self.recent.insert(*digest);
                 self.recent.serial = last;
             }
-            Record::RegisterNonce { .. } | Record::OwnMapping(_) => {}
+            Record::RegisterNonce { .. } | Record::OwnMapping(_) | Record::Moved { .. } | Record::Away(_) => {
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod itr;
 mod map_cache;
 mod map_resolver;
 mod map_server;
+mod mobility;
 mod path;
 mod pending;
 mod persist;

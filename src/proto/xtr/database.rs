@@ -44,11 +44,26 @@ pub struct Entry {
     pub stats: Arc<Stats>,
     /// No locator of it was up since the router started, so that nobody can know how it was before.
     unheard: bool,
+    kind: Kind,
+}
+
+/// Why an entry is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// The configuration has it.
+    Fixed,
+    /// It came here and may go again. `shared`: other sites may have it too, so that the Map-Server is to merge.
+    Mobile { shared: bool },
+    /// It is at another site, with this mapping, though others may take it for ours.
+    Away(Box<Mapping>),
 }
 
 impl Entry {
     /// The mapping as an ETR tells it.
     pub fn mapping(&self) -> Mapping {
+        if let Kind::Away(mapping) = &self.kind {
+            return Mapping { authoritative: false, ..(**mapping).clone() };
+        }
         Mapping {
             eid: self.config.eid,
             ttl: self.config.ttl,
@@ -56,6 +71,24 @@ impl Entry {
             authoritative: true,
             version: self.version,
             locators: self.locators.clone(),
+        }
+    }
+
+    /// Whether it came here and may go again.
+    pub fn is_mobile(&self) -> bool {
+        matches!(self.kind, Kind::Mobile { .. })
+    }
+
+    /// Whether it is at another site.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.kind, Kind::Away(_))
+    }
+
+    /// Whether the Map-Server is to merge it with what others register, where the prefix has a say in that.
+    pub(crate) fn merge(&self) -> Option<bool> {
+        match self.kind {
+            Kind::Mobile { shared } => Some(shared),
+            Kind::Fixed | Kind::Away(_) => None,
         }
     }
 
@@ -133,6 +166,11 @@ impl LocalRlocs {
     pub(crate) fn contains(&self, addr: &IpAddr) -> bool {
         self.up.contains(addr)
     }
+
+    /// Whether it is one of ours, up or down.
+    pub(crate) fn is_ours(&self, addr: &IpAddr) -> bool {
+        self.contains(addr) || self.down.contains(addr)
+    }
 }
 
 /// The table of [`Entry`] by prefix.
@@ -168,8 +206,9 @@ impl Database {
         let first = self.entries.len() == 0;
         self.overrides.clear();
         let kept: BTreeSet<EidPrefix> = entries.iter().map(|entry| entry.eid).collect();
+        let fixed = self.entries.iter().filter(|(_, entry)| entry.kind == Kind::Fixed);
         let gone: Vec<EidPrefix> =
-            self.entries.iter().map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
+            fixed.map(|(prefix, _)| prefix).filter(|prefix| !kept.contains(prefix)).collect();
         for prefix in gone {
             self.entries.remove(&prefix);
             self.changed.insert(prefix);
@@ -179,7 +218,7 @@ impl Database {
         for config in entries {
             let prefix = config.eid;
             if let Some(known) = self.entries.get_mut(&prefix) {
-                if known.reconfigure(config) {
+                if known.kind == Kind::Fixed && known.reconfigure(config) {
                     self.changed.insert(prefix);
                     self.outdated.insert(prefix);
                 }
@@ -195,12 +234,58 @@ impl Database {
                 version: MapVersion::NONE,
                 stats,
                 unheard: first,
+                kind: Kind::Fixed,
             };
             self.entries.insert(prefix, entry);
             self.changed.insert(prefix);
         }
         let others: BTreeSet<IpAddr> = self.others().map(|(rloc, _)| rloc).collect();
         self.dead.retain(|rloc| others.contains(rloc));
+        self.resolve_locators();
+    }
+
+    /// Adds an entry, or has another one take its place. Packets to one that is away are the map-cache's.
+    pub(crate) fn put(&mut self, cx: &mut Context, config: DatabaseEntry, kind: Kind) {
+        let prefix = config.eid;
+        let away = matches!(kind, Kind::Away(_));
+        let old = self.entries.remove(&prefix);
+        let stats = old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default();
+        if !away {
+            cx.fib(FibUpdate::Set { prefix, action: FibAction::Local, stats: Arc::clone(&stats) });
+        } else if old.is_some_and(|old| !old.is_away()) {
+            cx.fib(FibUpdate::Remove { prefix });
+        }
+        let entry = Entry {
+            config,
+            locators: Vec::new(),
+            addresses: Vec::new(),
+            up: Vec::new(),
+            version: MapVersion::NONE,
+            stats,
+            unheard: self.interfaces.is_empty(),
+            kind,
+        };
+        self.entries.insert(prefix, entry);
+        self.changed.insert(prefix);
+        self.outdated.insert(prefix);
+        self.resolve_locators();
+    }
+
+    /// What the mapping system tells of a prefix has changed by what another site registered.
+    pub(crate) fn tell(&mut self, prefix: EidPrefix) {
+        self.outdated.insert(prefix);
+    }
+
+    /// Removes an entry that [`Self::put`] added. Who knows it hears of that if `tell`.
+    pub(crate) fn discard(&mut self, cx: &mut Context, prefix: &EidPrefix, tell: bool) {
+        let Some(old) = self.entries.remove(prefix) else { return };
+        self.changed.insert(*prefix);
+        if tell {
+            self.outdated.insert(*prefix);
+        }
+        if !old.is_away() {
+            cx.fib(FibUpdate::Remove { prefix: *prefix });
+        }
         self.resolve_locators();
     }
 
@@ -295,28 +380,42 @@ impl Database {
         &self.rlocs
     }
 
+    /// The entries that are at this site.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().filter(|(_, entry)| !entry.is_away())
     }
 
+    /// The entry of exactly this prefix, wherever it is.
     pub(crate) fn get(&self, prefix: &EidPrefix) -> Option<&Entry> {
         self.entries.get(prefix)
     }
 
-    /// Every entry, to be given its version.
+    /// Every entry that is at this site, to be given its version.
     pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.values_mut()
+        self.entries.values_mut().filter(|entry| !entry.is_away())
     }
 
+    /// The entry of an EID that is at this site.
     pub(crate) fn longest(&self, eid: &Eid) -> Option<(EidPrefix, &Entry)> {
-        self.entries.longest(eid)
+        self.longest_covering(&eid.to_prefix())
     }
 
-    /// The entry that answers for `prefix`: the longest one that covers it.
+    /// The entry that answers for `prefix`: the longest one that covers it. None where it is at another site.
     pub(crate) fn longest_covering(&self, prefix: &EidPrefix) -> Option<(EidPrefix, &Entry)> {
-        self.entries.longest_covering(prefix)
+        self.entries.longest_covering(prefix).filter(|(_, entry)| !entry.is_away())
     }
 
+    /// The entry at this site that covers `prefix`, whether that itself is at another one or not.
+    pub(crate) fn home_of(&self, prefix: &EidPrefix) -> Option<(EidPrefix, &Entry)> {
+        self.entries.covering(prefix).filter(|(_, entry)| !entry.is_away()).last()
+    }
+
+    /// The entry that a Map-Request for `prefix` is answered with, if any is.
+    pub(crate) fn answering(&self, prefix: &EidPrefix) -> Option<(EidPrefix, &Entry)> {
+        self.home_of(prefix).or_else(|| self.home_of(&prefix.first().to_prefix()))
+    }
+
+    /// Entries inside another one, wherever they are.
     pub(crate) fn strictly_within(&self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &Entry)> {
         self.entries.strictly_within(prefix)
     }
@@ -327,7 +426,9 @@ impl Database {
 
     /// Locators of ours that no entry has, each with its address if it is up.
     pub(crate) fn more_locators(&self) -> impl Iterator<Item = (&LocatorConfig, Option<IpAddr>)> {
-        self.more_locators.iter().map(|config| (config, self.address_of(&config.source)))
+        let of_entry = |l: &LocatorConfig| self.locators_with(&l.source) > 0;
+        let more = self.more_locators.iter().filter(move |config| !of_entry(config));
+        more.map(|config| (config, self.address_of(&config.source)))
     }
 
     fn address_of(&self, source: &LocatorSource) -> Option<IpAddr> {

@@ -74,12 +74,16 @@ pub(crate) fn answer_as_proxy(
 /// The longest entry that covers `asked`, and the more specific ones inside it: what is asked for may be about to be
 /// cached as a whole (RFC 9301 §5.5). All with the least time to live among them.
 fn records_for(database: &Database, asked: &EidPrefix) -> Vec<EidRecord> {
-    let Some((prefix, entry)) = database.longest_covering(asked).or_else(|| database.longest(&asked.first()))
-    else {
-        return Vec::new();
-    };
-    let inside: Vec<&Entry> =
-        database.strictly_within(&prefix).map(|(_, e)| e).take(MAX_MORE_SPECIFIC + 1).collect();
+    let Some((prefix, entry)) = database.answering(asked) else { return Vec::new() };
+    // Who asks for what has moved away, and comes here with that, was sent by a mapping system that knows nobody who
+    // has it: it is at home again, or nowhere.
+    let elsewhere = |p: &EidPrefix, e: &Entry| !(e.is_away() && p.covers(asked));
+    let inside: Vec<&Entry> = database
+        .strictly_within(&prefix)
+        .filter(|(p, e)| elsewhere(p, e))
+        .map(|(_, e)| e)
+        .take(MAX_MORE_SPECIFIC + 1)
+        .collect();
     // Neither may a reply be cut into fragments, nor draw a short question many bytes (RFC 9301 §9).
     let bytes: usize = inside.iter().map(|e| encoded_len(&e.record())).sum();
     let most = MAX_RECORD_BYTES.saturating_sub(encoded_len(&entry.record()));

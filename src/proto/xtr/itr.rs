@@ -35,8 +35,9 @@ const SOLICITED_RATE: u32 = 500;
 const STRANGERS_RATE: u32 = 20;
 /// Map-Requests of a lig before it gives up.
 const LIG_REQUESTS: u32 = 3;
-/// Ligs under way at once.
+/// Ligs under way at once, and questions where EID-prefixes are that may have moved.
 const MAX_LIGS: usize = 64;
+const MAX_LOCATES: usize = 4096;
 /// Map-Requests outstanding that no packet waits for, at most; a quarter of a small table.
 const MAX_EXPECTING: usize = 256;
 /// Such Map-Requests per second (bucket of twice as many): what they are sent for may be forged.
@@ -58,6 +59,8 @@ pub(crate) struct Itr {
     pub(super) cache: MapCache,
     pub(super) pending: PendingTable,
     ligs: BTreeMap<Nonce, Lig>,
+    /// Where EID-prefixes are, that was asked by [`Itr::locate`].
+    located: Vec<Located>,
     resolvers: Resolvers,
     /// Path MTUs that the underlay told, each until when it is believed.
     path_mtus: BTreeMap<Rloc, (u16, Instant)>,
@@ -71,9 +74,26 @@ pub(crate) struct Itr {
     pub(super) unconfirmed: Unconfirmed,
 }
 
+/// What the mapping system says of an EID-prefix that may have moved.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) prefix: EidPrefix,
+    /// The mapping around it, and who answered; `None` where nobody did.
+    pub(crate) answer: Option<(Mapping, SocketAddr)>,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// A command, with its number.
+    Command(u64),
+    /// Mobility, of this prefix.
+    Mobility(EidPrefix),
+}
+
 #[derive(Debug)]
 struct Lig {
-    id: u64,
+    asker: Asker,
     eid: Eid,
     via: Option<IpAddr>,
     asked: IpAddr,
@@ -96,6 +116,7 @@ impl Itr {
             expecting: TokenBucket::new(EXPECTING_RATE, now),
             pending: PendingTable::default(),
             ligs: BTreeMap::new(),
+            located: Vec::new(),
             resolvers,
             path_mtus: BTreeMap::new(),
             proxy_etrs: ProxyEtrs::default(),
@@ -164,7 +185,7 @@ impl Itr {
             self.finish(cx, &eid);
         }
         for (_, lig) in std::mem::take(&mut self.ligs) {
-            cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(LigError::NoItr) });
+            self.lig_failed(cx, lig.asker, LigError::NoItr);
         }
         for (rloc, _) in std::mem::take(&mut self.path_mtus) {
             cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
@@ -202,7 +223,9 @@ impl Itr {
                 }
             }
             // What headers say comes by `super::signals`.
-            Punt::Unverified { .. }
+            Punt::NewSource { .. }
+            | Punt::Redirected { .. }
+            | Punt::Unverified { .. }
             | Punt::LocatorStatus { .. }
             | Punt::StaleVersion { .. }
             | Punt::NewVersion { .. }
@@ -448,6 +471,10 @@ impl Itr {
         if let Some(lig) = self.ligs.remove(&reply.nonce) {
             let took = now.saturating_since(lig.sent);
             self.resolvers.answered(cx, now, lig.asked, (lig.requests == 1).then_some(took));
+            let id = match lig.asker {
+                Asker::Command(id) => id,
+                Asker::Mobility(prefix) => return self.locate_reply(cx, prefix, &reply.records, source),
+            };
             let answer = LigAnswer {
                 records: reply.records,
                 responder: source,
@@ -455,7 +482,7 @@ impl Itr {
                 rtt: took,
                 requests: lig.requests,
             };
-            cx.outputs.push_back(Output::LigReply { id: lig.id, result: Ok(answer) });
+            cx.outputs.push_back(Output::LigReply { id, result: Ok(answer) });
             return;
         }
         if self.is_probe(reply.nonce) {
@@ -618,13 +645,77 @@ impl Itr {
         via: Option<IpAddr>,
         local: &LocalRlocs,
     ) {
-        if self.ligs.len() >= MAX_LIGS {
+        let commands = self.ligs.values().filter(|lig| matches!(lig.asker, Asker::Command(_)));
+        if commands.count() >= MAX_LIGS {
             cx.outputs.push_back(Output::LigReply { id, result: Err(LigError::Busy) });
             return;
         }
         let nonce = cx.nonce();
         let asked = via.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.send_lig(cx, now, nonce, Lig { id, eid, via, asked, requests: 0, sent: now, wake: now }, local);
+        let asker = Asker::Command(id);
+        let lig = Lig { asker, eid, via, asked, requests: 0, sent: now, wake: now };
+        self.send_lig(cx, now, nonce, lig, local);
+    }
+
+    /// Asks the mapping system where `prefix` is, which may have moved. What it says comes by [`Self::take_located`].
+    pub(crate) fn locate(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, local: &LocalRlocs) {
+        let asker = Asker::Mobility(prefix);
+        if self.ligs.len() >= MAX_LOCATES {
+            return self.lig_failed(cx, asker, LigError::Busy);
+        }
+        let nonce = cx.nonce();
+        let asked = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let lig = Lig { asker, eid: prefix.first(), via: None, asked, requests: 0, sent: now, wake: now };
+        self.send_lig(cx, now, nonce, lig, local);
+    }
+
+    /// Whether there is something to take.
+    pub(crate) fn has_located(&self) -> bool {
+        !self.located.is_empty()
+    }
+
+    /// What came of [`Self::locate`].
+    pub(crate) fn take_located(&mut self) -> Vec<Located> {
+        std::mem::take(&mut self.located)
+    }
+
+    fn locate_reply(
+        &mut self,
+        cx: &mut Context,
+        prefix: EidPrefix,
+        records: &[EidRecord],
+        source: SocketAddr,
+    ) {
+        let mappings = self.mappings(cx, records, source);
+        let eid = prefix.first();
+        let answer = mappings.into_iter().filter(|m| m.eid.contains(&eid)).max_by_key(|m| m.eid.len());
+        if answer.is_none() {
+            cx.drop_with(DropReason::ReplyNotCovering, Some(source), format!("{prefix} was asked for"));
+        }
+        self.located.push(Located { prefix, answer: answer.map(|mapping| (mapping, source)) });
+    }
+
+    fn lig_failed(&mut self, cx: &mut Context, asker: Asker, error: LigError) {
+        match asker {
+            Asker::Command(id) => cx.outputs.push_back(Output::LigReply { id, result: Err(error) }),
+            Asker::Mobility(prefix) => self.located.push(Located { prefix, answer: None }),
+        }
+    }
+
+    /// An EID-prefix that was ours is at another site: packets to it go there.
+    pub(crate) fn moved_away(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        mapping: Mapping,
+        source: SocketAddr,
+        database: &Database,
+    ) {
+        let prefix = mapping.eid;
+        self.learn(cx, now, mapping, &prefix, (Source::MapReply, source), database);
+        for eid in self.pending.within(&prefix) {
+            self.finish(cx, &eid);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant, database: &Database) {
@@ -652,7 +743,7 @@ impl Itr {
         for nonce in due {
             let Some(lig) = self.ligs.remove(&nonce) else { continue };
             if lig.requests >= LIG_REQUESTS {
-                cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(LigError::TimedOut) });
+                self.lig_failed(cx, lig.asker, LigError::TimedOut);
             } else {
                 self.send_lig(cx, now, nonce, lig, database.rlocs());
             }
@@ -811,12 +902,16 @@ impl Itr {
             }
         };
         match resolver {
-            Err(error) => cx.outputs.push_back(Output::LigReply { id: lig.id, result: Err(error) }),
+            Err(error) => self.lig_failed(cx, lig.asker, error),
             Ok(resolver) => {
+                let asked = match lig.asker {
+                    Asker::Command(_) => lig.eid.to_prefix(),
+                    Asker::Mobility(prefix) => prefix,
+                };
                 let request = MapRequest {
                     nonce,
                     itr_rlocs: itr_rlocs(local),
-                    records: vec![lig.eid.to_prefix().into()],
+                    records: vec![asked.into()],
                     ..MapRequest::default()
                 };
                 let from = local.control_source(&resolver, lig.requests as usize);

@@ -9,6 +9,7 @@ pub(crate) mod etr;
 pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;
+pub(crate) mod mobility;
 pub(crate) mod pending;
 pub(crate) mod probe;
 pub(crate) mod proxy;
@@ -24,6 +25,7 @@ mod versions;
 
 pub use database::Entry as DatabaseEntry;
 pub use map_cache::{Entry as MapCacheEntry, Source as MapCacheSource};
+pub use mobility::{Away, Here};
 pub use pending::Pending;
 pub use reachability::{Cause, RemoteRloc, RlocWay, Verdict, WayState};
 pub use register::RegistrationState;

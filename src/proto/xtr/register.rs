@@ -2,7 +2,7 @@
 //!
 //! Owns: Map-Registers, their nonces and their confirmation. Answers to Map-Requests are in [`super::etr`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ const WITHDRAW_ATTEMPTS: u32 = 5;
 const LACKING_DELAY: Duration = Duration::from_secs(3);
 /// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// Unsolicited Map-Notifies of a Map-Server that are known again.
+const MAX_UNSOLICITED: usize = 4096;
 /// Nonces that are reserved at once: as many Map-Registers as one write to the disk covers.
 const NONCE_BLOCK: u64 = 4096;
 
@@ -78,6 +80,8 @@ pub(crate) struct Registrar {
     next_nonce: u64,
     /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers anything.
     reserved: Option<Reserved>,
+    /// The next change is registered at once.
+    hurry: bool,
 }
 
 /// How far nonces are reserved.
@@ -99,14 +103,18 @@ struct Server {
     unreachable: bool,
     /// Prefixes that it tells others differently from what we registered.
     contradicted: BTreeSet<EidPrefix>,
-    /// Nonces of its last unsolicited Map-Notifies.
-    unsolicited: Vec<Nonce>,
+    /// Nonces of its last unsolicited Map-Notifies, in the order in which they came.
+    unsolicited: VecDeque<Nonce>,
 }
 
 /// What one Map-Register holds.
 #[derive(Debug)]
 struct Bundle {
     records: Vec<EidRecord>,
+    /// They may move, so that they are registered apart from those that stay.
+    mobile: bool,
+    /// a: merge.
+    merge: bool,
     prefixes: Vec<EidPrefix>,
     refused: Vec<EidPrefix>,
     wake: Instant,
@@ -139,7 +147,13 @@ struct Withdrawal {
 }
 
 /// A Map-Server, and the ids that it knows us by.
-type Recipient<'a> = (&'a EtrMapServer, Option<XtrSite>);
+#[derive(Clone, Copy)]
+struct Recipient<'a> {
+    server: &'a EtrMapServer,
+    xtr_site: Option<XtrSite>,
+    /// a: merge.
+    merge: bool,
+}
 
 /// A Map-Register on its way.
 struct Sent {
@@ -164,6 +178,22 @@ impl Registrar {
             first_nonce: nonce_base,
             next_nonce: nonce_base,
             reserved: None,
+            hurry: false,
+        }
+    }
+
+    /// The next [`Self::update`] is about something that packets wait for.
+    pub(crate) const fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// Has a prefix registered again at once, though nothing of it changed.
+    pub(crate) fn renew(&mut self, now: Instant, prefix: &EidPrefix) {
+        let bundles = self.servers.iter_mut().flat_map(|s| &mut s.bundles);
+        for bundle in bundles.filter(|b| b.prefixes.contains(prefix)) {
+            bundle.confirmed = false;
+            bundle.attempts = 0;
+            bundle.wake = now;
         }
     }
 
@@ -210,7 +240,7 @@ impl Registrar {
                 bundles: Vec::new(),
                 unreachable: false,
                 contradicted: BTreeSet::new(),
-                unsolicited: Vec::new(),
+                unsolicited: VecDeque::new(),
             });
             if known.config.host != server.host {
                 self.withdraw(now, &known, known.bundles.iter().flat_map(|b| &b.records));
@@ -225,6 +255,7 @@ impl Registrar {
             known.xtr_site = xtr_site;
             self.servers.push(known);
         }
+        self.hurry = false;
         let mut lacking = BTreeMap::new();
         if !self.servers.is_empty() {
             for (prefix, _) in database.iter().filter(|(_, e)| e.config.register && !e.reachable()) {
@@ -274,7 +305,8 @@ impl Registrar {
                 if !self.may_send() {
                     break;
                 }
-                self.register(cx, now, (&server.config, server.xtr_site), bundle, rlocs);
+                let (config, xtr_site, merge) = (&server.config, server.xtr_site, bundle.merge);
+                self.register(cx, now, Recipient { server: config, xtr_site, merge }, bundle, rlocs);
                 if bundle.unanswered >= DOUBT_AFTER {
                     cx.names.doubt(&server.config.host, bundle.sent_to, now);
                 }
@@ -303,7 +335,8 @@ impl Registrar {
                 later.push(withdrawal);
                 continue;
             }
-            let to = (&withdrawal.server, withdrawal.xtr_site);
+            let Withdrawal { server, xtr_site, .. } = &withdrawal;
+            let to = Recipient { server, xtr_site: *xtr_site, merge: server.merge };
             let sent = self.send(cx, to, withdrawal.attempts, withdrawal.records.clone(), rlocs);
             remember(&mut withdrawal.outstanding, sent.map(|sent| sent.nonce));
             let pause = cx.timers.register_retry.saturating_mul(1 << withdrawal.attempts.min(16));
@@ -325,7 +358,8 @@ impl Registrar {
         registers.chain(self.lacking.values().copied().flatten()).min()
     }
 
-    /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7).
+    /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7). What
+    /// an unsolicited one says that is authentic and was not said before in the same message.
     pub(crate) fn map_notify(
         &mut self,
         cx: &mut Context,
@@ -333,31 +367,43 @@ impl Registrar {
         notify: MapNotify,
         bytes: &[u8],
         source: SocketAddr,
-    ) {
+    ) -> Vec<EidRecord> {
+        let mut news = Vec::new();
         let answered = self.answered(notify.nonce);
-        let server = match answered {
-            Some(Answered::Bundle(server, _)) => self.servers.get(server).map(|s| &s.config),
-            Some(Answered::Withdrawal(at)) => self.withdrawals.get(at).map(|w| &w.server),
-            None => self
-                .servers
-                .iter()
-                .map(|s| &s.config)
-                .find(|config| cx.names.addresses(&config.host).contains(&source.ip())),
-        };
-        let Some(server) = server.cloned() else {
-            return cx.drop(DropReason::NotifyUnknown, Some(source));
-        };
-        // Signed with the key that the Map-Register was signed with (RFC 9301 §5.7), which may have been another one
-        // than is in use now.
-        let keys = server.keys();
-        let key = match auth::verify(bytes, &keys) {
-            Ok(key) => keys.get(key),
-            Err(error) => {
-                let detail = format!("Map-Notify of Map-Server {}: {error}", server.name);
-                return cx.drop_with(auth_reason(&error), Some(source), detail);
+        let mut candidates: Vec<EtrMapServer> = match answered {
+            Some(Answered::Bundle(server, _)) => self.servers.get(server).map(|s| s.config.clone()),
+            Some(Answered::Withdrawal(at)) => self.withdrawals.get(at).map(|w| w.server.clone()),
+            None => None,
+        }
+        .into_iter()
+        .collect();
+        if answered.is_none() {
+            // One address may be several times a Map-Server of ours, with different keys.
+            let all = self.servers.iter().map(|s| &s.config);
+            let there = all.filter(|config| cx.names.addresses(&config.host).contains(&source.ip()));
+            candidates.extend(there.cloned());
+        }
+        let mut authentic = None;
+        let mut failure = None;
+        for server in candidates {
+            // Signed with the key that the Map-Register was signed with (RFC 9301 §5.7), which may have been another one
+            // than is in use now.
+            let keys = server.keys();
+            match auth::verify(bytes, &keys).map(|key| keys.get(key).cloned()) {
+                Ok(key) => authentic = authentic.or(key.map(|key| (server, key))),
+                Err(error) => failure = failure.or(Some((server, error))),
             }
+        }
+        let Some((server, key)) = authentic else {
+            match failure {
+                Some((server, error)) => {
+                    let detail = format!("Map-Notify of Map-Server {}: {error}", server.name);
+                    cx.drop_with(auth_reason(&error), Some(source), detail);
+                }
+                None => cx.drop(DropReason::NotifyUnknown, Some(source)),
+            }
+            return news;
         };
-        let Some(key) = key else { return };
         match answered {
             Some(Answered::Bundle(server, bundle)) => {
                 self.confirmed(cx, now, server, bundle, &notify);
@@ -375,18 +421,22 @@ impl Registrar {
                 let repeated = known.is_none_or(|known| {
                     let repeated = known.unsolicited.contains(&notify.nonce);
                     if !repeated {
-                        remember(&mut known.unsolicited, Some(notify.nonce));
+                        known.unsolicited.push_back(notify.nonce);
+                        if known.unsolicited.len() > MAX_UNSOLICITED {
+                            known.unsolicited.pop_front();
+                        }
                     }
                     repeated
                 });
                 // Sent again because the Map-Notify-Ack got lost, or replayed: it says nothing new.
                 if !repeated {
                     self.compare(cx, &server.name, &notify.records);
+                    news.clone_from(&notify.records);
                 }
                 if !cx.admit(source.ip(), None, source, now) {
-                    return;
+                    return news;
                 }
-                match auth::seal(Message::MapNotifyAck(notify), key) {
+                match auth::seal(Message::MapNotifyAck(notify), &key) {
                     Ok(ack) => {
                         let to = SocketAddr::new(source.ip(), CONTROL_PORT);
                         cx.send_encoded(MessageKind::MapNotifyAck, None, to, ack);
@@ -395,6 +445,7 @@ impl Registrar {
                 }
             }
         }
+        news
     }
 
     /// How the registrations of every prefix stand, in the order of the configured Map-Servers.
@@ -433,7 +484,8 @@ impl Registrar {
         let Some(server) = self.servers.iter_mut().find(|s| s.config.name == map_server) else { return };
         for record in told {
             let Ok(prefix) = record.eid.to_prefix() else { continue };
-            let mut ours = server.bundles.iter().flat_map(|b| &b.records);
+            // That what may move is now registered by somebody else is no contradiction.
+            let mut ours = server.bundles.iter().filter(|b| !b.mobile).flat_map(|b| &b.records);
             let Some(own) = ours.find(|own| own.eid == record.eid) else { continue };
             if agree(own, record, server.config.merge) {
                 server.contradicted.remove(&prefix);
@@ -501,18 +553,20 @@ impl Registrar {
         let mut size = 0;
         let mut old: Vec<Bundle> = std::mem::take(&mut server.bundles);
         let before: Vec<EidRecord> = old.iter().flat_map(|b| b.records.iter().cloned()).collect();
-        let (low, high) = CHANGE_DELAY;
-        let mut close = |cx: &mut Context, records: Vec<EidRecord>| {
+        let (low, high) = if self.hurry { (Duration::ZERO, Duration::ZERO) } else { CHANGE_DELAY };
+        let mut close = |cx: &mut Context, records: Vec<EidRecord>, (mobile, merge): (bool, bool)| {
             if records.is_empty() {
                 return;
             }
-            if let Some(same) = old.iter().position(|b| b.records == records) {
+            if let Some(same) = old.iter().position(|b| b.records == records && b.merge == merge) {
                 bundles.push(old.swap_remove(same));
                 return;
             }
             let prefixes = records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
             bundles.push(Bundle {
                 records,
+                mobile,
+                merge,
                 prefixes,
                 refused: Vec::new(),
                 wake: now + cx.between(low, high),
@@ -529,25 +583,33 @@ impl Registrar {
                 key: None,
             });
         };
-        for (_, entry) in database.iter() {
-            let chosen =
-                entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
-            if !entry.config.register || !chosen {
-                continue;
+        let default = server.config.merge;
+        // What moves has messages of its own, so that those that stay are not said again with every move.
+        for kind in [(false, default), (true, false), (true, true)] {
+            for (_, entry) in database.iter() {
+                let chosen =
+                    entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
+                if (entry.is_mobile(), entry.merge().unwrap_or(default)) != kind
+                    || !entry.config.register
+                    || !chosen
+                {
+                    continue;
+                }
+                if entry.locators.is_empty() || entry.is_unheard() {
+                    continue;
+                }
+                let record = EidRecord { authoritative: false, ..entry.record() };
+                let len = encoded_len(&record);
+                if records.len() >= MAX_RECORDS || (!records.is_empty() && size + len > MAX_RECORD_BYTES) {
+                    close(cx, std::mem::take(&mut records), kind);
+                    size = 0;
+                }
+                size += len;
+                records.push(record);
             }
-            if entry.locators.is_empty() || entry.is_unheard() {
-                continue;
-            }
-            let record = EidRecord { authoritative: false, ..entry.record() };
-            let len = encoded_len(&record);
-            if records.len() >= MAX_RECORDS || (!records.is_empty() && size + len > MAX_RECORD_BYTES) {
-                close(cx, std::mem::take(&mut records));
-                size = 0;
-            }
-            size += len;
-            records.push(record);
+            close(cx, std::mem::take(&mut records), kind);
+            size = 0;
         }
-        close(cx, records);
         server.bundles = bundles;
 
         let registered: BTreeSet<EidPrefix> =
@@ -585,7 +647,7 @@ impl Registrar {
         bundle: &mut Bundle,
         rlocs: &LocalRlocs,
     ) {
-        let (server, _) = to;
+        let server = to.server;
         let sent = self.send(cx, to, bundle.attempts, bundle.records.clone(), rlocs);
         remember(&mut bundle.outstanding, sent.as_ref().map(|sent| sent.nonce));
         if let Some(sent) = &sent {
@@ -620,11 +682,12 @@ impl Registrar {
     fn send(
         &mut self,
         cx: &mut Context,
-        (server, xtr_site): Recipient<'_>,
+        to: Recipient<'_>,
         attempt: u32,
         records: Vec<EidRecord>,
         rlocs: &LocalRlocs,
     ) -> Option<Sent> {
+        let Recipient { server, xtr_site, merge } = to;
         let keys = server.keys();
         // Without confirmation there is no telling which key is the right one.
         let turn = if server.want_notify { attempt as usize } else { 0 };
@@ -636,7 +699,7 @@ impl Registrar {
             proxy_reply: server.proxy_reply,
             want_notify: server.want_notify,
             use_ttl: server.use_ttl,
-            merge: server.merge,
+            merge,
             nonce,
             auth: AuthData::default(),
             records,

@@ -139,9 +139,7 @@ impl Etr {
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return 0 };
-            if guard.checks().is_some() {
-                self.decapsulator.begin(self.clock.now());
-            }
+            self.decapsulator.begin(if guard.checks().is_some() { self.clock.now() } else { now });
             for received in batch.received() {
                 len += received.len;
                 let datagram = Datagram {

@@ -96,7 +96,10 @@ impl Table {
             }
             FibUpdate::Unpend { eid } => Item::Unresolved(eid),
             // What LISP headers say beyond the instance is not this protocol's.
-            FibUpdate::Options(_) | FibUpdate::Site { .. } | FibUpdate::EchoRequest { .. } => return,
+            FibUpdate::Options(_)
+            | FibUpdate::Site { .. }
+            | FibUpdate::EchoRequest { .. }
+            | FibUpdate::Dynamic { .. } => return,
         };
         for client in self.clients.values_mut() {
             client.owe(item);

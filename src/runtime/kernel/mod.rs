@@ -34,6 +34,8 @@
 //!         },
 //!         // Output::Native { prefix, present } → kernel.apply_native(prefix, present).await?
 //!         // Output::NativeException { prefix, present } → kernel.except_native(prefix, present).await?
+//!         // Output::DynamicEid { prefix, place } → kernel.place(prefix, place).await?
+//!         // Output::Probe { interface, address } → kernel.probe(&interface, address).await?
 //!         // reload → kernel.update(KernelPlan::new(&new_config)).await?
 //!         _ = tokio::signal::ctrl_c() => break,
 //!     }
@@ -42,6 +44,7 @@
 //! # Ok(()) }
 //! ```
 
+mod dynamic;
 mod error;
 mod lock;
 mod plan;
@@ -54,11 +57,13 @@ use ipnet::IpNet;
 use tracing::{debug, info, warn};
 
 pub use error::{KernelError, StartupError};
+use plan::METRIC_HERE;
 pub use plan::{InstancePlan, KernelPlan, PRIORITIES, PROTOCOL};
 
 use crate::config::RoutingMode;
 use crate::io::netlink::{Interface, Netlink, NetlinkError, Route, RouteTarget};
 use crate::types::{EidPrefix, Family, InstanceId};
+use dynamic::Moved;
 use lock::{Lock, Resource};
 use sysctls::Sysctls;
 
@@ -85,6 +90,7 @@ pub struct KernelIntegration {
     sysctls: Option<Sysctls>,
     warnings: Vec<String>,
     tuns: BTreeMap<String, Tun>,
+    moved: Moved,
 }
 
 /// What an instance leaves to the kernel.
@@ -137,6 +143,7 @@ impl KernelIntegration {
             sysctls: None,
             warnings: Vec::new(),
             tuns: BTreeMap::new(),
+            moved: Moved::default(),
         };
         match this.change(plan.clone()).await {
             Ok(()) => Ok(this),
@@ -172,6 +179,7 @@ impl KernelIntegration {
         let plan = self.plan.clone();
         let interfaces = self.netlink.interfaces().await?;
         self.note_tuns(&plan, &interfaces);
+        self.moved.note_links(&interfaces);
         self.add_missing(&plan).await
     }
 
@@ -195,7 +203,8 @@ impl KernelIntegration {
         let back = |(name, tun): (&String, &Tun)| {
             tun.up && before.get(name).is_none_or(|old| !old.up || old.index != tun.index)
         };
-        if self.tuns.iter().any(back) {
+        let moved = self.moved.note_links(interfaces);
+        if moved || self.tuns.iter().any(back) {
             self.add_missing(&plan).await?;
         }
         self.check_sysctls(&plan, interfaces);
@@ -287,6 +296,7 @@ impl KernelIntegration {
     pub async fn remove(mut self) -> Result<(), KernelError> {
         let nothing = KernelPlan { instances: Vec::new(), ..self.plan.clone() };
         self.native.clear();
+        self.forget_moved().await;
         let result = self.delete_extra(&self.plan.clone(), &nothing).await;
         if let Some(sysctls) = self.sysctls.take() {
             if others_run(&self.netlink).await.unwrap_or(false) {
@@ -304,6 +314,7 @@ impl KernelIntegration {
         self.take_locks(&plan).await?;
         let interfaces = self.netlink.interfaces().await?;
         self.note_tuns(&plan, &interfaces);
+        self.moved.note_links(&interfaces);
         for instance in &plan.instances {
             let tun =
                 *self.tuns.get(&instance.tun).ok_or_else(|| KernelError::NoTun(instance.tun.clone()))?;
@@ -448,6 +459,8 @@ impl KernelIntegration {
                 destinations.into_iter().map(|destination| instance.tun_route(destination, tun.index)),
             );
         }
+        let index = self.tuns.get(&instance.tun).map(|tun| tun.index);
+        wanted.extend(self.moved.routes(instance, index));
         if let Some(native) = self.native.get(&instance.iid) {
             let index = self.tuns.get(&instance.tun).map(|tun| tun.index);
             wanted.extend(native.routes(instance, plan.routing, index, None));

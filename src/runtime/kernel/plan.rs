@@ -13,11 +13,13 @@ use crate::types::{EidPrefix, Family, InstanceId};
 /// The protocol number (`RTPROT_*`) of our rules and routes, by which they are recognised as ours.
 pub const PROTOCOL: u8 = 153;
 /// How many priorities our rules take, from [`KernelPlan::rule_priority`] on.
-pub const PRIORITIES: u32 = 3;
+pub const PRIORITIES: u32 = 4;
 /// Priority of the rule by which the kernel looks in the tables of VRFs.
 const PRIORITY_VRF: u32 = 1000;
 /// Metric of routes to the TUN.
 const METRIC_TUN: u32 = 1024;
+/// Metric of routes to what came here.
+pub(super) const METRIC_HERE: u32 = 256;
 /// Metric of routes that leave packets to the kernel: preferred where both are for the same prefix.
 const METRIC_NATIVE: u32 = 512;
 /// IPv4 or IPv6, UDP and LISP header: what encapsulation adds to a packet, in bytes.
@@ -57,6 +59,8 @@ pub struct InstancePlan {
     pub tun: String,
     /// The site's own EID-prefixes.
     pub eid_prefixes: Vec<IpNet>,
+    /// EID-prefixes parts of which may be at the site.
+    pub dynamic: Vec<IpNet>,
     /// Destinations that go to the TUN in [`RoutingMode::Prefixes`].
     pub destinations: Vec<IpNet>,
     /// EID-prefixes to which packets of any source go to the TUN (proxy-ITR).
@@ -78,7 +82,9 @@ impl KernelPlan {
     pub fn new(config: &Config) -> Self {
         let database = &config.control.database;
         let mut locators: Vec<LocatorSource> = Vec::new();
+        let dynamic = config.control.dynamic_eids.iter().flat_map(|dynamic| &dynamic.locators);
         let all = database.iter().flat_map(|entry| &entry.locators).chain(&config.control.locators);
+        let all = all.chain(dynamic);
         for locator in all.filter(|locator| locator.local) {
             if !locators.contains(&locator.source) {
                 locators.push(locator.source.clone());
@@ -96,6 +102,13 @@ impl KernelPlan {
                 .iter()
                 .filter(|entry| entry.eid.iid == instance.iid)
                 .map(|entry| entry.eid.net)
+                .collect(),
+            dynamic: config
+                .control
+                .dynamic_eids
+                .iter()
+                .filter(|dynamic| dynamic.prefix.iid == instance.iid)
+                .map(|dynamic| dynamic.prefix.net)
                 .collect(),
             destinations: of(&config.kernel.prefixes, instance.iid),
             proxied: of(ingress, instance.iid),
@@ -138,6 +151,7 @@ impl KernelPlan {
     ///
     /// | priority | packets | looked up in |
     /// | --- | --- | --- |
+    /// | before all, if anything may move | to what may move | our table, what is more specific there |
     /// | first | out of the TUN, where the site's routes aren't in the main table | the site's table |
     /// | second | of the site | the site's table, its default route aside |
     /// | second | to the site, made here, where its routes aren't in the main table | the site's table |
@@ -152,7 +166,9 @@ impl KernelPlan {
         if self.routing == RoutingMode::None {
             return rules;
         }
-        let [from_tun, site, lisp] = [0, 1, 2].map(|i| self.rule_priority.saturating_add(i));
+        let first = u32::from(self.instances.iter().any(|instance| !instance.dynamic.is_empty()));
+        let [moving, from_tun, site, lisp] =
+            [0, first, first + 1, first + 2].map(|i| self.rule_priority.saturating_add(i));
         for (position, instance) in self.instances.iter().enumerate() {
             let earlier = self.instances.get(..position).unwrap_or_default();
             let from_tun = |family| Rule {
@@ -170,6 +186,27 @@ impl KernelPlan {
                     [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| instance.has(*family));
                 rules.extend(families.map(from_tun));
             }
+            for net in without_covered(&instance.dynamic) {
+                let mut inputs: Vec<Option<String>> = vec![None];
+                if !instance.interfaces.is_empty() {
+                    inputs = instance.inputs().map(Some).collect();
+                    inputs.push(Some(instance.tun.clone()));
+                    let others = || self.instances.iter().filter(|other| other.iid != instance.iid);
+                    if !others().any(|other| other.overlaps(net)) {
+                        inputs.push(Some("lo".to_owned()));
+                    }
+                }
+                // A route to the whole prefix is for what has moved too: all of it, that is.
+                let length = u32::from(net.prefix_len()).saturating_sub(1);
+                rules.extend(inputs.into_iter().map(|input_interface| Rule {
+                    priority: moving,
+                    destination: Some(net),
+                    input_interface,
+                    table: instance.table,
+                    suppress_prefix_length: Some(length),
+                    ..from_tun(Family::of(&net.addr()))
+                }));
+            }
             for net in without_covered(&instance.proxied) {
                 let rule = Rule { destination: Some(net), ..from_tun(Family::of(&net.addr())) };
                 let inputs = instance.inputs().map(Some);
@@ -181,7 +218,7 @@ impl KernelPlan {
                     rules.insert(Rule { priority: lisp, table: instance.table, ..rule });
                 }
             }
-            for net in without_covered(&instance.eid_prefixes) {
+            for net in without_covered(&instance.own()) {
                 let rule = from_tun(Family::of(&net.addr()));
                 // ICMP errors above all, of which the kernel first knows the destination alone. Where that is in several
                 // instances there is no telling which, and the wrong one must not get it.
@@ -288,13 +325,18 @@ impl InstancePlan {
 
     /// Whether packets of this family pass the TUN.
     pub(super) fn has(&self, family: Family) -> bool {
-        let all = self.eid_prefixes.iter().chain(&self.proxied).chain(&self.egress);
+        let all = self.eid_prefixes.iter().chain(&self.dynamic).chain(&self.proxied).chain(&self.egress);
         all.into_iter().any(|net| Family::of(&net.addr()) == family)
+    }
+
+    /// EID-prefixes that sources of the site may be in.
+    fn own(&self) -> Vec<IpNet> {
+        self.eid_prefixes.iter().chain(&self.dynamic).copied().collect()
     }
 
     /// Whether the site has EIDs of this family.
     fn has_eids(&self, family: Family) -> bool {
-        self.eid_prefixes.iter().any(|net| Family::of(&net.addr()) == family)
+        self.eid_prefixes.iter().chain(&self.dynamic).any(|net| Family::of(&net.addr()) == family)
     }
 
     /// Whether the site's packets to a prefix can be left to the kernel. Those to a proxied EID-prefix can't: they would
@@ -311,7 +353,7 @@ impl InstancePlan {
 
     /// Whether a prefix shares addresses with the site's.
     pub(super) fn overlaps(&self, net: IpNet) -> bool {
-        self.eid_prefixes.iter().any(|own| own.contains(&net) || net.contains(own))
+        self.eid_prefixes.iter().chain(&self.dynamic).any(|own| own.contains(&net) || net.contains(own))
     }
 
     /// Destinations whose packets go to the TUN: the site's, and anybody's to proxied EID-prefixes.

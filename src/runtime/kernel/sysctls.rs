@@ -191,6 +191,8 @@ pub(super) async fn prepare_tun(
     if site_forwards {
         set("ipv4", "forwarding", "1");
     }
+    // What is sent on to where something has moved comes out of the TUN and goes into it again: no shorter way is known.
+    set("ipv4", "send_redirects", "0");
     if ipv6 {
         set("ipv6", "disable_ipv6", "0");
     }

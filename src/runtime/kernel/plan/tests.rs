@@ -15,6 +15,7 @@ fn instance(iid: u32, prefixes: &[&str]) -> InstancePlan {
         iid: InstanceId::new(iid).unwrap(),
         tun: format!("lisp{iid}"),
         eid_prefixes: prefixes.iter().map(|p| net(p)).collect(),
+        dynamic: Vec::new(),
         destinations: Vec::new(),
         proxied: Vec::new(),
         egress: Vec::new(),
@@ -362,4 +363,30 @@ fn the_mtu_leaves_room_for_the_encapsulation() {
     assert_eq!(plan.mtu(&instance(0, &["2001:db8:1::/48"]), &interfaces), Some(1280));
     plan.tun_mtu = None;
     assert_eq!(plan.mtu(&eids, &[]), None);
+}
+
+#[test]
+fn what_may_move_is_looked_up_in_our_table_before_anything_else() {
+    let mut plan = plan(vec![instance(0, &["10.1.0.0/16"]), instance(7, &[])]);
+    plan.instances[0].dynamic = vec![net("10.1.0.0/16"), net("2001:db8:9::/48")];
+    plan.instances[1].dynamic = vec![net("10.9.0.0/16")];
+    plan.instances[1].interfaces = vec!["vlan7".into()];
+    plan.instances[1].site_table = 1007;
+    let rules = rules(&plan);
+    let first: Vec<&String> = rules.iter().filter(|rule| rule.contains("rule 100:")).collect();
+    assert_eq!(
+        first,
+        [
+            "IPv4 rule 100: from all to 10.1.0.0/16 lookup 4341 suppress_prefixlength 15",
+            "IPv4 rule 100: from all to 10.9.0.0/16 iif lisp7 lookup 4348 suppress_prefixlength 15",
+            "IPv4 rule 100: from all to 10.9.0.0/16 iif lo lookup 4348 suppress_prefixlength 15",
+            "IPv4 rule 100: from all to 10.9.0.0/16 iif vlan7 lookup 4348 suppress_prefixlength 15",
+            "IPv6 rule 100: from all to 2001:db8:9::/48 lookup 4341 suppress_prefixlength 47",
+        ]
+    );
+    assert!(rules.contains(&"IPv4 rule 101: from all iif lisp7 lookup 1007".to_owned()));
+    assert!(rules.contains(&"IPv4 rule 102: from 10.1.0.0/16 lookup 254 suppress_prefixlength 0".to_owned()));
+    assert!(rules.contains(&"IPv6 rule 103: from 2001:db8:9::/48 lookup 4341".to_owned()));
+    assert!(rules.contains(&"IPv4 rule 103: from 10.9.0.0/16 iif vlan7 lookup 4348".to_owned()));
+    assert!(plan.priorities().contains(&103) && plan.instances[1].has(Family::Ipv4));
 }
