@@ -58,7 +58,7 @@ impl ControlPlane {
                 None => cx.drop(DropReason::NoRole, Some(source)),
             },
             Message::MapReferral(referral) => {
-                self.mapping_system.map_referral(cx, now, &referral, source);
+                self.mapping_system.map_referral(cx, now, &referral, source, self.database.table());
             }
             Message::MapNotify(_)
             | Message::Info(_)

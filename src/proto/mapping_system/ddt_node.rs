@@ -178,7 +178,7 @@ impl Answer {
 }
 
 /// One prefix, as a set.
-struct Within(EidPrefix);
+pub(super) struct Within(pub(super) EidPrefix);
 
 impl PrefixSet for Within {
     fn longest_member(&self, eid: &Eid) -> Option<EidPrefix> {

@@ -14,7 +14,8 @@ use crate::proto::stats::DropReason;
 use crate::types::{Action, Eid, EidPrefix, Instant, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapReferral, MapRequest, Message, ReferralRecord};
 
-use super::ddt_node::Referral;
+use super::ddt_node::{Referral, Within};
+use super::free_prefix::{PrefixSet, free_prefix};
 use super::{Question, send};
 
 /// Map-Requests under way; more are dropped. ITRs repeat them.
@@ -101,7 +102,14 @@ impl DdtResolver {
     }
 
     /// A Map-Request of an ITR (RFC 8111 §7.3.1).
-    pub(crate) fn request(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>) {
+    /// Nothing of `known` is told to be a hole.
+    pub(crate) fn request(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        question: &Question<'_>,
+        known: &[&dyn PrefixSet],
+    ) {
         let peer = question.origin.peer;
         if question.ecm.payload.len() > MAX_REQUEST {
             return cx.drop(DropReason::DdtPendingFull, Some(peer));
@@ -139,7 +147,7 @@ impl DdtResolver {
         match self.cache.longest(&eid) {
             Some((prefix, cached)) if cached.to.is_empty() => {
                 let left = cached.expires.saturating_since(now).as_secs().div_ceil(60).max(1);
-                return negative(cx, now, question, prefix, Ttl(left as u32));
+                return negative(cx, now, question, prefix, Ttl(left as u32), known);
             }
             Some((prefix, cached)) => {
                 pending.prefix = Some(prefix);
@@ -154,13 +162,14 @@ impl DdtResolver {
         self.ask(cx, now, nonce, pending);
     }
 
-    /// A Map-Referral (RFC 8111 §7.3.2).
+    /// A Map-Referral (RFC 8111 §7.3.2). Nothing of `known` is told to be a hole, whatever it says.
     pub(crate) fn referral(
         &mut self,
         cx: &mut Context,
         now: Instant,
         referral: &MapReferral,
         source: SocketAddr,
+        known: &[&dyn PrefixSet],
     ) {
         let asked = self.pending.get(&referral.nonce);
         // The ITR knows the nonce as well: only who was asked may answer.
@@ -214,12 +223,12 @@ impl DdtResolver {
                 if !record.incomplete {
                     self.remember(now, prefix, Vec::new(), ttl.min(record.record.ttl));
                 }
-                pending.refuse(cx, now, prefix, ttl);
+                pending.refuse(cx, now, prefix, ttl, known);
             }
             Referral::Hole => {
                 let (prefix, ttl) = (within(prefix), cx.timers.negative_ttl_unconfigured);
                 self.remember(now, prefix, Vec::new(), ttl.min(record.record.ttl));
-                pending.refuse(cx, now, prefix, ttl);
+                pending.refuse(cx, now, prefix, ttl, known);
             }
             Referral::NotAuthoritative => {
                 self.again(cx, now, referral.nonce, pending, DropReason::ReferralNotAuthoritative, source);
@@ -328,7 +337,7 @@ impl Pending {
     }
 
     /// Tells who asked that there is nothing.
-    fn refuse(&self, cx: &mut Context, now: Instant, prefix: EidPrefix, ttl: Ttl) {
+    fn refuse(&self, cx: &mut Context, now: Instant, prefix: EidPrefix, ttl: Ttl, known: &[&dyn PrefixSet]) {
         let question = Question {
             origin: &self.origin,
             request: &self.request,
@@ -337,7 +346,7 @@ impl Pending {
             ddt: false,
             local: &EidTable::<()>::default(),
         };
-        negative(cx, now, &question, prefix, ttl);
+        negative(cx, now, &question, prefix, ttl, known);
     }
 }
 
@@ -345,7 +354,18 @@ fn requester(question: &Question<'_>) -> IpAddr {
     question.origin.inner.unwrap_or(question.origin.peer).ip()
 }
 
-fn negative(cx: &mut Context, now: Instant, question: &Question<'_>, prefix: EidPrefix, ttl: Ttl) {
+fn negative(
+    cx: &mut Context,
+    now: Instant,
+    question: &Question<'_>,
+    prefix: EidPrefix,
+    ttl: Ttl,
+    known: &[&dyn PrefixSet],
+) {
+    let within = Within(prefix);
+    let mut sets: Vec<&dyn PrefixSet> = vec![&within];
+    sets.extend(known);
+    let prefix = free_prefix(&question.eid, &sets);
     send(cx, now, question, EidRecord::from(&Mapping::negative(prefix, ttl, Action::NativelyForward)));
 }
 

@@ -108,9 +108,11 @@ impl MappingSystem {
         now: Instant,
         referral: &MapReferral,
         source: SocketAddr,
+        local: &dyn PrefixSet,
     ) {
         if self.client.is_active() {
-            self.client.referral(cx, now, referral, source);
+            let known = known(&self.server, &self.resolver, local);
+            self.client.referral(cx, now, referral, source, &known);
         } else {
             cx.drop(DropReason::NoRole, Some(source));
         }
@@ -152,7 +154,10 @@ impl MappingSystem {
             Decision::Registered(prefix) => self.registered(cx, now, question, &prefix),
             Decision::Unregistered => self.negative(cx, now, question, cx.timers.negative_ttl_unregistered),
             Decision::Unknown => self.negative(cx, now, question, cx.timers.negative_ttl_unconfigured),
-            Decision::Search => self.client.request(cx, now, question),
+            Decision::Search => {
+                let known = known(&self.server, &self.resolver, question.local);
+                self.client.request(cx, now, question, &known);
+            }
             Decision::Forward => {
                 let hosts = self.resolver.as_ref().map(|r| r.hosts(&question.eid)).unwrap_or_default();
                 let own = question.origin.local.ip();
@@ -217,9 +222,7 @@ impl MappingSystem {
 
     fn negative(&self, cx: &mut Context, now: Instant, question: &Question<'_>, ttl: Ttl) {
         let eid = &question.eid;
-        let mut sets: Vec<&dyn PrefixSet> = vec![question.local];
-        sets.extend(self.server.as_ref().map(|s| s.table() as &dyn PrefixSet));
-        sets.extend(self.resolver.as_ref().map(|r| r.forward() as &dyn PrefixSet));
+        let sets = known(&self.server, &self.resolver, question.local);
         let mut prefix = free_prefix(eid, &sets);
         if self.resolver.is_none() && self.longest_known(eid).is_none() {
             // A Map-Server alone knows its own sites only: the space around the EID may belong to another one.
@@ -227,6 +230,18 @@ impl MappingSystem {
         }
         send(cx, now, question, EidRecord::from(&Mapping::negative(prefix, ttl, Action::NativelyForward)));
     }
+}
+
+/// Everything that is known here.
+fn known<'a>(
+    server: &'a Option<MapServer>,
+    resolver: &'a Option<MapResolver>,
+    local: &'a dyn PrefixSet,
+) -> Vec<&'a dyn PrefixSet> {
+    let mut sets: Vec<&dyn PrefixSet> = vec![local];
+    sets.extend(server.as_ref().map(|server| server.table() as &dyn PrefixSet));
+    sets.extend(resolver.as_ref().map(|resolver| resolver.forward() as &dyn PrefixSet));
+    sets
 }
 
 /// Replies to the requester. What we can talk to is what we were just talked to in.

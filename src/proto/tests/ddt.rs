@@ -257,3 +257,21 @@ fn losses_only_delay_a_search() {
         assert!(tree.net.run_until(120 * SECOND, known).is_some(), "{to:?}");
     }
 }
+
+/// Input: a hole around something that the Map-Resolver knows otherwise. Output: a negative Map-Reply for the part without
+/// it.
+#[test]
+fn a_hole_ends_at_what_is_known_here() {
+    let mut tree = Tree::new(&[ROOT]);
+    let mut config = resolver(&[ROOT]);
+    let forward = vec![(prefix("10.160.0.0/16"), vec![Host::Address(ip("192.0.2.90"))])];
+    config.map_resolver = Some(MapResolverConfig { forward });
+    tree.net.reload(tree.resolver, config);
+    for times in [2, 0] {
+        assert_eq!(tree.searched("10.200.0.1"), times);
+        let itr = &tree.net.nodes[tree.itr];
+        assert!(itr.control.map_cache_entry(&prefix("10.192.0.0/10")).is_some(), "not 10.128.0.0/9");
+        let clear = crate::proto::control::Command::ClearMapCache(None);
+        tree.net.handle(tree.itr, crate::proto::control::Input::Command(clear));
+    }
+}
