@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The count of 2,000 rounds less that of 1,000 is what 1,000 rounds cost. Each round is a batch of 64 packets, or one
-//! super-packet. `off` leaves all options of the LISP header off, others switch one on.
+//! super-packet. `off` leaves all options of the LISP header off, others switch one on. `scatter-2048` and `scatter-65536`
+//! encapsulate to as many destinations in turn, among 100,000 prefixes.
 #![allow(missing_docs)]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,7 +35,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [what, option, rounds] = arguments.as_slice() else {
         // `cargo bench` runs every benchmark: one round shows that it works.
-        for what in ["encapsulate", "decapsulate", "cut", "join"] {
+        for what in ["encapsulate", "scatter-2048", "decapsulate", "cut", "join"] {
             for option in ["off", "source-check", "locator-status", "map-version", "echo-nonce"] {
                 run(what, option, 1);
             }
@@ -45,13 +46,16 @@ fn main() {
 }
 
 fn run(what: &str, option: &str, rounds: u64) {
+    if let Some(destinations) = what.strip_prefix("scatter-") {
+        return scatter(destinations.parse().expect("a number of destinations"), rounds);
+    }
     let (_writer, reader, options) = tables(option);
     match what {
         "encapsulate" => encapsulate(&reader, rounds),
         "decapsulate" => decapsulate(&reader, &options, rounds),
         "cut" => cut(&reader, rounds),
         "join" => join(&reader, &options, rounds),
-        _ => panic!("{what} is none of encapsulate, decapsulate, cut, join"),
+        _ => panic!("{what} is none of encapsulate, scatter-N, decapsulate, cut, join"),
     }
 }
 
@@ -142,6 +146,48 @@ fn encapsulate(reader: &FibReader, rounds: u64) {
         let turn = Turn::new(InstanceId::DEFAULT, &guard, reader, Instant::from_nanos(round));
         let taken = encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true);
         assert_eq!(taken, BATCH);
+    }
+}
+
+/// Prefixes of several lengths all over the address space, and packets to as many destinations in turn.
+fn scatter(destinations: u32, rounds: u64) {
+    const PREFIXES: u32 = 100_000;
+    let mut fib = fib::new(1024);
+    let local = EidPrefix::from("10.0.0.0/8".parse::<IpNet>().expect("a prefix"));
+    fib.apply(FibUpdate::Set { prefix: local, action: FibAction::Local, stats: Arc::default() });
+    // As good as random, and never in the local prefix or among multicast addresses.
+    let address = |n: u32| 0x8000_0000 + (n.wrapping_mul(0x9e37_79b1) >> 2);
+    for n in 0..PREFIXES {
+        let length = [18, 20, 22, 24, 24, 24, 24, 28][n as usize % 8];
+        let net = IpNet::new(Ipv4Addr::from_bits(address(n)).into(), length).expect("a length").trunc();
+        let path = Path {
+            rloc: rloc(n % SITES),
+            source: Ipv4Addr::new(192, 0, 2, 1).into(),
+            priority: 1,
+            weight: 100,
+            stats: Arc::default(),
+        };
+        let action = FibAction::Forward(vec![path]);
+        fib.apply(FibUpdate::Set { prefix: net.into(), action, stats: Arc::default() });
+    }
+    fib.publish();
+    let reader = fib.reader();
+    let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, ip::sum, Arc::default());
+    let mut arena = Arena::new(1 << 24);
+    let mut out = SendBatch::new(16, 64);
+    let mut read = Vec::new();
+    for n in 0..destinations {
+        let bytes = packet(OURS, Ipv4Addr::from_bits(address(n * 7 % PREFIXES)), n as u16);
+        arena.slot(0).expect("room")[..bytes.len()].copy_from_slice(&bytes);
+        let piece = arena.commit(bytes.len());
+        read.push(TunPacket { piece, vnet: VnetHeader::default() });
+    }
+    for (round, batch) in (1..=rounds).zip(read.chunks(BATCH).cycle()) {
+        out.clear();
+        let guard = reader.enter().expect("a writer");
+        let turn = Turn::new(InstanceId::DEFAULT, &guard, &reader, Instant::from_nanos(round));
+        let taken = encapsulator.encapsulate(&turn, batch, &mut arena, &mut out, |_| true);
+        assert_eq!(taken, batch.len());
     }
 }
 

@@ -139,16 +139,19 @@ struct Link {
 
 const END: u32 = u32::MAX;
 
-/// Pieces in order, in one list that serves a whole batch.
+/// Pieces in order: the first one, and the others in one list that serves a whole batch.
 #[derive(Clone, Copy, Debug)]
 struct Chain {
-    first: u32,
+    head: Piece,
+    next: u32,
     last: u32,
-    count: u32,
 }
 
 impl Chain {
-    const EMPTY: Self = Self { first: END, last: END, count: 0 };
+    #[inline]
+    fn of(head: Piece) -> Self {
+        Self { head, next: END, last: END }
+    }
 
     #[inline]
     fn push(&mut self, links: &mut Vec<Link>, piece: Piece) {
@@ -156,19 +159,19 @@ impl Chain {
         links.push(Link { piece, next: END });
         match links.get_mut(self.last as usize) {
             Some(last) => last.next = at,
-            None => self.first = at,
+            None => self.next = at,
         }
         self.last = at;
-        self.count += 1;
     }
 
     fn iter(self, links: &[Link]) -> impl Iterator<Item = Piece> {
-        let mut next = self.first;
-        std::iter::from_fn(move || {
+        let mut next = self.next;
+        let others = std::iter::from_fn(move || {
             let link = links.get(next as usize)?;
             next = link.next;
             Some(link.piece)
-        })
+        });
+        std::iter::once(self.head).chain(others)
     }
 }
 
@@ -244,6 +247,10 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
+    /// Most bytes of memory that its lists take, with an arena of 512 KiB for packets and up to 1,024 of these: a header
+    /// of at least 28 bytes in [`Arena::SCRATCH`] for every packet that is made, two pieces each.
+    pub const MAX_BYTES: usize = 2 << 20;
+
     /// For a pool of `ports` sockets, with up to `max_segments` packets per system call (1 = plain mode).
     pub fn new(ports: u16, max_segments: u16) -> Self {
         Self {
@@ -261,6 +268,14 @@ impl SendBatch {
         self.groups.clear();
         self.open.fill(END);
         self.icmp.clear();
+    }
+
+    /// Bytes of memory that its lists take.
+    pub fn memory(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+            + self.groups.capacity() * size_of::<SendGroup>()
+            + self.icmp.capacity() * size_of::<IcmpReply>()
+            + size_of_val(&*self.open)
     }
 
     /// Whether there is nothing to send.
@@ -285,45 +300,43 @@ impl SendBatch {
 
     /// Adds a packet: joins it to the last group of its port if that takes it. Packets of one flow all go to one port and
     /// so stay in order; those of others may overtake them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, out: Outgoing<'_>, head: Piece, body: Option<Piece>) {
         let len = head.len + body.map_or(0, |b| b.len);
-        let port = usize::from(out.port);
-        let open = self.open.get(port).copied().unwrap_or(END);
-        let group = match self.groups.get_mut(open as usize) {
-            Some(group) if group.takes(&out, len, self.max_segments) => {
-                if len < u32::from(group.segment) {
-                    group.limit = 0;
-                }
-                group.segments += 1;
-                group.bytes += len;
-                group
+        let mut none = END;
+        let open = self.open.get_mut(usize::from(out.port)).unwrap_or(&mut none);
+        if let Some(group) = self.groups.get_mut(*open as usize)
+            && group.takes(&out, len, self.max_segments)
+        {
+            if len < u32::from(group.segment) {
+                group.limit = 0;
             }
-            _ => {
-                if let Some(open) = self.open.get_mut(port) {
-                    *open = self.groups.len() as u32;
-                }
-                self.groups.push(SendGroup {
-                    remote: out.way.rloc,
-                    source: out.way.source,
-                    port: out.port,
-                    ttl: out.ttl,
-                    tos: out.tos,
-                    segment: len as u16,
-                    segments: 1,
-                    bytes: len,
-                    pieces: Chain::EMPTY,
-                    way: std::ptr::from_ref(out.way) as usize,
-                    limit: if out.way.rloc.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 },
-                });
-                let Some(group) = self.groups.last_mut() else { return };
-                group
+            group.segments += 1;
+            group.bytes += len;
+            group.pieces.push(&mut self.links, head);
+            if let Some(body) = body {
+                group.pieces.push(&mut self.links, body);
             }
-        };
-        group.pieces.push(&mut self.links, head);
-        if let Some(body) = body {
-            group.pieces.push(&mut self.links, body);
+            return;
         }
+        *open = self.groups.len() as u32;
+        let mut pieces = Chain::of(head);
+        if let Some(body) = body {
+            pieces.push(&mut self.links, body);
+        }
+        self.groups.push(SendGroup {
+            remote: out.way.rloc,
+            source: out.way.source,
+            port: out.port,
+            ttl: out.ttl,
+            tos: out.tos,
+            segment: len as u16,
+            segments: 1,
+            bytes: len,
+            pieces,
+            way: std::ptr::from_ref(out.way) as usize,
+            limit: if out.way.rloc.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 },
+        });
     }
 }
 
@@ -349,6 +362,15 @@ pub struct TunBatch {
 }
 
 impl TunBatch {
+    /// Most bytes of memory that its lists take, where what was received is at most 512 KiB, or 64 datagrams: every packet
+    /// has a LISP and an IP header, 28 bytes at least.
+    pub const MAX_BYTES: usize = 2 << 20;
+
+    /// Bytes of memory that its lists take.
+    pub fn memory(&self) -> usize {
+        self.links.capacity() * size_of::<Link>() + self.writes.capacity() * size_of::<TunWrite>()
+    }
+
     /// An empty batch.
     pub fn new() -> Self {
         Self::default()
@@ -373,8 +395,7 @@ impl TunBatch {
     /// Adds a packet of its own; gives its place.
     #[inline]
     pub(super) fn push(&mut self, instance: u16, packet: Piece) -> usize {
-        let mut pieces = Chain::EMPTY;
-        pieces.push(&mut self.links, packet);
+        let pieces = Chain::of(packet);
         self.writes.push(TunWrite {
             instance,
             vnet: VnetHeader::default(),

@@ -10,7 +10,7 @@ use super::header::{Checks, Subject};
 use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
 use crate::fib::{EntryAction, FibGuard, HeaderOptions, InstanceFib, Punt};
 use crate::types::{Action, Eid, InstanceId, Instant};
-use crate::wire::data::{self, DataHeader};
+use crate::wire::data;
 use crate::wire::ip::{self, Inner, SumFn};
 
 /// What the outer headers of received data packets said.
@@ -34,6 +34,36 @@ pub struct Datagram {
     pub segment: u16,
     /// The outer headers.
     pub outer: Outer,
+}
+
+/// A packet that was not dropped: where its LISP header begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted(usize);
+
+/// What tells the packets of one sender apart, as the control plane wants to know of them: instance, and family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The instance's part of the LISP header, or none.
+    instance: Option<[u8; 3]>,
+    /// The inner packet's IP version.
+    version: u8,
+}
+
+impl Accepted {
+    /// Its instance and family, as [`Decapsulator::decapsulate`] left it in `bytes`.
+    #[inline]
+    pub fn space(self, bytes: &[u8]) -> Option<Space> {
+        let &[flags, _, _, _, a, b, c, _, inner] =
+            bytes.get(self.0..)?.first_chunk::<{ data::HEADER + 1 }>()?;
+        Some(Space { instance: (flags & 0x08 != 0).then_some([a, b, c]), version: inner >> 4 })
+    }
+
+    /// The EID that it is for.
+    pub fn destination(self, bytes: &[u8]) -> Option<Eid> {
+        let packet = bytes.get(self.0..)?;
+        let (_, instance) = data::key_and_instance(packet.first_chunk()?);
+        Some(Eid::new(instance, Inner::parse(packet.get(data::HEADER..)?).ok()?.destination))
+    }
 }
 
 /// One thread's decapsulation.
@@ -90,16 +120,17 @@ impl Decapsulator {
     }
 
     /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
-    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`]. Gives the EID that
-    /// the last packet that was not dropped is for.
+    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`]. Gives the last packet
+    /// that was not dropped.
     pub fn decapsulate(
         &mut self,
         fib: &FibGuard<'_>,
         datagram: &Datagram,
         bytes: &mut [u8],
         out: &mut TunBatch,
-    ) -> Option<Eid> {
+    ) -> Option<Accepted> {
         let mut accepted = None;
+        let (mut packets, mut total) = (0, 0);
         let start = datagram.piece.offset as usize;
         let end = (start + datagram.piece.len as usize).min(bytes.len());
         let step = match usize::from(datagram.segment) {
@@ -114,9 +145,9 @@ impl Decapsulator {
             let packet = bytes.get_mut(at..next).unwrap_or_default();
             match self.unwrap(fib, options, &datagram.outer, packet) {
                 Ok((instance, inner)) => {
-                    accepted = Some((instance, inner.destination));
-                    self.counters.count(Count::DecapsulatedPackets, 1);
-                    self.counters.count(Count::DecapsulatedBytes, inner.len as u64);
+                    accepted = Some(Accepted(at));
+                    packets += 1;
+                    total += inner.len as u64;
                     let offset = at + data::HEADER;
                     if let Some(coalescer) = &mut self.coalescer {
                         let flow = flow_hash(&inner, packet.get(data::HEADER..).unwrap_or_default());
@@ -132,9 +163,9 @@ impl Decapsulator {
                 break;
             }
         }
-        let (place, destination) = accepted?;
-        let (iid, _) = self.instances.iter().find(|(_, at)| *at == place)?;
-        Some(Eid::new(*iid, destination))
+        self.counters.count(Count::DecapsulatedPackets, packets);
+        self.counters.count(Count::DecapsulatedBytes, total);
+        accepted
     }
 
     /// Completes what a batch's datagrams were made into, before it is written.
@@ -154,12 +185,11 @@ impl Decapsulator {
         outer: &Outer,
         packet: &mut [u8],
     ) -> Result<(u16, Inner), DropReason> {
-        let raw = packet.first_chunk().copied();
-        let header = DataHeader::parse(packet).ok_or(DropReason::OuterTruncated)?;
-        if header.key != 0 {
+        let header = *packet.first_chunk().ok_or(DropReason::OuterTruncated)?;
+        let (key, iid) = data::key_and_instance(&header);
+        if key != 0 {
             return Err(DropReason::Encrypted);
         }
-        let iid = header.instance.unwrap_or_default();
         let instance = self.instance(iid).ok_or(DropReason::UnknownInstance)?;
         let packet = packet.get_mut(data::HEADER..).unwrap_or_default();
         let inner = Inner::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
@@ -170,7 +200,7 @@ impl Decapsulator {
             self.counters.count(Count::Redirected, 1);
             self.checks.redirected(fib, Eid::new(iid, inner.destination), outer.remote);
         }
-        if let (Some(options), Some(header)) = (options, raw) {
+        if let Some(options) = options {
             let (source, destination) = (inner.source, inner.destination);
             let subject = Subject { iid, header, source, destination, rloc: outer.remote };
             self.checks.check(fib, options, subject)?;
@@ -190,6 +220,9 @@ impl Decapsulator {
     }
 
     fn instance(&self, iid: InstanceId) -> Option<u16> {
+        if let [(only, place)] = self.instances.as_slice() {
+            return (*only == iid).then_some(*place);
+        }
         let at = self.instances.binary_search_by_key(&iid, |i| i.0).ok()?;
         self.instances.get(at).map(|i| i.1)
     }
@@ -411,6 +444,50 @@ mod tests {
         away(&mut router, false);
         assert_eq!(router.decap(64, 0, &data([0; 8], &udp("10.1.0.6", "10.1.0.1", 9, b"4"))), []);
         assert_eq!(router.counters.totals().dropped(DropReason::InnerSourceLocal), 1);
+    }
+
+    #[test]
+    fn the_lists_of_a_batch_are_bounded() {
+        let router = &mut Router::new();
+        let mut smallest = udp("10.2.0.1", "10.1.0.1", 9, b"");
+        smallest.truncate(20);
+        smallest[2..4].copy_from_slice(&20u16.to_be_bytes());
+        ip::write_ipv4_checksum(&mut smallest);
+        let packet = data([0; 8], &smallest);
+        let mut bytes = packet.repeat((512 << 10) / packet.len());
+        let outer = Outer { remote: "203.0.113.1".parse().unwrap(), ttl: None, tos: 0 };
+        let piece = Piece { offset: 0, len: bytes.len() as u32 };
+        let datagram = Datagram { piece, segment: packet.len() as u16, outer };
+        let mut out = TunBatch::new();
+        let guard = router.reader.enter().unwrap();
+        router.decapsulator.decapsulate(&guard, &datagram, &mut bytes, &mut out);
+        assert_eq!(out.writes().len(), 18_724);
+        assert!(out.memory() <= TunBatch::MAX_BYTES, "{}", out.memory());
+    }
+
+    #[test]
+    fn who_sent_and_for_whom_can_be_read_afterwards() {
+        let router = &mut Router::new();
+        let outer = Outer { remote: "203.0.113.1".parse().unwrap(), ttl: None, tos: 0 };
+        let (four, six) =
+            (udp("10.2.0.1", "10.1.0.1", 9, b""), udp("2001:db8:2::1", "2001:db8:1::1", 9, b""));
+        let bad = udp("10.2.0.1", "10.9.0.1", 9, b"");
+        let sent = [data([0; 8], &four), data(INSTANCE_7, &four), data([0; 8], &six), data([0; 8], &bad)];
+        let mut spaces = Vec::new();
+        let guard = router.reader.enter().unwrap();
+        for (sent, want) in sent.iter().zip(["10.1.0.1", "10.1.0.1", "2001:db8:1::1", ""]) {
+            // Behind something else, and in front of it.
+            let mut bytes = [&[7; 5][..], sent, &[7; 90]].concat();
+            let piece = Piece { offset: 5, len: sent.len() as u32 };
+            let datagram = Datagram { piece, segment: 0, outer };
+            let mut out = TunBatch::new();
+            let accepted = router.decapsulator.decapsulate(&guard, &datagram, &mut bytes, &mut out);
+            let eid = accepted.and_then(|packet| packet.destination(&bytes));
+            assert_eq!(eid.map_or(String::new(), |eid| eid.addr.to_string()), want);
+            spaces.extend(accepted.map(|packet| (packet.space(&bytes).unwrap(), eid.unwrap().iid.get())));
+        }
+        assert_eq!(spaces.iter().map(|s| s.1).collect::<Vec<_>>(), [0, 7, 0]);
+        assert!(spaces[0].0 != spaces[1].0 && spaces[0].0 != spaces[2].0 && spaces[1].0 != spaces[2].0);
     }
 
     #[test]

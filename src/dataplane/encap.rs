@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::batch::{Arena, IcmpReply, Outgoing, Piece, SendBatch, TunPacket, unspecified};
 use super::counters::{Count, Counters, DropReason};
 use super::cut::{Cut, Uncut};
 use super::fragment::Fragments;
+use super::glance::{Ends, Glance};
 use super::limiter::Limiter;
 use super::vnet::VnetHeader;
-use super::{DataPlaneConfig, ecn, flow_hash, header};
+use super::{DataPlaneConfig, ecn, header};
 use crate::fib::{
-    Entry, EntryAction, EntryPath, FibGuard, FibReader, HeaderOptions, InstanceFib, Miss, Punt, Stats, Worker,
+    Entry, EntryAction, EntryPath, FibGuard, FibReader, HeaderOptions, InstanceFib, LookupCache, Miss, Punt,
+    Stats, Worker,
 };
 use crate::types::{Action, Eid, InstanceId, Instant};
 use crate::wire::data::{self, DataHeader};
@@ -52,20 +52,21 @@ impl<'a> Turn<'a> {
 const AT_ONCE: usize = 16;
 
 /// What is known of a packet so far.
+#[derive(Clone, Copy)]
 struct Seen<'a> {
-    inner: Inner,
-    flow: u64,
+    glance: Glance,
     route: Route<'a>,
     /// What became of it.
-    packets: u64,
-    bytes: u64,
+    packets: u32,
+    bytes: u32,
 }
 
 /// Where a packet goes.
+#[derive(Clone, Copy)]
 enum Route<'a> {
     /// Not looked up yet.
     Unknown,
-    /// Looked up.
+    /// As this entry says.
     Entry(&'a Entry),
     /// This way, and the entry's counters.
     Path(&'a EntryPath, &'a Stats),
@@ -78,59 +79,74 @@ enum Route<'a> {
 }
 
 impl<'a> Seen<'a> {
-    #[inline]
-    fn new(turn: &Turn<'a>, packet: &[u8]) -> Self {
-        let (inner, route) = match Inner::parse(packet) {
-            Err(_) => (Inner::default(), Route::Drop(DropReason::Malformed)),
-            Ok(inner) => {
-                let route = if !ip::is_forwardable(&inner.destination) {
-                    Route::Drop(DropReason::NotUnicast)
-                } else if !turn
-                    .fib
-                    .is_some_and(|fib| fib.is_local(&inner.source) || fib.proxies_to(&inner.destination))
-                {
-                    Route::Drop(DropReason::SourceNotLocal)
-                } else {
-                    Route::Unknown
-                };
-                (inner, route)
-            }
+    /// Of no packet.
+    const NOTHING: Self = Self { glance: Glance::NONE, route: Route::Unknown, packets: 0, bytes: 0 };
+
+    #[inline(always)]
+    fn read(&mut self, turn: &Turn<'a>, packet: &[u8]) {
+        (self.packets, self.bytes) = (0, 0);
+        if self.glance.read(packet).is_none() {
+            self.route = Route::Drop(DropReason::Malformed);
+            return;
+        }
+        let (source, destination) = (self.glance.ends.source(), self.glance.ends.destination());
+        self.route = if !ip::is_forwardable(&destination) {
+            Route::Drop(DropReason::NotUnicast)
+        } else if !turn.fib.is_some_and(|fib| fib.is_local(&source) || fib.proxies_to(&destination)) {
+            Route::Drop(DropReason::SourceNotLocal)
+        } else {
+            Route::Unknown
         };
-        Self { flow: flow_hash(&inner, packet), inner, route, packets: 0, bytes: 0 }
     }
 
-    #[inline]
-    fn look_up(&mut self, turn: &Turn<'a>) {
+    /// Finds the entry.
+    #[inline(always)]
+    fn look_up(&mut self, turn: &Turn<'a>, cache: &mut LookupCache) {
         if let Route::Unknown = self.route {
-            let entry = turn.fib.and_then(|fib| fib.lookup(&self.inner.destination));
+            let entry = turn.fib.and_then(|fib| match self.glance.ends {
+                Ends::V4(_, destination) => cache.lookup_v4(fib, destination),
+                Ends::V6(_, destination) => cache.lookup_v6(fib, destination),
+            });
             self.route = entry.map_or(Route::Miss, Route::Entry);
         }
     }
 
-    #[inline]
+    /// Of the entry's paths, finds the flow's.
+    #[inline(always)]
     fn choose(&mut self, turn: &Turn<'a>) {
-        let Route::Entry(entry) = self.route else { return };
-        self.route = match &entry.action {
-            EntryAction::Forward(choice) => match choice.path(self.flow) {
-                Some(path) => Route::Path(path, &entry.stats),
-                None => Route::Drop(DropReason::NoPath),
-            },
+        if let Route::Entry(entry) = self.route {
+            self.route = match &entry.action {
+                EntryAction::Forward(choice) => match choice.path(self.glance.flow) {
+                    Some(path) => Route::Path(path, &entry.stats),
+                    None => Route::Drop(DropReason::NoPath),
+                },
+                _ => Route::refused(entry, turn, &self.glance),
+            };
+        }
+    }
+}
+
+impl<'a> Route<'a> {
+    /// By an entry that has no path.
+    #[cold]
+    fn refused(entry: &'a Entry, turn: &Turn<'_>, packet: &Glance) -> Self {
+        let reason = match &entry.action {
+            EntryAction::Forward(_) => return Self::Drop(DropReason::NoPath),
             // It has moved, and where to is forgotten.
-            EntryAction::Local if turn.fib.is_some_and(|fib| fib.is_away(&self.inner.destination)) => {
-                Route::Miss
+            EntryAction::Local if turn.fib.is_some_and(|fib| fib.is_away(&packet.ends.destination())) => {
+                return Self::Miss;
             }
-            EntryAction::Local => Route::Drop(DropReason::DestinationLocal),
+            EntryAction::Local => return Self::Drop(DropReason::DestinationLocal),
             EntryAction::Negative(action) => match action {
-                Action::SendMapRequest => Route::Miss,
-                Action::NoAction => Route::Refused(DropReason::NegativeNoAction, &entry.stats),
-                Action::NativelyForward => Route::Refused(DropReason::NegativeNativelyForward, &entry.stats),
-                Action::Drop | Action::Unassigned(_) => {
-                    Route::Refused(DropReason::NegativeDrop, &entry.stats)
-                }
-                Action::DropPolicyDenied => Route::Refused(DropReason::NegativePolicyDenied, &entry.stats),
-                Action::DropAuthFailure => Route::Refused(DropReason::NegativeAuthFailure, &entry.stats),
+                Action::SendMapRequest => return Self::Miss,
+                Action::NoAction => DropReason::NegativeNoAction,
+                Action::NativelyForward => DropReason::NegativeNativelyForward,
+                Action::Drop | Action::Unassigned(_) => DropReason::NegativeDrop,
+                Action::DropPolicyDenied => DropReason::NegativePolicyDenied,
+                Action::DropAuthFailure => DropReason::NegativeAuthFailure,
             },
         };
+        Self::Refused(reason, &entry.stats)
     }
 }
 
@@ -140,6 +156,7 @@ pub struct Encapsulator {
     path_mtu: u16,
     source_ports: u64,
     worker: Worker,
+    pub(super) cache: LookupCache,
     sum: SumFn,
     icmp_source: (IpAddr, IpAddr),
     icmp_limit: Limiter,
@@ -161,6 +178,7 @@ impl Encapsulator {
             path_mtu: config.path_mtu.max(576),
             source_ports: u64::from(config.source_ports.max(1)),
             worker,
+            cache: LookupCache::new(),
             sum,
             icmp_source: (
                 config.icmp_source_v4.map_or(any.0, IpAddr::V4),
@@ -186,36 +204,30 @@ impl Encapsulator {
     ) -> usize {
         let mut taken = 0;
         let (mut total_packets, mut total_bytes) = (0, 0);
+        let mut seen = [Seen::NOTHING; AT_ONCE];
         for chunk in packets.chunks(AT_ONCE) {
             // Step by step for several packets, not packet by packet: what one step of them waits for in memory, the
             // processor fetches for all at once.
-            let mut seen: SmallVec<[Seen<'_>; AT_ONCE]> = SmallVec::new();
-            for packet in chunk {
-                seen.push(Seen::new(turn, arena.get(packet.piece)));
+            let Some(seen) = seen.get_mut(..chunk.len()) else { break };
+            for (packet, seen) in chunk.iter().zip(&mut *seen) {
+                seen.read(turn, arena.get(packet.piece));
             }
-            for packet in &mut seen {
-                packet.look_up(turn);
+            for seen in &mut *seen {
+                seen.look_up(turn, &mut self.cache);
             }
-            for packet in &mut seen {
-                packet.choose(turn);
+            for seen in &mut *seen {
+                seen.choose(turn);
             }
-            for (packet, seen) in chunk.iter().zip(&mut seen) {
+            for (packet, seen) in chunk.iter().zip(&mut *seen) {
                 match self.emit(turn, packet, seen, arena, out, &mut punt) {
                     Ok((packets, bytes)) => (seen.packets, seen.bytes) = (packets, bytes),
                     Err(Full) => break,
                 }
                 taken += 1;
             }
-            for Seen { route, packets, bytes, .. } in &seen {
-                if let Route::Path(path, stats) = route
-                    && *packets > 0
-                {
-                    path.stats.record_as(self.worker, *packets, *bytes, turn.now);
-                    stats.record_as(self.worker, *packets, *bytes, turn.now);
-                    total_packets += packets;
-                    total_bytes += bytes;
-                }
-            }
+            let (packets, bytes) = self.record(seen, turn.now);
+            total_packets += packets;
+            total_bytes += bytes;
             if taken % AT_ONCE != 0 {
                 break;
             }
@@ -223,6 +235,34 @@ impl Encapsulator {
         self.counters.count(Count::EncapsulatedPackets, total_packets);
         self.counters.count(Count::EncapsulatedBytes, total_bytes);
         taken
+    }
+
+    /// Counts what was sent, in the paths and entries that it took: once for packets of one path that come one behind the
+    /// other. Gives packets and bytes in all.
+    #[inline]
+    fn record(&self, seen: &[Seen<'_>], now: Instant) -> (u64, u64) {
+        let (mut total_packets, mut total_bytes) = (0, 0);
+        let mut rest = seen;
+        while let Some((first, after)) = rest.split_first() {
+            rest = after;
+            let Route::Path(path, stats) = first.route else { continue };
+            let (mut packets, mut bytes) = (u64::from(first.packets), u64::from(first.bytes));
+            while let Some((next, after)) = rest.split_first()
+                && let Route::Path(same, _) = next.route
+                && std::ptr::eq(path, same)
+            {
+                packets += u64::from(next.packets);
+                bytes += u64::from(next.bytes);
+                rest = after;
+            }
+            if packets > 0 {
+                path.stats.record_as(self.worker, packets, bytes, now);
+                stats.record_as(self.worker, packets, bytes, now);
+                total_packets += packets;
+                total_bytes += bytes;
+            }
+        }
+        (total_packets, total_bytes)
     }
 
     /// Adds what comes of one packet to the batch; gives how many packets it became, and their bytes.
@@ -234,70 +274,85 @@ impl Encapsulator {
         seen: &Seen<'_>,
         arena: &mut Arena,
         out: &mut SendBatch,
-        mut punt: impl FnMut(Punt) -> bool,
-    ) -> Result<(u64, u64), Full> {
-        let inner = &seen.inner;
-        let path = match &seen.route {
-            Route::Path(path, _) => path,
-            Route::Drop(reason) => {
-                self.counters.dropped(*reason, 1);
-                if *reason == DropReason::SourceNotLocal {
-                    self.not_local(turn, inner, punt);
-                }
-                return Ok((0, 0));
-            }
-            Route::Refused(reason, stats) => {
-                self.counters.dropped(*reason, 1);
-                stats.record_as(self.worker, 1, inner.len as u64, turn.now);
-                return Ok((0, 0));
-            }
-            Route::Miss => {
-                self.counters.dropped(DropReason::NoMapping, 1);
-                self.miss(turn, inner, punt);
-                return Ok((0, 0));
-            }
-            Route::Unknown | Route::Entry(_) => return Ok((0, 0)),
+        punt: &mut impl FnMut(Punt) -> bool,
+    ) -> Result<(u32, u32), Full> {
+        let Route::Path(path, _) = seen.route else {
+            self.refuse(turn, seen, punt);
+            return Ok((0, 0));
         };
+        let (glance, way) = (&seen.glance, &*path.way);
+        let overhead = if way.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
+        let mtu = way.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead);
         // TTL 1 would die at the first router of the underlay, whose ICMP error the source would never see.
-        if inner.ttl <= 1 {
+        if glance.ttl <= 1 {
             self.counters.dropped(DropReason::TtlExpired, 1);
+            let inner = Inner::parse(arena.get(packet.piece)).unwrap_or_default();
             let error = IcmpError::TimeExceeded;
-            return self.answer(turn.now, error, inner, packet.piece, arena, out).map(|()| (0, 0));
+            return self.answer(turn.now, error, &inner, packet.piece, arena, out).map(|()| (0, 0));
         }
-        let overhead = if path.way.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
         let lisp = match (turn.options, turn.fib) {
             (Some(options), Some(fib)) => {
-                let way = &path.way;
-                let mut counted = |p| self.punt(p, &mut punt);
-                header::outgoing(options, fib, turn.iid, inner, way, turn.now, &mut counted)
+                let mut counted = |p| self.punt(p, punt);
+                header::outgoing(options, fib, turn.iid, &glance.ends, way, turn.now, &mut counted)
             }
             _ => turn.lisp,
         };
-        let job = Job {
-            inner,
-            piece: Piece { len: inner.len as u32, ..packet.piece },
-            lisp,
-            way: Outgoing {
-                way: &path.way,
-                // The upper half of the product is below the factor: a modulo without division.
-                port: (((seen.flow & 0xffff_ffff) * self.source_ports) >> 32) as u16,
-                ttl: inner.ttl,
-                tos: inner.tos & !ecn::MASK | ecn::encapsulate(inner.tos),
-            },
-            mtu: path.way.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead),
+        let way = Outgoing {
+            way,
+            // The upper half of the product is below the factor: a modulo without division.
+            port: (((glance.flow & 0xffff_ffff) * self.source_ports) >> 32) as u16,
+            ttl: glance.ttl,
+            tos: glance.tos & !ecn::MASK | ecn::encapsulate(glance.tos),
         };
-        match packet.vnet.gso {
-            Some(_) => self.super_packet(turn.now, &job, &packet.vnet, arena, out),
-            None => self.single(turn.now, &job, &packet.vnet, arena, out),
+        let (piece, len) = (Piece { len: glance.len, ..packet.piece }, glance.len);
+        if packet.vnet.gso.is_some() || len > u32::from(mtu) {
+            return self.large(turn.now, &Wrapping { lisp, way, mtu }, packet, arena, out);
+        }
+        if packet.vnet.needs_csum {
+            let is_udp = glance.protocol == ip::protocol::UDP;
+            if !complete_checksum(&packet.vnet, is_udp, arena.get_mut(piece, 0), self.sum) {
+                self.counters.dropped(DropReason::Malformed, 1);
+                return Ok((0, 0));
+            }
+        }
+        let Some(start) = arena.get_mut(piece, data::HEADER).first_chunk_mut() else { return Ok((0, 0)) };
+        *start = lisp;
+        out.push(
+            way,
+            Piece { offset: piece.offset - data::HEADER as u32, len: len + data::HEADER as u32 },
+            None,
+        );
+        Ok((1, len))
+    }
+
+    /// Counts a packet that goes nowhere, and tells the control plane where that is for it to change.
+    #[cold]
+    fn refuse(&mut self, turn: &Turn<'_>, seen: &Seen<'_>, punt: &mut impl FnMut(Punt) -> bool) {
+        match seen.route {
+            Route::Drop(reason) => {
+                self.counters.dropped(reason, 1);
+                if reason == DropReason::SourceNotLocal {
+                    self.not_local(turn, &seen.glance, punt);
+                }
+            }
+            Route::Refused(reason, stats) => {
+                self.counters.dropped(reason, 1);
+                stats.record_as(self.worker, 1, u64::from(seen.glance.len), turn.now);
+            }
+            Route::Miss => {
+                self.counters.dropped(DropReason::NoMapping, 1);
+                self.miss(turn, &seen.glance, punt);
+            }
+            Route::Unknown | Route::Entry(_) | Route::Path(..) => {}
         }
     }
 
     #[cold]
-    fn miss(&mut self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
-        let destination = Eid::new(turn.iid, inner.destination);
-        let bits = match inner.source {
-            IpAddr::V4(v4) => u64::from(v4.to_bits()),
-            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+    fn miss(&mut self, turn: &Turn<'_>, packet: &Glance, punt: &mut impl FnMut(Punt) -> bool) {
+        let destination = Eid::new(turn.iid, packet.ends.destination());
+        let bits = match packet.ends {
+            Ends::V4(source, _) => u64::from(source),
+            Ends::V6(source, _) => (source >> 64) as u64 ^ source as u64,
         };
         // The upper bits of the product depend on all bits of the address.
         let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -313,7 +368,7 @@ impl Encapsulator {
             Miss::Punt => {
                 of_source.allow(turn.now);
                 self.punt_limit.allow(turn.now);
-                if !self.punt(Punt::Miss { source: inner.source, destination }, &mut punt) {
+                if !self.punt(Punt::Miss { source: packet.ends.source(), destination }, punt) {
                     turn.reader.unpend(&destination);
                 }
             }
@@ -322,13 +377,14 @@ impl Encapsulator {
 
     /// A host that is not known to be here sends a packet: perhaps it has just come.
     #[cold]
-    fn not_local(&self, turn: &Turn<'_>, inner: &Inner, mut punt: impl FnMut(Punt) -> bool) {
-        let source = Eid::new(turn.iid, inner.source);
-        if turn.fib.is_some_and(|fib| fib.is_watched(&inner.source))
-            && ip::is_forwardable(&inner.source)
+    fn not_local(&self, turn: &Turn<'_>, packet: &Glance, punt: &mut impl FnMut(Punt) -> bool) {
+        let address = packet.ends.source();
+        let source = Eid::new(turn.iid, address);
+        if turn.fib.is_some_and(|fib| fib.is_watched(&address))
+            && ip::is_forwardable(&address)
             && turn.reader.is_new_source(source, turn.now)
         {
-            self.punt(Punt::NewSource { source }, &mut punt);
+            self.punt(Punt::NewSource { source }, punt);
         }
     }
 
@@ -366,34 +422,36 @@ impl Encapsulator {
         Ok(())
     }
 
-    /// An ordinary packet: sent as it is, fragmented, or answered. Gives how many packets it became, and their bytes.
-    #[inline]
-    fn single(
+    /// A super-packet, or a packet that is too long: cut, fragmented, or answered. Gives how many packets it became, and
+    /// their bytes.
+    #[inline(never)]
+    fn large(
         &mut self,
         now: Instant,
-        job: &Job<'_>,
-        vnet: &VnetHeader,
+        wrapping: &Wrapping<'_>,
+        packet: &TunPacket,
         arena: &mut Arena,
         out: &mut SendBatch,
-    ) -> Result<(u64, u64), Full> {
-        let Job { inner, piece, .. } = job;
-        if inner.len > usize::from(job.mtu) && inner.dont_fragment {
-            self.counters.dropped(DropReason::TooBig, 1);
-            let error = IcmpError::TooBig { mtu: job.mtu };
-            return self.answer(now, error, inner, *piece, arena, out).map(|()| (0, 0));
+    ) -> Result<(u32, u32), Full> {
+        // It was possible to parse before.
+        let inner = &Inner::parse(arena.get(packet.piece)).unwrap_or_default();
+        let piece = Piece { len: inner.len as u32, ..packet.piece };
+        let &Wrapping { lisp, way, mtu } = wrapping;
+        let (job, vnet) = (Job { inner, piece, lisp, way, mtu }, &packet.vnet);
+        if vnet.gso.is_some() {
+            return self.super_packet(now, &job, vnet, arena, out);
         }
-        if vnet.needs_csum && !complete_checksum(vnet, inner, arena.get_mut(*piece, 0), self.sum) {
+        if inner.dont_fragment {
+            self.counters.dropped(DropReason::TooBig, 1);
+            let error = IcmpError::TooBig { mtu };
+            return self.answer(now, error, inner, piece, arena, out).map(|()| (0, 0));
+        }
+        let is_udp = inner.protocol == ip::protocol::UDP;
+        if vnet.needs_csum && !complete_checksum(vnet, is_udp, arena.get_mut(piece, 0), self.sum) {
             self.counters.dropped(DropReason::Malformed, 1);
             return Ok((0, 0));
         }
-        if inner.len > usize::from(job.mtu) {
-            return self.fragment(job, inner, *piece, arena, out);
-        }
-        let Some(start) = arena.get_mut(*piece, data::HEADER).first_chunk_mut() else { return Ok((0, 0)) };
-        *start = job.lisp;
-        let whole = Piece::new(piece.offset as usize - data::HEADER, inner.len + data::HEADER);
-        out.push(job.way, whole, None);
-        Ok((1, inner.len as u64))
+        self.fragment(&job, inner, piece, arena, out)
     }
 
     /// Cuts a packet that is too long and may be cut.
@@ -405,7 +463,7 @@ impl Encapsulator {
         packet: Piece,
         arena: &mut Arena,
         out: &mut SendBatch,
-    ) -> Result<(u64, u64), Full> {
+    ) -> Result<(u32, u32), Full> {
         let Some(mut fragments) = Fragments::new(inner, usize::from(job.mtu)) else {
             self.counters.dropped(DropReason::TooBig, 1);
             return Ok((0, 0));
@@ -423,7 +481,7 @@ impl Encapsulator {
             let body = Piece::new(packet.offset as usize + fragment.data.start, fragment.data.len());
             out.push(job.way, Piece { len: (data::HEADER + len) as u32, ..start }, Some(body));
             packets += 1;
-            total += (len + fragment.data.len()) as u64;
+            total += (len + fragment.data.len()) as u32;
         }
         self.counters.count(Count::Fragmented, 1);
         Ok((packets, total))
@@ -437,13 +495,13 @@ impl Encapsulator {
         vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
-    ) -> Result<(u64, u64), Full> {
+    ) -> Result<(u32, u32), Full> {
         let inner = job.inner;
         let reason = match Cut::new(inner, vnet, arena.get(job.piece), usize::from(job.mtu)) {
             Ok(cut) if cut.scratch() <= arena.scratch_left() => {
                 cut.push(job, self.sum, arena, out);
                 let count = cut.count();
-                return Ok((count as u64, (inner.len + (count - 1) * cut.header_len()) as u64));
+                return Ok((count as u32, (inner.len + (count - 1) * cut.header_len()) as u32));
             }
             Ok(_) if !out.is_empty() => return Err(Full),
             Ok(_) | Err(Uncut::TooManySegments) => DropReason::TooManySegments,
@@ -467,7 +525,7 @@ impl Encapsulator {
         vnet: &VnetHeader,
         arena: &mut Arena,
         out: &mut SendBatch,
-    ) -> Result<(u64, u64), Full> {
+    ) -> Result<(u32, u32), Full> {
         let Ok(cut) = Cut::new(job.inner, vnet, arena.get(job.piece), usize::MAX) else {
             self.counters.dropped(DropReason::Malformed, 1);
             return Ok((0, 0));
@@ -495,6 +553,14 @@ impl Encapsulator {
     }
 }
 
+/// What a packet gets around it.
+struct Wrapping<'a> {
+    lisp: [u8; data::HEADER],
+    way: Outgoing<'a>,
+    /// Largest inner packet.
+    mtu: u16,
+}
+
 /// A packet on its way, its path chosen.
 pub(super) struct Job<'a> {
     pub(super) inner: &'a Inner,
@@ -506,12 +572,12 @@ pub(super) struct Job<'a> {
 }
 
 /// Writes the transport checksum that the sender left to us; `false` if the packet can't have one there.
-fn complete_checksum(vnet: &VnetHeader, inner: &Inner, bytes: &mut [u8], sum: SumFn) -> bool {
+fn complete_checksum(vnet: &VnetHeader, is_udp: bool, bytes: &mut [u8], sum: SumFn) -> bool {
     let start = usize::from(vnet.csum_start);
     let Some(segment) = bytes.get_mut(start..) else { return false };
     // The field holds the sum of the pseudo header, which so becomes part of this sum.
     let checksum = !sum(segment);
-    let checksum = if inner.protocol == ip::protocol::UDP { udp::nonzero(checksum) } else { checksum };
+    let checksum = if is_udp { udp::nonzero(checksum) } else { checksum };
     let at = usize::from(vnet.csum_offset);
     let Some(field) = segment.get_mut(at..at + 2) else { return false };
     field.copy_from_slice(&checksum.to_be_bytes());
@@ -681,12 +747,13 @@ mod tests {
     #[test]
     fn a_punt_that_found_no_room_is_tried_again_with_the_next_packet() {
         let mut router = router();
-        let inner = Inner::parse(&udp("10.1.0.1", "10.4.0.1", 9, b"")).unwrap();
+        let mut packet = Glance::NONE;
+        packet.read(&udp("10.1.0.1", "10.4.0.1", 9, b"")).unwrap();
         let guard = router.reader.enter().unwrap();
         let turn = Turn::new(InstanceId::DEFAULT, &guard, &router.reader, router.now);
         let mut asked = 0;
         for delivered in [false, false, true, true] {
-            router.encapsulator.miss(&turn, &inner, |_| {
+            router.encapsulator.miss(&turn, &packet, &mut |_| {
                 asked += 1;
                 delivered
             });
@@ -724,6 +791,37 @@ mod tests {
             router.encap(0, &udp(&format!("10.1.1.{host}"), &to.to_string(), 9, b""));
         }
         assert_eq!(router.punts.len(), 400);
+    }
+
+    #[test]
+    fn the_lists_of_a_batch_are_bounded() {
+        let mut router = router();
+        // The most that a packet can become: super-packets of the smallest segments, each sent on its own, and behind
+        // them the longest packet that has to be cut into fragments; and more small packets than a batch may have.
+        let datagrams = udp("10.1.0.1", "10.2.0.1", 9, &[1; 2048]);
+        let mut longest = udp("10.1.0.1", "10.2.0.1", 9, &[1; 65_507]);
+        longest[6] = 0; // may be fragmented
+        let small = udp("10.1.0.1", "10.2.0.1", 9, b"");
+        let single = VnetHeader { gso: Some(super::super::Gso::Udp), gso_size: 1, ..VnetHeader::default() };
+        let mut out = SendBatch::new(64, 1);
+        for packets in [
+            vec![(&datagrams, single); 100],
+            vec![(&longest, VnetHeader::default()); 7],
+            vec![(&small, VnetHeader::default()); 1024],
+        ] {
+            let mut arena = Arena::new(512 << 10);
+            let mut read = Vec::new();
+            for (bytes, vnet) in packets {
+                arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(bytes);
+                read.push(TunPacket { piece: arena.commit(bytes.len()), vnet });
+            }
+            out.clear();
+            let guard = router.reader.enter().unwrap();
+            let turn = Turn::new(InstanceId::DEFAULT, &guard, &router.reader, router.now);
+            assert!(router.encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true) > 0);
+            assert!(out.groups().len() > 300);
+            assert!(out.memory() <= SendBatch::MAX_BYTES, "{}", out.memory());
+        }
     }
 
     #[test]

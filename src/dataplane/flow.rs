@@ -9,18 +9,31 @@ use crate::wire::ip::Inner;
 /// (RFC 9300 §5.3), from different bits.
 #[inline]
 pub fn flow_hash(inner: &Inner, packet: &[u8]) -> u64 {
-    // Odd constants without pattern, from the fractional parts of square roots.
-    const K: [u64; 4] =
-        [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
-    let transport = u64::from(inner.ports(packet).unwrap_or(0)) << 8 | u64::from(inner.protocol);
-    let addresses = match (inner.source, inner.destination) {
-        (IpAddr::V4(s), IpAddr::V4(d)) => u64::from(s.to_bits()) << 32 | u64::from(d.to_bits()),
+    let ports = inner.ports(packet).unwrap_or(0);
+    match (inner.source, inner.destination) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => flow_hash_v4(s.to_bits(), d.to_bits(), ports, inner.protocol),
         (s, d) => {
             let (s, d) = (bits(s), bits(d));
-            fold_multiply((s >> 64) as u64 ^ K[0], s as u64 ^ K[1])
-                ^ fold_multiply((d >> 64) as u64 ^ K[2], d as u64 ^ K[3])
+            let addresses = fold_multiply((s >> 64) as u64 ^ K[0], s as u64 ^ K[1])
+                ^ fold_multiply((d >> 64) as u64 ^ K[2], d as u64 ^ K[3]);
+            mix(addresses, ports, inner.protocol)
         }
-    };
+    }
+}
+
+/// [`flow_hash`] of an IPv4 packet; without ports, these are 0.
+#[inline]
+pub(super) fn flow_hash_v4(source: u32, destination: u32, ports: u32, protocol: u8) -> u64 {
+    mix(u64::from(source) << 32 | u64::from(destination), ports, protocol)
+}
+
+/// Odd constants without pattern, from the fractional parts of square roots.
+const K: [u64; 4] =
+    [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
+
+#[inline]
+const fn mix(addresses: u64, ports: u32, protocol: u8) -> u64 {
+    let transport = (ports as u64) << 8 | protocol as u64;
     fold_multiply(fold_multiply(addresses ^ K[0], transport ^ K[1]) ^ K[2], K[3])
 }
 

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::counters::DropReason;
+use super::glance::Ends;
 use super::limiter::Limiter;
 use crate::fib::{FibGuard, HeaderNonce, HeaderOptions, InstanceFib, Notice, Punt, Site, SourceCheck, Way};
 use crate::types::{Eid, InstanceId, Instant, MapVersion};
 use crate::wire::data::{self, DataHeader};
-use crate::wire::ip::Inner;
 
 /// A site counts as one that also sends for so long after its last packet: only then can the lack of an echo mean
 /// anything (RFC 9300 §10.1).
@@ -32,14 +32,14 @@ pub(super) fn outgoing(
     options: &HeaderOptions,
     fib: &InstanceFib,
     iid: InstanceId,
-    inner: &Inner,
+    ends: &Ends,
     way: &Way,
     now: Instant,
     punt: &mut dyn FnMut(Punt) -> bool,
 ) -> [u8; data::HEADER] {
     let mut header = DataHeader::of_instance(iid);
-    let ours = fib.site(&inner.source);
-    let theirs = fib.site(&inner.destination);
+    let ours = fib.site(&ends.source());
+    let theirs = fib.site(&ends.destination());
     if options.locator_status {
         header.locator_status = ours.and_then(|site| site.status);
     }
@@ -51,7 +51,7 @@ pub(super) fn outgoing(
         };
         let two_way = || site.state.heard().is_some_and(|heard| now.saturating_since(heard) < TWO_WAY);
         if site.echoes && two_way() && way.echo_due(now, interval) {
-            punt(Punt::EchoDue { rloc: way.rloc, eid: Eid::new(iid, inner.destination) });
+            punt(Punt::EchoDue { rloc: way.rloc, eid: Eid::new(iid, ends.destination()) });
         }
     }
     if options.map_version

@@ -5,6 +5,8 @@
 //! what to read and write is `runtime`'s to do.
 
 mod batch;
+#[cfg(test)]
+mod cache_tests;
 mod coalesce;
 mod config;
 mod counters;
@@ -14,6 +16,7 @@ pub mod ecn;
 mod encap;
 mod flow;
 mod fragment;
+mod glance;
 mod header;
 #[cfg(test)]
 mod header_tests;
@@ -27,7 +30,7 @@ mod vnet;
 pub use batch::{Arena, IcmpReply, Piece, SendBatch, SendGroup, TunBatch, TunPacket, TunWrite};
 pub use config::{DataPlaneConfig, DscpMode, Instance, Offload, UdpChecksum};
 pub use counters::{Count, Counters, DropReason, Totals};
-pub use decap::{Coalescing, Datagram, Decapsulator, Outer};
+pub use decap::{Accepted, Coalescing, Datagram, Decapsulator, Outer, Space};
 pub use encap::{Encapsulator, Turn};
 pub use flow::flow_hash;
 pub use vnet::{Gso, VnetHeader};

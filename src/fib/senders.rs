@@ -10,14 +10,14 @@ use crate::types::{Eid, InstanceId, Instant, Rloc};
 pub struct Sender {
     /// Their outer source address.
     pub rloc: Rloc,
-    /// The EID here that the last of them was for: one entry per instance and family of it.
+    /// An EID here that one of the last of them was for: one entry per instance and family of it.
     pub destination: Eid,
     /// When the last of them came.
     pub last: Instant,
 }
 
-/// The senders that one data thread has seen, of which it notes one per received datagram, and which the control plane
-/// reads when a mapping changes.
+/// The senders that one data thread has seen, each of which it notes at least once in every tick of the coarse clock in
+/// which it sends, and which the control plane reads when a mapping changes.
 ///
 /// A table of fixed size, without locks: noting a sender again is a comparison and two stores in a cache line that no
 /// other thread writes. With too many senders, those that were silent longest are forgotten. What only this thread
@@ -26,6 +26,11 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Senders {
     slots: Box<[Slot]>,
+}
+
+impl Senders {
+    /// Bytes of memory that one takes.
+    pub const BYTES: usize = SLOTS * size_of::<Slot>();
 }
 
 /// Slots that a sender may be in.

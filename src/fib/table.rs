@@ -1,21 +1,17 @@
 //! The tables, and how they are changed under the readers' eyes.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use ipnet::IpNet;
 use left_right::{Absorb, ReadGuard, ReadHandle, WriteHandle};
-use prefix_trie::{Prefix, PrefixMap};
 use smallvec::SmallVec;
 
 use super::choice::seed;
 use super::pending::Pending;
 use super::site::EchoRequest;
-use super::{Choice, Dynamic, FibAction, FibUpdate, HeaderOptions, Miss, Proxy, Site, Stats};
+use super::{Choice, Dynamic, FibAction, FibUpdate, HeaderOptions, InstanceFib, Miss, Proxy, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Rloc};
 
 /// An entry of the FIB.
@@ -112,7 +108,11 @@ impl Remote {
 /// The FIB with nothing in it: its writing side, from which reading sides are had. `pending_limit` is how many
 /// destinations may be waiting for the control plane.
 pub fn new(pending_limit: usize) -> FibWriter {
-    let (handle, reader) = left_right::new::<Tables, Op>();
+    // The tables of several FIBs in one process have no generation in common either.
+    static FIBS: AtomicU64 = AtomicU64::new(0);
+    let generations = FIBS.fetch_add(1 << 48, Ordering::Relaxed);
+    let (handle, reader) =
+        left_right::new_from_empty::<Tables, Op>(Tables { generations, ..Tables::default() });
     FibWriter {
         handle,
         reader: FibReader {
@@ -347,248 +347,6 @@ impl FibGuard<'_> {
     }
 }
 
-/// The tables of one instance.
-#[derive(Clone, Debug, Default)]
-pub struct InstanceFib {
-    v4: PrefixMap<Key<u32>, Arc<Entry>>,
-    v6: PrefixMap<Key<u128>, Arc<Entry>>,
-    local: Prefixes,
-    /// Destinations that packets of any source are taken to (proxy-ITR).
-    ingress: Prefixes,
-    /// Sources whose packets are taken to any destination (proxy-ETR).
-    egress: Prefixes,
-    /// Destinations that moved elsewhere, and how long their prefixes are.
-    away: Prefixes,
-    away_v4: PrefixMap<Key<u32>, ()>,
-    away_v6: PrefixMap<Key<u128>, ()>,
-    /// Sources that the control plane wants to hear of.
-    watched: Prefixes,
-    /// Empty unless an option needs them.
-    sites_v4: PrefixMap<Key<u32>, Arc<Site>>,
-    sites_v6: PrefixMap<Key<u128>, Arc<Site>>,
-}
-
-impl InstanceFib {
-    /// The entry of the longest prefix that covers `address`.
-    #[inline]
-    pub fn lookup(&self, address: &IpAddr) -> Option<&Entry> {
-        match address {
-            IpAddr::V4(a) => self.v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, e)| &**e),
-            IpAddr::V6(a) => self.v6.get_lpm(&Key(a.to_bits(), 128)).map(|(_, e)| &**e),
-        }
-    }
-
-    /// What is known of the site of `address`: of the same prefix as [`Self::lookup`] finds, while options are on.
-    pub fn site(&self, address: &IpAddr) -> Option<&Site> {
-        match address {
-            IpAddr::V4(a) => self.sites_v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, s)| &**s),
-            IpAddr::V6(a) => self.sites_v6.get_lpm(&Key(a.to_bits(), 128)).map(|(_, s)| &**s),
-        }
-    }
-
-    /// Whether `address` lies in one of the site's own prefixes, and has not moved elsewhere.
-    #[inline]
-    pub fn is_local(&self, address: &IpAddr) -> bool {
-        self.local.contains(address) && !self.is_away(address)
-    }
-
-    /// Whether `address` has moved elsewhere: packets to it are sent on.
-    #[inline]
-    pub fn is_away(&self, address: &IpAddr) -> bool {
-        self.away.contains(address) && !self.is_here_in_away(address)
-    }
-
-    /// Whether an address that is in a prefix that has moved is in a part of it that has not.
-    #[cold]
-    fn is_here_in_away(&self, address: &IpAddr) -> bool {
-        let is_local = |entry: &Arc<Entry>| matches!(entry.action, EntryAction::Local);
-        match address {
-            IpAddr::V4(a) => {
-                let key = Key(a.to_bits(), 32);
-                let local = self.v4.get_lpm(&key).filter(|(_, entry)| is_local(entry)).map(|(key, _)| key.1);
-                local > self.away_v4.get_lpm(&key).map(|(key, ())| key.1)
-            }
-            IpAddr::V6(a) => {
-                let key = Key(a.to_bits(), 128);
-                let local = self.v6.get_lpm(&key).filter(|(_, entry)| is_local(entry)).map(|(key, _)| key.1);
-                local > self.away_v6.get_lpm(&key).map(|(key, ())| key.1)
-            }
-        }
-    }
-
-    /// Whether the control plane wants to hear of packets from `address`.
-    pub fn is_watched(&self, address: &IpAddr) -> bool {
-        self.watched.contains(address)
-    }
-
-    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5; and what
-    /// moved elsewhere).
-    #[inline]
-    pub fn proxies_to(&self, address: &IpAddr) -> bool {
-        self.ingress.contains(address) || self.is_away(address)
-    }
-
-    /// Whether decapsulated packets from `address` are taken to destinations that are not the site's (proxy-ETR,
-    /// RFC 6832 §6).
-    #[inline]
-    pub fn proxies_from(&self, address: &IpAddr) -> bool {
-        self.egress.contains(address)
-    }
-
-    /// Whether there is any source that [`Self::proxies_from`] holds for.
-    pub fn is_proxy_etr(&self) -> bool {
-        !self.egress.prefixes.is_empty()
-    }
-
-    /// How many entries there are, of both families.
-    pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn set_proxy(&mut self, net: IpNet, proxy: Proxy, present: bool) {
-        match proxy {
-            Proxy::Ingress => self.ingress.set(net, present),
-            Proxy::Egress => self.egress.set(net, present),
-        }
-    }
-
-    fn set_dynamic(&mut self, net: IpNet, what: Dynamic, present: bool) {
-        match what {
-            Dynamic::Away => {
-                self.away.set(net, present);
-                match (net, present) {
-                    (IpNet::V4(n), true) => {
-                        let _ = self.away_v4.insert(Key(n.network().to_bits(), n.prefix_len()), ());
-                    }
-                    (IpNet::V6(n), true) => {
-                        let _ = self.away_v6.insert(Key(n.network().to_bits(), n.prefix_len()), ());
-                    }
-                    (IpNet::V4(n), false) => {
-                        let _ = self.away_v4.remove(&Key(n.network().to_bits(), n.prefix_len()));
-                    }
-                    (IpNet::V6(n), false) => {
-                        let _ = self.away_v6.remove(&Key(n.network().to_bits(), n.prefix_len()));
-                    }
-                }
-            }
-            Dynamic::Watched => self.watched.set(net, present),
-        }
-    }
-
-    fn set(&mut self, net: IpNet, entry: Option<Arc<Entry>>) {
-        let is_local = |e: &Arc<Entry>| matches!(e.action, EntryAction::Local);
-        let now_local = entry.as_ref().is_some_and(is_local);
-        if entry.is_none() {
-            self.set_site(net, None);
-        }
-        let old = match (net, entry) {
-            (IpNet::V4(n), Some(e)) => self.v4.insert(Key(n.network().to_bits(), n.prefix_len()), e),
-            (IpNet::V6(n), Some(e)) => self.v6.insert(Key(n.network().to_bits(), n.prefix_len()), e),
-            (IpNet::V4(n), None) => self.v4.remove(&Key(n.network().to_bits(), n.prefix_len())),
-            (IpNet::V6(n), None) => self.v6.remove(&Key(n.network().to_bits(), n.prefix_len())),
-        };
-        if now_local != old.as_ref().is_some_and(is_local) {
-            self.local.set(net, now_local);
-        }
-    }
-
-    fn set_site(&mut self, net: IpNet, site: Option<Arc<Site>>) {
-        match (net, site) {
-            (IpNet::V4(n), Some(s)) => {
-                drop(self.sites_v4.insert(Key(n.network().to_bits(), n.prefix_len()), s))
-            }
-            (IpNet::V6(n), Some(s)) => {
-                drop(self.sites_v6.insert(Key(n.network().to_bits(), n.prefix_len()), s))
-            }
-            (IpNet::V4(n), None) => drop(self.sites_v4.remove(&Key(n.network().to_bits(), n.prefix_len()))),
-            (IpNet::V6(n), None) => drop(self.sites_v6.remove(&Key(n.network().to_bits(), n.prefix_len()))),
-        }
-    }
-}
-
-/// A few prefixes as disjoint ranges: every packet is checked against the site's own.
-#[derive(Clone, Debug, Default)]
-struct Prefixes {
-    prefixes: BTreeSet<IpNet>,
-    v4: Vec<(u32, u32)>,
-    v6: Vec<(u128, u128)>,
-}
-
-impl Prefixes {
-    fn contains(&self, address: &IpAddr) -> bool {
-        fn within<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
-            let after = ranges.partition_point(|&(first, _)| first <= address);
-            after.checked_sub(1).and_then(|i| ranges.get(i)).is_some_and(|&(_, last)| address <= last)
-        }
-        match address {
-            IpAddr::V4(a) => within(&self.v4, a.to_bits()),
-            IpAddr::V6(a) => within(&self.v6, a.to_bits()),
-        }
-    }
-
-    fn set(&mut self, net: IpNet, present: bool) {
-        if present {
-            self.prefixes.insert(net);
-        } else {
-            self.prefixes.remove(&net);
-        }
-        self.v4.clear();
-        self.v6.clear();
-        // In order, a prefix comes before those that it covers, and those before anything else.
-        for net in &self.prefixes {
-            match net {
-                IpNet::V4(n) => {
-                    let (first, last) = (n.network().to_bits(), n.broadcast().to_bits());
-                    if self.v4.last().is_none_or(|r| r.1 < first) {
-                        self.v4.push((first, last));
-                    }
-                }
-                IpNet::V6(n) => {
-                    let (first, last) = (n.network().to_bits(), n.broadcast().to_bits());
-                    if self.v6.last().is_none_or(|r| r.1 < first) {
-                        self.v6.push((first, last));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A prefix as the trie wants it: address bits and length.
-#[derive(Clone, Copy, Debug)]
-struct Key<R>(R, u8);
-
-impl Prefix for Key<u32> {
-    type R = u32;
-    fn repr(&self) -> u32 {
-        self.0
-    }
-    fn prefix_len(&self) -> u8 {
-        self.1
-    }
-    fn from_repr_len(repr: u32, len: u8) -> Self {
-        Self(repr, len)
-    }
-}
-
-impl Prefix for Key<u128> {
-    type R = u128;
-    fn repr(&self) -> u128 {
-        self.0
-    }
-    fn prefix_len(&self) -> u8 {
-        self.1
-    }
-    fn from_repr_len(repr: u128, len: u8) -> Self {
-        Self(repr, len)
-    }
-}
-
 /// One of the two copies that readers and writer exchange. The entries themselves are shared by both.
 #[derive(Clone, Debug, Default)]
 struct Tables {
@@ -597,6 +355,8 @@ struct Tables {
     sends: bool,
     checks: bool,
     instances: Vec<(InstanceId, InstanceFib)>,
+    /// The last generation that any instance had.
+    generations: u64,
 }
 
 /// A change, applied to each copy.
@@ -618,10 +378,14 @@ impl Tables {
         match op {
             Op::Entry(prefix, None) => {
                 if let Some((_, fib)) = self.instances.iter_mut().find(|(iid, _)| *iid == prefix.iid) {
-                    fib.set(prefix.net, None);
+                    fib.set(prefix.net, None, &mut self.generations);
                 }
             }
-            Op::Entry(prefix, entry) => self.instance(prefix.iid).set(prefix.net, entry),
+            Op::Entry(prefix, entry) => {
+                let mut generations = self.generations;
+                self.instance(prefix.iid).set(prefix.net, entry, &mut generations);
+                self.generations = generations;
+            }
             Op::Proxy(prefix, proxy, present) => {
                 self.instance(prefix.iid).set_proxy(prefix.net, proxy, present);
             }
@@ -634,8 +398,7 @@ impl Tables {
                 (self.sends, self.checks) = (options.sends(), options.any());
                 if !options.any() {
                     for (_, fib) in &mut self.instances {
-                        fib.sites_v4 = PrefixMap::new();
-                        fib.sites_v6 = PrefixMap::new();
+                        fib.clear_sites();
                     }
                 }
             }
@@ -667,6 +430,9 @@ impl Absorb<Op> for Tables {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
     use proptest::prelude::*;
 
     use super::*;

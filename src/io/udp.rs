@@ -328,6 +328,9 @@ struct Slot {
 }
 
 impl ReceiveBatch {
+    /// Bytes of memory that it takes for each slot, beside those that are received into.
+    pub const SLOT: usize = size_of::<Slot>() + size_of::<libc::mmsghdr>() + size_of::<Received>();
+
     /// For up to `slots` datagrams, or groups of joined ones, at once.
     pub fn new(slots: usize) -> Self {
         let slot = || Slot {

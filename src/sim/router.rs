@@ -296,7 +296,7 @@ impl Router {
         if let Some(guard) = data.reader.enter() {
             data.decapsulator.begin(now);
             let accepted = data.decapsulator.decapsulate(&guard, &datagram, bytes, written);
-            if let Some(destination) = accepted {
+            if let Some(destination) = accepted.and_then(|packet| packet.destination(bytes)) {
                 let rloc = packet.source;
                 data.senders.insert(rloc, Sender { rloc, destination, last: now });
             }

@@ -40,6 +40,14 @@ pub struct DataHeader {
     pub key: u8,
 }
 
+/// Of a header, what every packet is asked for: which key encrypts it (KK), and its instance.
+#[inline]
+pub fn key_and_instance(header: &[u8; HEADER]) -> (u8, InstanceId) {
+    let &[flags, _, _, _, a, b, c, _] = header;
+    let instance = if flags & 0x08 != 0 { InstanceId::new(u32::from_be_bytes([0, a, b, c])) } else { None };
+    (flags & 0x03, instance.unwrap_or_default())
+}
+
 impl DataHeader {
     /// The header that carries nothing but the instance, and that only where it is not the default one.
     pub fn of_instance(iid: InstanceId) -> Self {
@@ -99,6 +107,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_to_key_and_instance_agrees(bytes: [u8; HEADER]) {
+            let whole = DataHeader::parse(&bytes).unwrap();
+            prop_assert_eq!(key_and_instance(&bytes), (whole.key, whole.instance.unwrap_or_default()));
+        }
+    }
 
     #[test]
     fn golden_headers_both_ways() {

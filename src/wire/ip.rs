@@ -102,7 +102,7 @@ impl Default for Inner {
 
 impl Inner {
     /// Reads the headers of the packet at the start of `bytes`; bytes after its total length are allowed.
-    #[inline]
+    #[inline(always)] // so that what it gives need not go through memory
     pub fn parse(bytes: &[u8]) -> Result<Self, IpError> {
         match bytes.first().map(|b| b >> 4) {
             Some(4) => Self::parse_v4(bytes),
@@ -112,7 +112,7 @@ impl Inner {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn parse_v4(bytes: &[u8]) -> Result<Self, IpError> {
         let header: &[u8; IPV4_HEADER] = bytes.first_chunk().ok_or(IpError::Truncated)?;
         let transport = usize::from(header[0] & 0x0f) * 4;
@@ -138,7 +138,7 @@ impl Inner {
         })
     }
 
-    #[inline]
+    #[inline(never)]
     fn parse_v6(bytes: &[u8]) -> Result<Self, IpError> {
         let header: &[u8; IPV6_HEADER] = bytes.first_chunk().ok_or(IpError::Truncated)?;
         let len = IPV6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));

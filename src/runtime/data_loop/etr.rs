@@ -1,6 +1,7 @@
 //! From the underlay to the TUNs.
 
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -11,18 +12,29 @@ use super::super::clock::Clock;
 use super::DataPlaneError;
 use super::worker::ETR;
 use crate::dataplane::{
-    Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, TunBatch,
+    Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, Space,
+    TunBatch,
 };
 use crate::fib::{FibReader, Punt, Senders};
 use crate::io::checksum;
 use crate::io::poll::{Interest, Poller};
 use crate::io::tun::Tun;
 use crate::io::udp::{ReceiveBatch, ReceiveSocket};
+use crate::types::Instant;
 
 /// Room for one datagram, or for as many as the kernel joins.
 const SLOT: usize = 65_536;
 /// Most slots where the kernel joins datagrams: each may hold 64 KiB then, and the next levels of cache are to hold all.
 const JOINED_SLOTS: usize = 8;
+
+/// Most slots where each has one datagram.
+const SINGLE_SLOTS: usize = 64;
+
+/// Most bytes of memory that one direction of one queue takes, beside its sockets.
+pub(super) const fn memory(offloads: bool) -> usize {
+    let slots = if offloads { JOINED_SLOTS } else { SINGLE_SLOTS };
+    slots * (SLOT + ReceiveBatch::SLOT) + TunBatch::MAX_BYTES + Senders::BYTES
+}
 
 /// One queue's direction from the underlay to the TUNs.
 pub(super) struct Etr {
@@ -35,6 +47,8 @@ pub(super) struct Etr {
     fib: FibReader,
     punts: mpsc::Sender<Punt>,
     senders: Arc<Senders>,
+    /// The last sender that was noted, and at which tick of the coarse clock: most packets come from the same one.
+    noted: (Instant, IpAddr, Option<Space>),
     counters: Arc<Counters>,
 }
 
@@ -71,12 +85,14 @@ impl Etr {
             sockets: sockets.into_iter().map(|socket| Source { socket, busy: true }).collect(),
             tuns,
             decapsulator: Decapsulator::new(config, coalescing, checksum::fastest().0, Arc::clone(&counters)),
-            slots: usize::from(config.batch).clamp(1, if offloads.is_some() { JOINED_SLOTS } else { 64 }),
+            slots: usize::from(config.batch)
+                .clamp(1, if offloads.is_some() { JOINED_SLOTS } else { SINGLE_SLOTS }),
             out: TunBatch::new(),
             clock,
             fib,
             punts,
             senders: Arc::default(),
+            noted: (Instant::ZERO, IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
             counters,
         })
     }
@@ -135,7 +151,6 @@ impl Etr {
         self.counters.count(Count::Receives, 1);
         let mut len = 0;
         let now = self.clock.about_now();
-        let mut noted = None;
         self.out.clear();
         {
             let Some(guard) = self.fib.enter() else { return 0 };
@@ -147,11 +162,14 @@ impl Etr {
                     segment: received.segment.unwrap_or(0),
                     outer: Outer { remote: received.remote.ip(), ttl: received.ttl, tos: received.tos },
                 };
-                let eid = self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out);
-                let sender = eid.map(|eid| (datagram.outer.remote, eid));
-                if let Some((remote, eid)) = sender.filter(|_| sender != noted) {
-                    self.senders.note(remote, eid, now);
-                    noted = sender;
+                let accepted = self.decapsulator.decapsulate(&guard, &datagram, bytes, &mut self.out);
+                let Some(packet) = accepted else { continue };
+                let sender = (now, datagram.outer.remote, packet.space(bytes));
+                if sender != self.noted
+                    && let Some(eid) = packet.destination(bytes)
+                {
+                    self.senders.note(sender.1, eid, now);
+                    self.noted = sender;
                 }
             }
             self.decapsulator.finish(bytes, &mut self.out);

@@ -17,7 +17,7 @@ use crate::dataplane::{
     Arena, Count, Counters, DataPlaneConfig, DropReason, Encapsulator, IcmpReply, Piece, SendBatch,
     SendGroup, TunPacket, Turn, UdpChecksum, VnetHeader,
 };
-use crate::fib::{FibReader, Punt, Worker};
+use crate::fib::{FibReader, LookupCache, Punt, Worker};
 use crate::io::checksum;
 use crate::io::icmp::IcmpSocket;
 use crate::io::poll::{Interest, Poller};
@@ -33,8 +33,17 @@ const NO_ROUTE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Memory for the packets of one batch: a few super-packets, which the next levels of cache hold.
 const ARENA: usize = 512 * 1024;
+/// Most packets that a batch may be configured to have.
+const MAX_BATCH: usize = 1024;
 /// Most packets that one system call sends: what every kernel with UDP segmentation offload takes.
 const MAX_SEGMENTS: u16 = 64;
+
+/// Most bytes of memory that one direction of one queue takes, beside its sockets.
+pub(super) const MEMORY: usize = Arena::SCRATCH
+    + ARENA
+    + MAX_BATCH * size_of::<TunPacket>()
+    + SendBatch::MAX_BYTES
+    + LookupCache::MAX_BYTES;
 
 /// One queue's direction from the TUNs to the underlay.
 pub(super) struct Itr {
@@ -95,7 +104,7 @@ impl Itr {
             encapsulator: Encapsulator::new(config, worker, checksum::fastest().0, Arc::clone(&counters)),
             arena: Arena::new(ARENA),
             packets: Vec::new(),
-            batch: usize::from(config.batch.max(1)),
+            batch: usize::from(config.batch).clamp(1, MAX_BATCH),
             out: SendBatch::new(config.source_ports.clamp(1, 64), max_segments),
             outlet: Outlet { fib, punts },
             no_route: Cell::new(None),

@@ -2,6 +2,13 @@
 //!
 //! Owns: opening what they read and write, the loops, and their end. What becomes of a packet is `dataplane`'s to say.
 //! The threads block while there is nothing to do, and never wait for the control thread.
+//!
+//! Memory is bounded, whatever arrives. Each queue's thread takes at most 10 MiB ([`MEMORY`]) with offloads, and 14 MiB
+//! ([`PLAIN_MEMORY`]) without, when there is one queue: both directions' packets, the lists of what becomes of them, the
+//! remembered lookups, and who sent packets. Beside that, the kernel keeps packets for its sockets: at most
+//! `send-buffer` for each of the `source-ports` of each family, and `receive-buffer` for each family, and as it counts
+//! its own overhead with them, twice as much. Packets beyond are dropped and counted. The FIB, which all threads share,
+//! is bounded by the map-cache.
 
 mod etr;
 mod itr;
@@ -82,6 +89,12 @@ impl DataPlaneError {
         move |source| Self::System { what, source }
     }
 }
+
+/// Most bytes of memory of one queue's thread with offloads, beside its sockets.
+pub const MEMORY: usize = itr::MEMORY + etr::memory(true);
+/// The same without offloads.
+pub const PLAIN_MEMORY: usize = itr::MEMORY + etr::memory(false);
+const _: () = assert!(MEMORY <= 10 << 20 && PLAIN_MEMORY <= 14 << 20);
 
 /// How packets are moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
