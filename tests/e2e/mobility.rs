@@ -1,6 +1,7 @@
 //! A host's address moves between two sites while a third one sends to it: by command, found by what it sends, and gently;
 //! and those who may not move it.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -212,12 +213,15 @@ fn to_and_fro(
         assert_eq!(on_lan(from), before, "round {round}: packets still go to the LAN that it left");
         assert!(on_lan(to) > redirected + 200, "round {round}");
         let (gap, lost, got) = stream.finish();
-        println!("{family} over {over}, round {round}: gap {gap} ms, lost {lost}, received {got:?}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{family} over {over}, round {round}: gap {gap} ms, lost {lost}, received {got:?}"
+        );
         gaps.push(gap);
     }
     gaps.sort_unstable();
     let median = gaps[gaps.len() / 2];
-    println!("{family} over {over}: gaps {gaps:?} ms, median {median} ms");
+    let _ = writeln!(std::io::stderr(), "{family} over {over}: gaps {gaps:?} ms, median {median} ms");
     assert!(median < GAP, "{gaps:?}");
 }
 
@@ -327,7 +331,7 @@ fn a_gentle_move_loses_nothing() {
     until("one to be left", Duration::from_secs(5), || ways(&routers.xtrs[2], family) == [rloc.clone()]);
     thread::sleep(Duration::from_millis(500));
     let (gap, lost, got) = stream.finish();
-    println!("gentle move: gap {gap} ms, lost {lost}, received {got:?}");
+    let _ = writeln!(std::io::stderr(), "gentle move: gap {gap} ms, lost {lost}, received {got:?}");
     assert!(got.iter().all(|n| *n > 200), "{got:?}");
     assert_eq!(lost, 0, "gap {gap} ms");
 }
