@@ -87,6 +87,9 @@ names! {
         SourceUnknown = "source-mapping-unknown",
         /// From the underlay: sent after a version of our mapping that there never was (RFC 9302 §7.1).
         DestinationVersion = "destination-version-impossible",
+        /// From the underlay: sent after an old version of our mapping by somebody who was told so ten times
+        /// (RFC 9302 §7.1).
+        StaleVersion = "destination-version-old",
         /// From the underlay: sent by somebody with an older version of his mapping than is known (RFC 9302 §7.2).
         SourceVersion = "source-version-old",
         /// From the underlay, at a proxy-ETR: neither is the inner source in an EID-prefix that it is for, nor does its

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::counters::DropReason;
 use super::glance::Ends;
 use super::limiter::Limiter;
-use crate::fib::{FibGuard, HeaderNonce, HeaderOptions, InstanceFib, Notice, Punt, Site, SourceCheck, Way};
+use crate::fib::{
+    FibGuard, HeaderNonce, HeaderOptions, InstanceFib, Notice, Punt, Site, SourceCheck, Stale, Way,
+};
 use crate::types::{Eid, InstanceId, Instant, MapVersion};
 use crate::wire::data::{self, DataHeader};
 
@@ -18,8 +20,6 @@ use crate::wire::data::{self, DataHeader};
 const TWO_WAY: Duration = Duration::from_secs(60);
 /// Punts about one site's locator-status-bits, or its newer version, are so far apart.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// Punts about one site that sends after an old mapping of ours: as SMRs are limited for each RLOC (RFC 9301 §6.1).
-const STALE_INTERVAL: Duration = Duration::from_secs(3);
 /// Punts per second and thread about sources that no entry covers, which anybody can forge.
 const UNVERIFIED_RATE: u32 = 100;
 /// Punts that one batch may make.
@@ -152,7 +152,7 @@ impl Checks {
         if options.map_version
             && let Some(versions) = header.versions
         {
-            self.versions(versions, theirs, fib.site(&subject.destination), subject)?;
+            self.versions(options, versions, theirs, fib.site(&subject.destination), subject)?;
         }
         // The rest is believed only of a locator that the mapping lists.
         let Some(theirs) = theirs.filter(|site| site.lists(&subject.rloc)) else { return Ok(()) };
@@ -211,6 +211,7 @@ impl Checks {
     /// The versions that the packet was sent after (RFC 9302 §7).
     fn versions(
         &mut self,
+        options: &HeaderOptions,
         (source, destination): (MapVersion, MapVersion),
         theirs: Option<&Site>,
         ours: Option<&Site>,
@@ -220,19 +221,29 @@ impl Checks {
             if destination.is_none() || ours.version.is_none() || destination.is_newer_than(ours.version) {
                 return Err(DropReason::DestinationVersion);
             }
-            if destination != ours.version && self.may_tell_stale(theirs) {
-                self.punt(Punt::StaleVersion {
-                    source: subject.source_eid(),
-                    destination: subject.destination,
-                    rloc: subject.rloc,
-                });
+            if destination == ours.version {
+                theirs.into_iter().for_each(|site| site.state.current(&subject.rloc));
+            } else {
+                let stale = self.stale(theirs, &subject.rloc);
+                if stale.tell {
+                    self.punt(Punt::StaleVersion {
+                        source: subject.source_eid(),
+                        destination: subject.destination,
+                        rloc: subject.rloc,
+                    });
+                }
+                if stale.hopeless && options.drop_stale {
+                    return Err(DropReason::StaleVersion);
+                }
             }
         }
         let Some(theirs) = theirs.filter(|site| !site.version.is_none() && !source.is_none()) else {
             return Ok(());
         };
         if source.is_newer_than(theirs.version) {
-            if theirs.state.due(Notice::Newer, self.now, STATUS_INTERVAL) {
+            // Versions may be forged, and with any address of the underlay's as the packet's source. A site whose locators
+            // are others by now says so by an SMR.
+            if theirs.lists(&subject.rloc) && theirs.state.due(Notice::Newer, self.now, STATUS_INTERVAL) {
                 self.punt(Punt::NewVersion { source: subject.source_eid() });
             }
             return Ok(());
@@ -240,10 +251,11 @@ impl Checks {
         if source == theirs.version { Ok(()) } else { Err(DropReason::SourceVersion) }
     }
 
-    fn may_tell_stale(&mut self, theirs: Option<&Site>) -> bool {
+    /// A packet was sent after an old version of our mapping. Of a source that no entry covers nothing can be remembered.
+    fn stale(&mut self, theirs: Option<&Site>, rloc: &IpAddr) -> Stale {
         match theirs {
-            Some(site) => site.state.due(Notice::Stale, self.now, STALE_INTERVAL),
-            None => self.limiter.allow(self.now),
+            Some(site) => site.state.stale(rloc, self.now),
+            None => Stale { tell: self.limiter.allow(self.now), hopeless: false },
         }
     }
 

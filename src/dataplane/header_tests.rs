@@ -255,6 +255,49 @@ fn versions_are_checked_as_rfc_9302_says() {
 }
 
 #[test]
+fn a_newer_version_counts_only_from_a_locator_of_the_mapping() {
+    let (mut router, _) = router(HeaderOptions { map_version: true, ..HeaderOptions::default() });
+    let newer = DataHeader { versions: versions(21, 10), ..plain() };
+    // Anybody can forge that, and with it Map-Requests; the packet itself is taken as without versions.
+    assert_eq!(received(&mut router, STRANGER, newer, 4), 4);
+    assert_eq!(router.punts, []);
+    assert_eq!(received(&mut router, OTHER, newer, 4), 4);
+    assert_eq!(router.punts, [Punt::NewVersion { source: eid("10.2.0.1") }]);
+}
+
+#[test]
+fn who_was_told_of_the_new_version_ten_times_in_vain_is_no_longer_heard() {
+    // RFC 9302 §7.1: after 10 retries the packets SHOULD be dropped, and Map-Requests are sent every 30 seconds.
+    for drop_stale in [true, false] {
+        let options = HeaderOptions { map_version: true, drop_stale, ..HeaderOptions::default() };
+        let (mut router, _) = router(options);
+        let stale = DataHeader { versions: versions(20, 9), ..plain() };
+        let current = DataHeader { versions: versions(20, 10), ..plain() };
+        let mut dropped_after = None;
+        for tenth in 0..450u32 {
+            // The site's other xTR knows the new mapping, which says nothing of this one.
+            assert_eq!(received(&mut router, OTHER, current, 1), 1);
+            if received(&mut router, THEIRS, stale, 1) == 0 {
+                dropped_after.get_or_insert((tenth, router.punts.len()));
+            }
+            router.now += SECOND / 10;
+        }
+        assert_eq!(dropped_after, drop_stale.then_some((301, 11)), "once told, and ten times again");
+        // From then on it is told rarely, but is.
+        assert_eq!(router.punts.len(), 11);
+        (0..200).for_each(|_| {
+            router.now += SECOND / 10;
+            received(&mut router, THEIRS, stale, 1);
+        });
+        assert_eq!(router.punts.len(), 12);
+        assert!(router.punts.iter().all(|punt| matches!(punt, Punt::StaleVersion { .. })));
+        // A single packet after the current version, and it has its patience back.
+        assert_eq!(received(&mut router, THEIRS, current, 1), 1);
+        assert_eq!(received(&mut router, THEIRS, stale, 1), 1);
+    }
+}
+
+#[test]
 fn status_bits_of_another_version_of_the_mapping_mean_nothing() {
     let options = HeaderOptions { map_version: true, locator_status: true, ..HeaderOptions::default() };
     let (mut router, state) = router(options);
@@ -386,6 +429,7 @@ proptest! {
             source_check: SourceCheck::Known,
             locator_status: true,
             map_version: true,
+            drop_stale: true,
             echo_nonce: Some(SECOND),
             glean: true,
         };
@@ -411,6 +455,7 @@ proptest! {
             source_check: SourceCheck::Strict,
             locator_status: true,
             map_version: true,
+            drop_stale: true,
             echo_nonce: Some(SECOND),
             glean: false,
         };

@@ -19,6 +19,6 @@ pub use contract::*;
 pub use instance::InstanceFib;
 pub use pending::Miss;
 pub use senders::{Sender, Senders};
-pub use site::{HeaderNonce, HeaderOptions, Notice, Site, SiteState, SourceCheck};
+pub use site::{HeaderNonce, HeaderOptions, Notice, Site, SiteState, SourceCheck, Stale};
 pub use stats::{Stats, Worker};
 pub use table::{Entry, EntryAction, FibGuard, FibReader, FibWriter, Way, new};

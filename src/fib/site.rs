@@ -20,6 +20,8 @@ pub struct HeaderOptions {
     pub locator_status: bool,
     /// Map-versions (RFC 9302) are sent, and checked.
     pub map_version: bool,
+    /// Who was told often enough that it sends after an old version of ours has those packets dropped (RFC 9302 §7.1).
+    pub drop_stale: bool,
     /// Nonces are echoed, and echoes asked for (RFC 9300 §10.1): once in this time of each locator that carries traffic
     /// of both directions.
     pub echo_nonce: Option<Duration>,
@@ -95,6 +97,9 @@ pub struct SiteState {
     status: AtomicU64,
     /// When it was told of a change of those, of a newer version, and of a stale one: nanoseconds.
     told: [AtomicU64; Notice::COUNT],
+    /// The RLOC, as a hash of 56 bits, that was found to send after an old version of ours, and below that how often the
+    /// control plane was told in a row; 0: none.
+    stale: AtomicU64,
 }
 
 /// What is in the nonce field.
@@ -120,6 +125,23 @@ pub enum Notice {
 impl Notice {
     const COUNT: usize = 3;
 }
+
+/// What follows from a packet that was sent after an old version of one of our mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The control plane is to be told. It then counts as told.
+    pub tell: bool,
+    /// That was done often enough, and the sender has not sent after the current version since.
+    pub hopeless: bool,
+}
+
+/// Who sends after an old version is told of it at such intervals (RFC 9301 §6.1), so often, and then more rarely
+/// (RFC 9302 §7.1: every 30 seconds after 10 retries).
+const STALE_INTERVAL: Duration = Duration::from_secs(3);
+const STALE_RETRIES: u64 = 10;
+const STALE_REST: Duration = Duration::from_secs(30);
+/// Of several who do that, one is watched: another one when nothing was to be said of it for so long.
+const STALE_MEMORY: Duration = Duration::from_secs(60);
 
 /// The control plane is told the same locator-status-bits again after so long: it may not have heard them, or may have
 /// forgotten them, or not have been able to make use of them.
@@ -194,6 +216,30 @@ impl SiteState {
         true
     }
 
+    /// A packet from `rloc` was sent after the current version of our mapping.
+    #[inline]
+    pub fn current(&self, rloc: &Rloc) {
+        let stale = self.stale.load(Ordering::Relaxed);
+        if stale != 0 && stale >> 8 == hash(rloc) {
+            self.stale.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A packet from `rloc` was sent after an old version of our mapping.
+    pub fn stale(&self, rloc: &Rloc, now: Instant) -> Stale {
+        let (stale, hash) = (self.stale.load(Ordering::Relaxed), hash(rloc));
+        let watched = stale != 0 && stale >> 8 == hash;
+        let times = if watched { stale & 0xff } else { 0 };
+        let hopeless = times > STALE_RETRIES;
+        let told = self.told.get(Notice::Stale as usize).map_or(0, |told| told.load(Ordering::Relaxed));
+        let silent = now.saturating_since(Instant::from_nanos(told));
+        let tell = self.due(Notice::Stale, now, if hopeless { STALE_REST } else { STALE_INTERVAL });
+        if tell && (watched || stale == 0 || silent >= STALE_MEMORY) {
+            self.stale.store(hash << 8 | (times + 1).min(0xff), Ordering::Relaxed);
+        }
+        Stale { tell, hopeless }
+    }
+
     /// Whether the control plane is to be told: it was not for `interval`. It then counts as told.
     pub fn due(&self, what: Notice, now: Instant, interval: Duration) -> bool {
         let Some(told) = self.told.get(what as usize) else { return false };
@@ -204,6 +250,18 @@ impl SiteState {
         }
         due
     }
+}
+
+/// 56 bits that tell one RLOC from the others of a site.
+fn hash(rloc: &Rloc) -> u64 {
+    let bits = match rloc {
+        Rloc::V4(v4) => u64::from(v4.to_bits()),
+        Rloc::V6(v6) => {
+            let bits = v6.to_bits();
+            (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32)
+        }
+    };
+    bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8
 }
 
 fn millis(now: Instant) -> u64 {

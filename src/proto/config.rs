@@ -51,6 +51,9 @@ pub struct HeaderConfig {
     pub echo_nonce: bool,
     /// Send and check versions of mappings (RFC 9302).
     pub map_version: bool,
+    /// Take packets that were sent after an old version of ours in any case, even of somebody who was told of the new one
+    /// ten times in vain (RFC 9302 §7.1: these SHOULD be dropped).
+    pub accept_stale: bool,
     /// Versions of own mappings that the operator counts, as where several xTRs of a site have to say the same; those of
     /// others are counted by the router.
     pub versions: BTreeMap<EidPrefix, MapVersion>,
@@ -63,6 +66,8 @@ impl ControlConfig {
             source_check: self.header.source_check,
             locator_status: self.header.locator_status,
             map_version: self.header.map_version,
+            // Who is told nothing can't know better.
+            drop_stale: self.header.map_version && !self.header.accept_stale && self.timers.smr_attempts > 0,
             // Only who both sends and receives can tell anything by it (RFC 9300 §10.1).
             echo_nonce: (self.header.echo_nonce && self.itr.is_some() && self.etr.is_some())
                 .then_some(self.timers.echo_nonce_interval),

@@ -184,6 +184,20 @@ pub enum Event {
         /// Which of the two.
         up: bool,
     },
+    /// A locator of another site that was said to be down is used again, as that was long ago and without probes nobody
+    /// knows.
+    RemoteLocatorRetried {
+        /// The locator.
+        rloc: IpAddr,
+    },
+    /// Locators that a site's locator-status-bits had said were down are used again, as the time is over for which that
+    /// was held against them.
+    LocatorsBack {
+        /// The site's EID-prefix.
+        prefix: EidPrefix,
+        /// The locators.
+        rlocs: Vec<IpAddr>,
+    },
     /// What we tell others of the site changed.
     MappingChanged {
         /// How many EID-prefixes it is about.
@@ -330,6 +344,8 @@ impl Event {
             | Self::EchoMissing { dark: false, .. } => Severity::Debug,
             Self::OwnLocator { up: true, .. }
             | Self::RemoteLocator { .. }
+            | Self::RemoteLocatorRetried { .. }
+            | Self::LocatorsBack { .. }
             | Self::LocatorStatus { .. }
             | Self::EchoMissing { dark: true, .. }
             | Self::MovedHere { .. }
@@ -382,6 +398,8 @@ impl Event {
             Self::Resolved { .. }
             | Self::Unanswered { .. }
             | Self::RemoteLocator { .. }
+            | Self::RemoteLocatorRetried { .. }
+            | Self::LocatorsBack { .. }
             | Self::LocatorStatus { .. }
             | Self::EchoMissing { .. }
             | Self::MapResolverSilent { .. }
@@ -482,6 +500,14 @@ impl fmt::Display for Event {
             }
             Self::RemoteLocator { rloc, up: true } => write!(f, "locator {rloc} is up"),
             Self::RemoteLocator { rloc, up: false } => write!(f, "locator {rloc} can't be reached"),
+            Self::RemoteLocatorRetried { rloc } => {
+                write!(f, "locator {rloc} is used again: it could not be reached, but that was a while ago")
+            }
+            Self::LocatorsBack { prefix, rlocs } => {
+                write!(f, "{prefix}:")?;
+                rlocs.iter().try_for_each(|rloc| write!(f, " {rloc}"))?;
+                f.write_str(" used again, as the site says")
+            }
             Self::MappingChanged { prefixes } => write!(f, "the mapping of {prefixes} EID-prefixes changed"),
             Self::SiteRegistered { site, prefix, registrant, source } => {
                 write!(f, "site {site}: {prefix} registered by {registrant} from {source}")

@@ -31,7 +31,7 @@ pub mod xtr;
 mod context;
 mod eid_table;
 mod names;
-mod rate;
+pub(crate) mod rate;
 mod request;
 #[cfg(test)]
 mod testing;

@@ -154,6 +154,8 @@ named! {
         RegisterEid = "register-unsupported-eid",
         /// A Map-Register whose nonce isn't greater than the last one (RFC 9301 §5.6).
         RegisterReplayed = "register-replayed",
+        /// A Map-Register with a record of an older version than the one that its sender registered before (RFC 9302 §5).
+        RegisterVersion = "register-version-old",
         /// A record of a Map-Register for which there is no room.
         RegisterFull = "registrations-full",
         /// The key id is none of those configured for the site or Map-Server.

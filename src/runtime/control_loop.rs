@@ -214,7 +214,11 @@ impl ControlLoop {
                 Output::Persist(change) => self.keeper.keep(change),
                 Output::ListSenders => {
                     let now = self.clock.now();
-                    let senders = self.forwarding.as_ref().map(|f| f.senders(now - SENT_LATELY));
+                    let since = now - SENT_LATELY;
+                    let senders = match (&self.forwarding, &self.external) {
+                        (Some(forwarding), _) => Some(forwarding.senders(since)),
+                        (None, external) => external.as_ref().map(|external| external.senders(since)),
+                    };
                     self.plane.handle(now, Input::Senders(&senders.unwrap_or_default()));
                 }
                 Output::LigReply { id, result } => self.lig_reply(id, result),

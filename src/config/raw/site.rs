@@ -200,6 +200,8 @@ pub struct RawHeader {
     pub echo_nonce: Option<At<bool>>,
     /// `map-versioning`. Default false.
     pub map_version: Option<At<bool>>,
+    /// `accept-stale-versions`. Default false.
+    pub accept_stale: Option<At<bool>>,
 }
 
 impl RawRouter {
@@ -421,6 +423,7 @@ impl RawHeader {
             locator_status: s.bool("locator-status-bits"),
             echo_nonce: s.bool("echo-nonce"),
             map_version: s.bool("map-versioning"),
+            accept_stale: s.bool("accept-stale-versions"),
         };
         s.finish();
         raw

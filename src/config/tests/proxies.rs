@@ -24,6 +24,7 @@ fn a_proxy_has_locators_a_tun_and_no_database() {
     assert_eq!(control.locators.len(), 1);
     assert_eq!(control.itr.unwrap().proxy_for, [eid("10.2.0.0/16"), eid("2001:db8:2::/48")]);
     assert_eq!(control.etr.unwrap().proxy_for, [eid("10.2.0.0/16")]);
+    assert!(control.probing.is_some(), "it probes as an ITR does");
     assert_eq!(instances.iter().map(|i| &i.tun[..]).collect::<Vec<_>>(), ["lisp0"]);
     // Without the role, nothing of it.
     let xtr = config(XTR).control;

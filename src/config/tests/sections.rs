@@ -103,8 +103,40 @@ glean = true
         XTR,
         r#"locator = [{ address = "192.0.2.1" }]"#,
         r#"locator = [{ address = "192.0.2.1" }, { address = "192.0.2.2", priority = 2, local = false }]
-data-header = { map-versioning = true }"#,
-        r#"9:1: eid-prefix[1]: has locators of other routers of the site, which would count its versions for themselves; set map-version, the same at all of them, or map-versioning = false in [data-header]
+data-header = { map-versioning = true }
+router = { xtr-id = "1" }"#,
+        r#"10:1: eid-prefix[1]: has locators of other routers of the site, which would count its versions for themselves; set map-version, the same at all of them, or map-versioning = false in [data-header]
+"#,
+    ),
+    // Several routers of a site
+    (
+        XTR,
+        r#"locator = [{ address = "192.0.2.1" }]"#,
+        r#"locator = [{ address = "192.0.2.1" }, { address = "192.0.2.2", priority = 2, local = false }]"#,
+        r#"2:51: warning: locator[2].address: another router's locator without an xtr-id: the Map-Server takes a router whose address changes for one more router; set xtr-id in [router], another one at each router of the site
+"#,
+    ),
+    (
+        XTR,
+        r#"locator = [{ address = "192.0.2.1" }]"#,
+        r#"locator = [{ address = "192.0.2.1" }, { address = "192.0.2.2", priority = 2, local = false }]
+router = { xtr-id = "1" }"#,
+        "",
+    ),
+    (
+        XTR,
+        r#"key = "top-secret""#,
+        "key = \"top-secret\"\nmerge = true",
+        r#"4:1: warning: map-server[1]: merge without an xtr-id: the Map-Server takes a router whose address changes for one more router; set xtr-id in [router], another one at each router of the site
+"#,
+    ),
+    (
+        XTR,
+        r#"[[eid-prefix]]"#,
+        r#"[data-header]
+accept-stale-versions = true
+[[eid-prefix]]"#,
+        r#"9:25: warning: data-header.accept-stale-versions: not used without map-versioning; set map-versioning = true, or remove it
 "#,
     ),
     // Static entries of the map-cache

@@ -47,6 +47,12 @@ pub(super) fn header(cx: &Context<'_>) -> HeaderConfig {
     }
 
     let map_version = is_on(&raw.map_version);
+    if let Some(accept) = raw.accept_stale.as_ref().filter(|accept| accept.value && !map_version)
+        && !cx.raw.incomplete
+    {
+        let remedy = "set map-versioning = true, or remove it";
+        cx.problems.warning(&accept.place, "not used without map-versioning", remedy);
+    }
     let mut versions = std::collections::BTreeMap::new();
     for entry in &cx.raw.eid_prefixes {
         let Some(version) = &entry.map_version else {
@@ -70,6 +76,7 @@ pub(super) fn header(cx: &Context<'_>) -> HeaderConfig {
         locator_status: is_on(&raw.locator_status),
         echo_nonce: is_on(&raw.echo_nonce),
         map_version,
+        accept_stale: is_on(&raw.accept_stale),
         versions,
     }
 }

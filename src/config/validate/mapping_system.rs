@@ -58,6 +58,13 @@ pub(super) fn map_servers(cx: &Context<'_>) -> Vec<EtrMapServer> {
                 "set want-notify = true, or keep one key",
             );
         }
+        if server.merge && cx.raw.router.xtr_id.is_none() && cx.is(Role::Etr) && !cx.raw.incomplete {
+            cx.problems.warning(
+                &server.place,
+                "merge without an xtr-id: the Map-Server takes a router whose address changes for one more router",
+                "set xtr-id in [router], another one at each router of the site",
+            );
+        }
         let mut keys = server.keys.iter().filter_map(|k| key(cx, k));
         let first = keys.next();
         let (Some(name), Some(host), Some(key)) = (name(server), &server.host, first) else { continue };

@@ -144,7 +144,7 @@ pub(super) fn validate(
         ddt: ddt::check(&cx),
         dynamic_eids,
         header: header::header(&cx),
-        probing: probing.filter(|_| cx.is(Role::Itr)),
+        probing: probing.filter(|_| cx.asks()),
         sync: sync::sync(&cx),
         timers: raw.timers.timers.clone(),
     };

@@ -51,6 +51,7 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
             }
         }
         check_registration(cx, entry);
+        check_others(cx, entry);
         let Some(prefix) = entry.prefix.as_ref().map(|p| eid(entry, p)) else { continue };
         check_circular(cx, &prefix);
         entries.push(DatabaseEntry {
@@ -65,6 +66,27 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
         });
     }
     entries
+}
+
+/// Where other routers of the site register the same prefix, the Map-Server had better know one from the other.
+fn check_others(cx: &Context<'_>, entry: &RawEidPrefix) {
+    let locators = &locators_of(cx, entry).list;
+    if let Some(other) = locators.iter().find(|locator| !locator.local)
+        && locators.iter().any(|locator| locator.local)
+        && entry.register
+        && cx.is(Role::Etr)
+        && cx.raw.router.xtr_id.is_none()
+        && !cx.raw.incomplete
+        // The keys of the OpenLISP format, which can't say an xTR-ID.
+        && !other.source.place.key.starts_with('@')
+    {
+        cx.problems.warning(
+            &other.source.place,
+            "another router's locator without an xtr-id: the Map-Server takes a router whose address changes for one more \
+             router",
+            "set xtr-id in [router], another one at each router of the site",
+        );
+    }
 }
 
 fn eid(entry: &RawEidPrefix, prefix: &At<ipnet::IpNet>) -> At<EidPrefix> {

@@ -156,7 +156,7 @@ impl ControlPlane {
                 if changed {
                     self.registrar.kick(&self.cx, now);
                     if let Some(itr) = &mut self.itr {
-                        itr.update_proxy_etrs(&mut self.cx, self.database.rlocs());
+                        itr.update_proxy_etrs(&mut self.cx, &self.database);
                         itr.kick(now);
                     }
                 }
@@ -239,6 +239,7 @@ impl ControlPlane {
             }
         }
         let rlocs = self.database.rlocs().clone();
+        let eids: Vec<EidPrefix> = self.database.iter().map(|(prefix, _)| prefix).collect();
         if config.itr.is_none() || config.probing.is_none_or(|probing| !probing.site) {
             self.database.nobody_is_dead();
         }
@@ -251,11 +252,11 @@ impl ControlPlane {
         self.database.configure(cx, &config.database, &more);
         proxy::announce(cx, &self.config, &config);
         let proxied = config.itr.as_ref().map(|itr| &itr.proxy_for[..]).unwrap_or_default();
-        if self.database.set_proxied(proxied)
-            && let Some(itr) = &mut self.itr
-        {
+        let others = self.database.set_proxied(proxied)
+            | !self.database.iter().map(|(prefix, _)| prefix).eq(eids.iter().copied());
+        if others && let Some(itr) = &mut self.itr {
             // Locators may be among those EIDs now, or no longer.
-            itr.clear(cx, None);
+            itr.eids_changed(cx, &self.database);
         }
         match (&mut self.itr, &config.itr) {
             (Some(itr), Some(config)) => itr.reconfigure(cx, now, config.clone(), &self.database),
@@ -267,7 +268,7 @@ impl ControlPlane {
             }
         }
         if let Some(itr) = &mut self.itr {
-            itr.update_proxy_etrs(cx, self.database.rlocs());
+            itr.update_proxy_etrs(cx, &self.database);
         }
         if rlocs != *self.database.rlocs() {
             self.sources_changed(now, &rlocs);

@@ -19,7 +19,7 @@ use crate::proto::eid_table::EidTable;
 use crate::proto::event::{Event, Registrant, Unregistered};
 use crate::proto::persist::{Change, Record};
 use crate::proto::stats::{DropReason, MessageKind};
-use crate::types::{Action, Eid, EidPrefix, Instant, Mapping, Ttl};
+use crate::types::{Action, Eid, EidPrefix, Instant, MapVersion, Mapping, Ttl};
 use crate::wire::{EidRecord, MapNotify, MapRegister, Message};
 
 use super::auth_reason;
@@ -162,6 +162,10 @@ impl MapServer {
             return;
         }
         let message = Authentic { register: &register, sites, key, registrant, source, destination };
+        if let Some((prefix, held, said)) = self.outdated(&message) {
+            let detail = format!("{prefix}: version {} from {registrant}, after {}", said.get(), held.get());
+            return cx.drop_with(DropReason::RegisterVersion, Some(source), detail);
+        }
         let mut accepted: Vec<EidRecord> = Vec::new();
         for record in &register.records {
             if self.record(cx, now, &message, record) {
@@ -349,6 +353,22 @@ impl MapServer {
             }
         }
         None
+    }
+
+    /// The first record with an older version than the one that the same xTR registered before: RFC 9302 §5 has the whole
+    /// message dropped. Each xTR of a site counts its own. One that has lost its versions is heard again when its former
+    /// registration has timed out, which by then nothing keeps alive.
+    fn outdated(&self, message: &Authentic<'_>) -> Option<(EidPrefix, MapVersion, MapVersion)> {
+        message.register.records.iter().find_map(|record| {
+            let prefix = record.eid.to_prefix().ok()?;
+            let known = &self.table.get(&prefix)?.registrations;
+            let held = known
+                .iter()
+                .find(|held| held.registrant == message.registrant && message.sites.contains(&held.site))?;
+            let (held, said) = (held.record.version, record.version);
+            let older = !held.is_none() && !said.is_none() && held.is_newer_than(said);
+            older.then_some((prefix, held, said))
+        })
     }
 
     /// Takes one record of an authenticated Map-Register in. Whether it was accepted.

@@ -692,6 +692,15 @@ fn cases() -> Vec<Case> {
             }),
         ),
         (
+            DropReason::RegisterVersion,
+            Box::new(move |net, id| {
+                for (nonce, version) in [(7, 5), (8, 4)] {
+                    let version = crate::types::MapVersion::new(version);
+                    net.deliver(id, PEER, &register(nonce, &key("b"), vec![EidRecord { version, ..own() }]));
+                }
+            }),
+        ),
+        (
             DropReason::RegisterFull,
             Box::new(|net, id| {
                 let records = (0..21).map(|n| record(&format!("10.1.{n}.0/24"), &["198.51.100.2"])).collect();

@@ -376,3 +376,136 @@ fn a_reply_is_good_once() {
     assert_eq!(net.nodes[id].paths(eid("10.2.0.9"))[0].0, ip("203.0.113.1"));
     assert_eq!(net.nodes[id].dropped(DropReason::ReplyNonce), 10);
 }
+
+#[test]
+fn what_is_inside_a_static_entry_is_the_operators_alone() {
+    // RFC 9301 §5.5 lists more specific prefixes beside the one asked for; what the configuration says of them wins.
+    let statics = vec![
+        fixed("10.2.7.0/24", &["203.0.113.9"]),
+        Mapping::negative(prefix("10.2.8.0/24"), Ttl::RECEIVER_DECIDES, Action::SendMapRequest),
+    ];
+    let itr = ItrConfig { static_entries: statics, map_cache_limit: 10, ..ItrConfig::default() };
+    let (mut net, id) = start(itr.clone());
+    let answer = || {
+        let specifics = ["10.2.0.0/16", "10.2.7.128/25", "10.2.8.128/25", "10.2.9.0/24"];
+        specifics.iter().map(|p| record(p, &["203.0.113.66"])).collect::<Vec<_>>()
+    };
+    net.learn(id, "10.2.0.9", answer());
+    assert_eq!(
+        cached(&net, id),
+        ["10.2.0.0/16", "10.2.7.0/24", "10.2.8.0/24", "10.2.8.128/25", "10.2.9.0/24"],
+        "but where it says that the mapping system is to be asked"
+    );
+    assert_eq!(net.nodes[id].dropped(DropReason::ReplyStatic), 1);
+    assert_eq!(net.nodes[id].paths(eid("10.2.7.200"))[0].0, ip("203.0.113.9"));
+    // What was learnt before gives way when such an entry is configured.
+    net.reload(id, config(ItrConfig::default()));
+    net.handle(id, Input::Command(Command::ClearMapCache(None)));
+    net.learn(id, "10.2.0.9", answer());
+    assert_eq!(net.nodes[id].paths(eid("10.2.7.200"))[0].0, ip("203.0.113.66"));
+    net.reload(id, config(itr));
+    assert_eq!(net.nodes[id].paths(eid("10.2.7.200"))[0].0, ip("203.0.113.9"));
+    assert!(!cached(&net, id).contains(&"10.2.7.128/25".to_owned()));
+}
+
+/// Answers every Map-Request that is waiting: natively-forward for the /24 around what is asked for.
+fn answer_natively(net: &mut Network, id: usize, minutes: u32) -> usize {
+    let sent = net.take_sent(id);
+    let asked = sent.iter().filter(|(_, m)| matches!(m, Message::Ecm(_)));
+    let asked: std::collections::BTreeMap<_, MapRequest> =
+        asked.map(|(_, message)| inner(message).1).map(|request| (request.nonce, request)).collect();
+    for request in asked.values() {
+        let prefix = request.records[0].to_prefix().unwrap();
+        let around = ipnet::IpNet::new(prefix.first().addr, 24).unwrap().trunc();
+        let answer = negative(&around.to_string(), minutes, Action::NativelyForward);
+        net.reply_nonce(id, request.nonce, vec![answer]);
+    }
+    asked.len()
+}
+
+/// A packet to a host of a non-LISP site: the kernel forwards it without our seeing it, or it is a miss and lost.
+fn natively(net: &mut Network, id: usize, destination: &str) -> bool {
+    let kernel = net.nodes[id].natives.iter().any(|prefix| prefix.contains(&eid(destination)));
+    if !kernel {
+        net.packet(id, "10.1.0.9", eid(destination));
+    }
+    kernel
+}
+
+#[test]
+fn a_non_lisp_destination_in_use_is_kept_beyond_its_time_and_let_go_when_nobody_comes_back() {
+    let (mut net, id) = start(ItrConfig { map_cache_limit: 80, ..ItrConfig::default() });
+    let mut lost = Vec::new();
+    // Used all the time for four hours, with a time to live of fifteen minutes; asked for again before that is over.
+    for second in 0..4 * 3600 {
+        if !natively(&mut net, id, "192.0.2.9") {
+            lost.push(second);
+        }
+        answer_natively(&mut net, id, 15);
+        net.run_for(SECOND);
+    }
+    // Three lives, then five, then nine, each a little shorter than its time to live …
+    let hours: Vec<u64> = lost.iter().map(|second| second / 60).collect();
+    assert_eq!(hours.len(), 3, "{hours:?}");
+    assert!(hours[1] >= 40 && hours[2] - hours[1] >= 70, "{hours:?}");
+    // … and not used any more: let go in the end, and not asked for again.
+    net.run_for(Duration::from_secs(5 * 3600));
+    net.take_sent(id);
+    assert!(net.nodes[id].natives.is_empty());
+}
+
+#[test]
+fn non_lisp_destinations_in_use_lose_nothing_beside_a_scan() {
+    let (mut net, id) = start(ItrConfig { map_cache_limit: 400, ..ItrConfig::default() });
+    // 20 of them were there before the scan, 10 come while it goes on; each has a packet every 0.6 seconds.
+    let good = |n: u32| format!("192.0.{n}.9");
+    for n in 0..20 {
+        assert!(!natively(&mut net, id, &good(n)));
+        answer_natively(&mut net, id, 60);
+    }
+    let mut lost = std::collections::BTreeMap::<u32, u32>::new();
+    for n in 0..8000u32 {
+        net.run_for(Duration::from_millis(20));
+        let one = if n < 2000 { n % 20 } else { n % 30 };
+        if !natively(&mut net, id, &good(one)) {
+            *lost.entry(one).or_default() += 1;
+        }
+        let scanned = std::net::Ipv4Addr::from_bits(0x0b00_0000 + (n << 8));
+        net.packet(id, "10.1.0.66", eid(&scanned.to_string()));
+        answer_natively(&mut net, id, 60);
+        assert!(net.nodes[id].control.map_cache_len() <= 400);
+    }
+    // Those that were there lose nothing, the others one packet at first and perhaps one until they are known.
+    assert!(lost.keys().all(|n| *n >= 20), "{lost:?}");
+    assert!(lost.len() == 10 && lost.values().all(|n| *n <= 2), "{lost:?}");
+    // The scan's leftovers are asked for again by the share that is kept alone, and twice at most.
+    net.take_sent(id);
+    let mut asked = 0;
+    for _ in 0..5 * 360 {
+        net.run_for(10 * SECOND);
+        asked += answer_natively(&mut net, id, 60);
+    }
+    assert!(asked <= 400 / 8 * 4, "{asked}");
+}
+
+#[test]
+fn which_locators_are_eids_follows_our_own_prefixes() {
+    let (mut net, id) = start(ItrConfig::default());
+    net.learn(id, "10.2.0.9", vec![record("10.2.0.0/16", &["203.0.113.1", "10.9.0.1"])]);
+    let rlocs = |net: &Network| net.nodes[id].paths(eid("10.2.0.9")).iter().map(|p| p.0).collect::<Vec<_>>();
+    let both = [ip("203.0.113.1"), ip("10.9.0.1")];
+    assert_eq!(rlocs(&net), both);
+    // A prefix of ours around a locator, by a reload: packets to that would come back to be encapsulated again.
+    let mut ours = config(ItrConfig::default());
+    ours.database.push(database("10.9.0.0/16", vec![locator("198.51.100.1", 1, 100)]));
+    net.reload(id, ours.clone());
+    assert_eq!(rlocs(&net), [ip("203.0.113.1")]);
+    assert_eq!(net.nodes[id].dropped(DropReason::ReplyLocatorEid), 1);
+    net.reload(id, config(ItrConfig::default()));
+    assert_eq!(rlocs(&net), both);
+    // The same of what this router is a proxy for, and what was learnt stays.
+    ours.database.pop();
+    ours.itr.as_mut().unwrap().proxy_for = vec![prefix("10.9.0.0/16")];
+    net.reload(id, ours);
+    assert_eq!(rlocs(&net), [ip("203.0.113.1")]);
+}

@@ -462,3 +462,40 @@ fn a_reload_keeps_what_is_still_owned() {
     assert_eq!(net.nodes[id].dropped(DropReason::NoRole), 1);
     assert_eq!(net.nodes[id].control.sites().count(), 0);
 }
+
+#[test]
+fn a_register_with_an_older_version_is_dropped_whole() {
+    // RFC 9302 §5: silently, but for a log.
+    let (mut net, id) = server();
+    let version = |version: u16, rloc: &str, eid: &str| EidRecord {
+        version: crate::types::MapVersion::new(version),
+        ..record(eid, &[rloc])
+    };
+    let says = |net: &mut Network, nonce, from: &str, records| {
+        let before = net.nodes[id].dropped(DropReason::RegisterVersion);
+        net.take_sent(id);
+        net.deliver(id, from, &register(nonce, &key("a"), records));
+        let confirmed = net.take_sent(id).len();
+        let dropped = net.nodes[id].dropped(DropReason::RegisterVersion) - before;
+        assert_eq!(confirmed as u64, 1 - dropped, "what is dropped is not confirmed");
+        dropped == 0
+    };
+    let (v4, v6) = ("10.1.0.0/16", "2001:db8:a::/48");
+    assert!(says(&mut net, 1, ETR, vec![version(100, "198.51.100.1", v4)]));
+    assert!(says(&mut net, 2, ETR, vec![version(101, "198.51.100.1", v4)]));
+    let both = vec![version(7, "198.51.100.77", v6), version(100, "198.51.100.77", v4)];
+    assert!(!says(&mut net, 3, ETR, both));
+    assert_eq!(registered(&net, id), ["10.1.0.0/16 198.51.100.1"]);
+    // The same again, none at all, and newer ones around the circle.
+    assert!(says(&mut net, 4, ETR, vec![version(101, "198.51.100.1", v4)]));
+    assert!(says(&mut net, 5, ETR, vec![version(101 + 2048, "198.51.100.1", v4)]));
+    assert!(says(&mut net, 6, ETR, vec![version(50, "198.51.100.1", v4)]));
+    assert!(says(&mut net, 7, ETR, vec![version(0, "198.51.100.1", v4)]));
+    assert!(says(&mut net, 8, ETR, vec![version(20, "198.51.100.1", v4)]));
+    // Another xTR of the site counts its own.
+    assert!(says(&mut net, 1, ETR2, vec![version(3, "198.51.100.2", v4)]));
+    // One that has lost its version is heard again once its registration has timed out.
+    assert!(!says(&mut net, 9, ETR, vec![version(19, "198.51.100.1", v4)]));
+    net.run_for(3 * MINUTE + SECOND);
+    assert!(says(&mut net, 10, ETR, vec![version(19, "198.51.100.1", v4)]));
+}

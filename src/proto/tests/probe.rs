@@ -529,3 +529,106 @@ fn the_locators_of_a_static_entry_are_probed_and_nothing_else_of_it_changes() {
     run_in_use(&mut net, a, 10 * SECOND);
     assert_eq!(best(&net), Some(ip(B2)));
 }
+
+/// An entry of this number, with 200 IPv6 locators of its own and one of IPv4.
+fn many_locators(n: u32) -> crate::wire::EidRecord {
+    let mut rlocs: Vec<String> = (0..200).map(|k| format!("2001:db8:{n:x}::{k:x}")).collect();
+    rlocs.push(format!("203.0.113.{n}"));
+    let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
+    record(&format!("10.{}.0.0/16", 100 + n), &rlocs)
+}
+
+#[test]
+fn locators_that_no_source_leads_to_take_no_place_of_those_that_can_be_probed() {
+    const A6: &str = "2001:db8:ffff::a";
+    let config = |locators| site_config(&["10.1.0.0/16"], locators, "secret-a");
+    let mut net = Network::new(3);
+    let both = vec![locator(A1, 1, 100), locator(A6, 1, 100)];
+    let a = net.add(&[A1], config(both));
+    let remotes = |net: &Network| net.nodes[a].control.remote_rlocs().count();
+    let probed = |net: &Network, rloc: &str| net.nodes[a].control.remote_rloc(&ip(rloc)).is_some();
+    for n in 1..=90 {
+        net.learn(a, &format!("10.{}.0.9", 100 + n), vec![many_locators(n)]);
+    }
+    net.run_for(SECOND);
+    assert_eq!(remotes(&net), 90, "those of IPv4");
+    // Now there is a way to the others, of which there are more than are remembered.
+    net.readdress(a, &[A1, A6]);
+    net.run_for(SECOND);
+    assert_eq!(remotes(&net), 16_384);
+    assert!(probed(&net, "2001:db8:1::1") && !probed(&net, "2001:db8:5a::c7"));
+    // Room appears as entries go: the others get their turn, and nothing stays of what is gone.
+    for n in 1..=20 {
+        let gone = Some(prefix(&format!("10.{}.0.0/16", 100 + n)));
+        net.handle(a, Input::Command(crate::proto::control::Command::ClearMapCache(gone)));
+    }
+    assert_eq!(remotes(&net), 70 * 201);
+    assert!(
+        !probed(&net, "2001:db8:1::1") && probed(&net, "2001:db8:5a::c7") && probed(&net, "203.0.113.90")
+    );
+    // And without a way again, as before.
+    net.readdress(a, &[A1]);
+    assert_eq!(remotes(&net), 70);
+    net.handle(a, Input::Command(crate::proto::control::Command::ClearMapCache(None)));
+    assert_eq!(remotes(&net), 0);
+}
+
+#[test]
+fn other_intervals_have_a_dead_locator_looked_at_anew() {
+    let (mut net, a, _) = two_homes(config_a(), config_b());
+    net.dark.insert(ip(B1));
+    run_in_use(&mut net, a, 3 * SECOND);
+    assert_eq!(way(&net, a), [(ip(B2), ip(A1))]);
+    let slower = ProbingConfig { interval: 20 * SECOND, timeout: SECOND, ..probing() };
+    net.reload(a, ControlConfig { probing: Some(slower), ..config_a() });
+    assert_eq!(net.nodes[a].control.is_down(&ip(B1)), way(&net, a) != [(ip(B1), ip(A1))]);
+    run_in_use(&mut net, a, 10 * SECOND);
+    assert_eq!(way(&net, a), [(ip(B2), ip(A1))]);
+}
+
+#[test]
+fn an_xtr_that_does_not_know_its_prefix_has_the_mapping_system_asked_rarely() {
+    let (mut net, a, _) = two_homes(config_a(), config_b());
+    run_in_use(&mut net, a, SECOND);
+    // Only the fake answers from now on, to probes and to nothing else, and says nothing of what it is asked for.
+    net.dark.extend([ip(B1), ip(B2), ip("192.0.2.1")]);
+    net.take_sent(a);
+    let mut asked = 0;
+    for _ in 0..600 {
+        net.packet(a, "10.1.0.9", eid("10.2.0.9"));
+        net.run_for(Duration::from_millis(100));
+        for (transmit, message) in net.take_sent(a) {
+            match message {
+                Message::MapRequest(request) if request.probe => {
+                    let reply = MapReply { probe: true, nonce: request.nonce, ..MapReply::default() };
+                    net.deliver(a, &transmit.destination.to_string(), &encode(reply));
+                }
+                Message::Ecm(_) => {
+                    asked += 1;
+                    net.reply_nonce(a, inner(&message).1.nonce, vec![record("10.2.0.0/16", &[B1, B2])]);
+                }
+                _ => {}
+            }
+        }
+    }
+    // A minute: once at first, and then every half.
+    assert!((2..=3).contains(&asked), "{asked}");
+}
+
+#[test]
+fn without_probing_the_return_of_a_locator_is_said() {
+    let off = ControlConfig { probing: None, ..config_a() };
+    let (mut net, a, _) = two_homes(off, config_b());
+    net.handle(a, unreachable(B1));
+    assert_eq!(way(&net, a), [(ip(B2), ip(A1))]);
+    assert!(net.nodes[a].events.contains(&Event::RemoteLocator { rloc: ip(B1), up: false }));
+    let said = |net: &Network| {
+        let events = net.nodes[a].events.iter();
+        events.filter(|event| **event == Event::RemoteLocatorRetried { rloc: ip(B1) }).count()
+    };
+    net.run_for(29 * SECOND);
+    assert_eq!(said(&net), 0);
+    net.run_for(2 * SECOND);
+    assert_eq!(said(&net), 1);
+    assert_eq!(way(&net, a), [(ip(B1), ip(A1))]);
+}

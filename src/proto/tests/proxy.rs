@@ -145,8 +145,7 @@ fn locators_that_are_proxied_eids_are_not_used() {
     let mut other = proxy();
     other.itr = other.itr.map(|itr| ItrConfig { proxy_for: vec![prefix("10.2.0.0/20")], ..itr });
     net.reload(id, other);
-    assert!(paths(&net, id, "10.2.0.9").is_empty(), "asked for again");
-    net.learn(id, "10.2.1.9", vec![record("10.2.1.0/24", &["10.2.200.1"])]);
+    assert_eq!(paths(&net, id, "10.2.0.9"), [("10.2.200.1".into(), 1), ("203.0.113.1".into(), 1)]);
     assert_eq!(paths(&net, id, "10.2.1.9"), [("10.2.200.1".into(), 1)]);
 }
 
@@ -189,4 +188,33 @@ fn a_proxy_etr_answers_probes_for_what_it_reaches_and_nothing_else() {
     net.reload(id, itr_only);
     net.deliver(id, "203.0.113.5:4342", &encode(ask(true)));
     assert!(net.take_sent(id).is_empty());
+}
+
+#[test]
+fn a_proxy_hears_of_changes_as_an_itr_does() {
+    // RFC 6832 §5: a proxy-ITR is an ITR; RFC 9301 §6.1: who sent to the site in the last minute is told.
+    let mut net = Network::new(7);
+    net.add(&["192.0.2.1"], mapping_system(vec![site("b", "secret-b", &["10.2.0.0/16"])]));
+    let proxy_itr = net.add(&["198.51.100.1"], proxy());
+    let config = xtr(&["10.2.0.0/16"], &["203.0.113.1", "203.0.113.2"], "192.0.2.1", "secret-b");
+    let b = net.add(&["203.0.113.1", "203.0.113.2"], config.clone());
+    net.run_for(Duration::from_secs(2));
+    let host = eid("10.2.0.9");
+    net.packet(proxy_itr, "192.0.2.200", host);
+    net.run_for(Duration::from_secs(1));
+    assert_eq!(net.nodes[proxy_itr].paths(host).len(), 2);
+    // Its Map-Request is long ago; its packets are not.
+    net.run_for(Duration::from_secs(90));
+    net.packet(proxy_itr, "192.0.2.200", host);
+    let last = net.now;
+    net.nodes[b].senders = vec![crate::fib::Sender { rloc: ip("198.51.100.1"), destination: host, last }];
+    let mut other = config;
+    other.database[0].locators.truncate(1);
+    net.reload(b, other);
+    let told = |net: &Network| net.nodes[proxy_itr].paths(host).len() == 1;
+    assert!(net.run_until(Duration::from_secs(2), told).is_some());
+    // Its entries are no different from others': one SMR, from a locator of the site, and one Map-Request.
+    let smrs = net.sent_by(b).filter(|(.., m)| matches!(m, Message::MapRequest(request) if request.smr));
+    assert_eq!(smrs.count(), 1);
+    assert_eq!(net.nodes[proxy_itr].dropped(crate::proto::stats::DropReason::SmrNotCached), 0);
 }

@@ -125,14 +125,22 @@ impl Itr {
     }
 
     /// The configured proxy-ETRs, or the addresses of their names, may be others now: what goes to them follows.
-    pub(crate) fn update_proxy_etrs(&mut self, cx: &mut Context, local: &LocalRlocs) {
+    pub(crate) fn update_proxy_etrs(&mut self, cx: &mut Context, database: &Database) {
         self.proxy_etrs.update(&self.config.proxy_etrs, &cx.names);
         let stale = self.cache.iter().filter_map(|(prefix, entry)| {
             self.proxy_etrs.changed(&entry.mapping).map(|locators| (prefix, locators))
         });
         let stale: Vec<_> = stale.collect();
         for (prefix, locators) in stale {
-            self.cache.set_locators(cx, &prefix, locators, local);
+            self.cache.set_locators(cx, &prefix, locators, database);
+        }
+    }
+
+    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: locators that are among
+    /// them are not used, and others are again.
+    pub(crate) fn eids_changed(&mut self, cx: &mut Context, database: &Database) {
+        for prefix in self.cache.recheck_circular(cx, database) {
+            self.complain(cx, &prefix, None, database.rlocs());
         }
     }
 
@@ -601,17 +609,17 @@ impl Itr {
             self.proxy_etrs.adopt(&mut mapping);
             let learnt = Learnt { source: how, responder: Some(source.ip()), left: None, told: None };
             if self.cache.install(cx, now, mapping, learnt, database) {
-                self.complain(cx, &prefix, source, database.rlocs());
+                self.complain(cx, &prefix, Some(source), database.rlocs());
             }
         }
     }
 
     /// Counts what of an entry's locators must not be used.
-    fn complain(&self, cx: &mut Context, prefix: &EidPrefix, source: SocketAddr, local: &LocalRlocs) {
+    fn complain(&self, cx: &mut Context, prefix: &EidPrefix, source: Option<SocketAddr>, local: &LocalRlocs) {
         let Some(entry) = self.cache.get(prefix) else { return };
         let locators = &entry.mapping.locators;
         let mut say = |reason, rloc: &Rloc| {
-            cx.drop_with(reason, Some(source), format!("{rloc} of {prefix}"));
+            cx.drop_with(reason, source, format!("{rloc} of {prefix}"));
         };
         if let Some(own) = locators.iter().find(|l| local.contains(&l.rloc)) {
             say(DropReason::ReplyLocatorOwn, &own.rloc);
@@ -621,7 +629,7 @@ impl Itr {
         }
         if locators.len() > MAX_PATHS {
             let detail = format!("{} locators of {prefix}, {MAX_PATHS} are used", locators.len());
-            cx.drop_with(DropReason::ReplyLocators, Some(source), detail);
+            cx.drop_with(DropReason::ReplyLocators, source, detail);
         }
     }
 

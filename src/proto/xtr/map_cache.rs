@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Nonce, Rloc, Ttl};
 
 use super::database::{Database, LocalRlocs};
+use super::natives::Natives;
 use super::reachability::{Reachability, Verdict};
 use super::use_order::{Rank, TooMany, UseOrder};
 
@@ -37,6 +38,8 @@ const MAX_GLEANED: usize = 1024;
 const MAX_NESTED: usize = 1024;
 /// Of a full cache, entries that have not carried packets yet may have one in so many, whatever happens.
 const SPARED_SHARE: usize = 8;
+/// The same of natively-forward entries that are kept without a sign of their use.
+const NATIVE_SHARE: usize = 8;
 /// Where there are more idle entries than one turn may look at: when the next turn is.
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
 /// Paths of an entry that the data plane chooses from: as many as there are locator-status-bits (RFC 9300 §5.3). Each
@@ -103,6 +106,8 @@ pub struct Entry {
     native: bool,
     /// … or not to, although it does so with those of the entry around it.
     exception: bool,
+    /// How often in a row it was asked for again without a sign of its use.
+    blind: u32,
     /// Where it stands in the order in which entries are thrown out.
     rank: Rank,
 }
@@ -231,6 +236,8 @@ pub(crate) struct MapCache {
     pub(super) journal: Option<Journal>,
     /// Counts what was added, changed or removed.
     changes: u64,
+    /// Those that are not thrown out.
+    natives: Natives,
 }
 
 impl MapCache {
@@ -246,6 +253,7 @@ impl MapCache {
             gleaned: BTreeSet::new(),
             journal: None,
             changes: 0,
+            natives: Natives::default(),
         }
     }
 
@@ -280,11 +288,50 @@ impl MapCache {
             if self.entries.get(&mapping.eid).is_some_and(unchanged) {
                 continue;
             }
-            // Whatever was learnt for the prefix gives way, with its counters.
+            // Whatever was learnt for the prefix gives way, with its counters, and so does what was inside it.
             self.remove(cx, &mapping.eid);
             self.install(cx, now, mapping.clone(), learnt, database);
+            let inside = self.entries.strictly_within(&mapping.eid).filter(|(_, entry)| !entry.is_static());
+            let inside: Vec<EidPrefix> = inside.map(|(prefix, _)| prefix).collect();
+            for prefix in inside {
+                if self.settled(&prefix).is_some() {
+                    self.remove(cx, &prefix);
+                }
+            }
         }
-        while self.entries.len() > self.limit() && self.evict(cx, true) {}
+        for prefix in self.natives.shrink(self.most_natives()) {
+            self.put_in_order(&prefix);
+        }
+        while self.entries.len() > self.limit() && self.evict(cx, now, true) {}
+    }
+
+    /// The static entry that says what becomes of packets to `prefix`, whatever the mapping system says: the longest
+    /// around it, unless what that says is to ask the mapping system.
+    pub(crate) fn settled(&self, prefix: &EidPrefix) -> Option<EidPrefix> {
+        let (around, entry) = self.entries.covering(prefix).filter(|(_, entry)| entry.is_static()).last()?;
+        let asks = entry.mapping.is_negative() && entry.mapping.action == Action::SendMapRequest;
+        (!asks).then_some(around)
+    }
+
+    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: so may be the locators
+    /// that are EIDs. The entries that have others of these now.
+    pub(crate) fn recheck_circular(&mut self, cx: &mut Context, database: &Database) -> Vec<EidPrefix> {
+        let other = |(prefix, entry): (EidPrefix, &Entry)| {
+            let circular = circular(&entry.mapping, database);
+            (circular != entry.circular).then_some((prefix, circular))
+        };
+        let others: Vec<(EidPrefix, Vec<Rloc>)> = self.entries.iter().filter_map(other).collect();
+        let mut changed = Vec::with_capacity(others.len());
+        for (prefix, circular) in others {
+            if let Some(entry) = self.entries.get_mut(&prefix) {
+                entry.circular = circular;
+            }
+            if let Some(entry) = self.entries.get(&prefix) {
+                self.publish(cx, prefix, entry, database.rlocs());
+            }
+            changed.push(prefix);
+        }
+        changed
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -373,6 +420,11 @@ impl MapCache {
     ) -> bool {
         let prefix = mapping.eid;
         let is_static = learnt.source == Source::Static;
+        if !is_static && let Some(fixed) = self.settled(&prefix).filter(|fixed| *fixed != prefix) {
+            let detail = format!("{prefix} is inside {fixed}, which is configured");
+            cx.drop_with(DropReason::ReplyStatic, None, detail);
+            return false;
+        }
         match self.entries.get(&prefix) {
             Some(old) if old.is_static() && !is_static => {
                 cx.drop_with(DropReason::ReplyStatic, None, format!("{prefix} is configured"));
@@ -381,7 +433,7 @@ impl MapCache {
             Some(_) => {}
             None => {
                 while self.entries.len() >= self.limit() {
-                    if !self.evict(cx, learnt.told.is_none()) {
+                    if !self.evict(cx, now, learnt.told.is_none()) {
                         if learnt.told.is_none() {
                             cx.drop_with(DropReason::CacheFull, None, prefix.to_string());
                         }
@@ -423,6 +475,11 @@ impl MapCache {
         };
 
         let old = self.remove_quietly(&prefix);
+        let was_native = old.as_ref().is_some_and(|old| old.wants_native() && !old.is_static());
+        let blind = match &old {
+            Some(old) if was_native && !old.in_use(now) => old.blind.saturating_add(1),
+            _ => 0,
+        };
         let locator_stats = mapping
             .locators
             .iter()
@@ -445,8 +502,7 @@ impl MapCache {
             *journal.learnt.entry(prefix).or_default() |= news;
             journal.gone.remove(&prefix);
         }
-        let circular =
-            mapping.locators.iter().map(|l| l.rloc).filter(|r| is_circular(&mapping, r, database)).collect();
+        let circular = circular(&mapping, database);
         let mut entry = Entry {
             mapping,
             installed: old.as_ref().map_or(now, |old| old.installed),
@@ -465,14 +521,28 @@ impl MapCache {
             wake,
             native: old.as_ref().is_some_and(|old| old.native),
             exception: old.as_ref().is_some_and(|old| old.exception),
+            blind,
             rank: Rank { proven: false, since: now },
         };
         if news {
             self.publish(cx, prefix, &entry, database.rlocs());
         }
+        let native = entry.wants_native() && !is_static;
+        let displaced = match (was_native, native) {
+            (false, true) if learnt.told.is_none() => {
+                self.natives.installed(prefix, now, self.most_natives())
+            }
+            (_, true) => None,
+            (_, false) => {
+                self.natives.removed(&prefix);
+                None
+            }
+        };
         if !is_static {
             entry.rank = entry.own_rank();
-            self.order.insert(prefix, entry.rank);
+            if !self.natives.is_marked(&prefix) {
+                self.order.insert(prefix, entry.rank);
+            }
             self.timers.insert((wake, prefix));
         }
         if is_gleaned {
@@ -480,6 +550,9 @@ impl MapCache {
         }
         self.entries.insert(prefix, entry);
         self.changes += 1;
+        if let Some(displaced) = displaced {
+            self.put_in_order(&displaced);
+        }
         self.update_natives(cx, &prefix);
         true
     }
@@ -515,7 +588,7 @@ impl MapCache {
         cx: &mut Context,
         prefix: &EidPrefix,
         locators: Vec<Locator>,
-        local: &LocalRlocs,
+        database: &Database,
     ) {
         let Some(entry) = self.entries.get_mut(prefix) else { return };
         self.changes += 1;
@@ -524,6 +597,7 @@ impl MapCache {
                 users.remove(prefix);
                 if users.is_empty() {
                     self.rlocs.remove(&old.rloc);
+                    self.reach.fresh.insert(old.rloc);
                 }
             }
         }
@@ -537,9 +611,13 @@ impl MapCache {
             self.reach.fresh.insert(locator.rloc);
         }
         entry.mapping.locators = locators;
+        entry.circular = circular(&entry.mapping, database);
         entry.locator_stats = stats;
         if let Some(entry) = self.entries.get(prefix) {
-            self.publish(cx, *prefix, entry, local);
+            self.publish(cx, *prefix, entry, database.rlocs());
+            if !entry.wants_native() && self.natives.removed(prefix).is_some() {
+                self.put_in_order(prefix);
+            }
         }
         self.update_natives(cx, prefix);
     }
@@ -547,6 +625,7 @@ impl MapCache {
     /// Removes the entry of exactly `prefix`; whether there was one.
     pub(crate) fn remove(&mut self, cx: &mut Context, prefix: &EidPrefix) -> bool {
         let Some(entry) = self.remove_quietly(prefix) else { return false };
+        self.natives.removed(prefix);
         cx.fib(FibUpdate::Remove { prefix: *prefix });
         if entry.native {
             cx.native(*prefix, false);
@@ -674,13 +753,34 @@ impl MapCache {
         self.timers.pop_first();
         let Some(entry) = self.entries.get_mut(&prefix) else { return Some(Wake::Nothing) };
         if entry.expires <= now {
+            self.note_native(&prefix, now);
             self.remove(cx, &prefix);
             return Some(Wake::Nothing);
         }
         entry.wake = entry.expires;
-        let in_use = entry.in_use(now);
+        let wanted = entry.in_use(now) || self.natives.may_refresh(&prefix, entry.blind);
         self.timers.insert((entry.expires, prefix));
-        Some(if in_use { Wake::Refresh(prefix) } else { Wake::Nothing })
+        Some(if wanted { Wake::Refresh(prefix) } else { Wake::Nothing })
+    }
+
+    /// How many natively-forward entries are kept without a sign of their use.
+    fn most_natives(&self) -> usize {
+        self.limit() / NATIVE_SHARE
+    }
+
+    /// An entry is about to go because of its age, or to make room.
+    fn note_native(&mut self, prefix: &EidPrefix, now: Instant) {
+        if self.entries.get(prefix).is_some_and(|entry| entry.wants_native() && !entry.is_static()) {
+            self.natives.left(*prefix, now, self.most_natives());
+        }
+    }
+
+    /// An entry that could not be thrown out so far can be from now on.
+    fn put_in_order(&mut self, prefix: &EidPrefix) {
+        if let Some(entry) = self.entries.get_mut(prefix) {
+            entry.rank = entry.own_rank();
+            self.order.insert(*prefix, entry.rank);
+        }
     }
 
     /// Removes entries that nobody has used for the configured time. A set of overlapping entries goes as a whole: a
@@ -695,7 +795,7 @@ impl MapCache {
             let entries = &mut self.entries;
             match self.order.idle(before, |prefix| look(entries, prefix, now)) {
                 Ok(Some(prefix)) => {
-                    self.remove_around(cx, &prefix, DropReason::CacheIdle);
+                    self.remove_around(cx, now, &prefix, DropReason::CacheIdle);
                 }
                 Ok(None) => return,
                 Err(TooMany) => {
@@ -740,6 +840,7 @@ impl MapCache {
                 users.remove(prefix);
                 if users.is_empty() {
                     self.rlocs.remove(&locator.rloc);
+                    self.reach.fresh.insert(locator.rloc);
                 }
             }
         }
@@ -748,22 +849,29 @@ impl MapCache {
 
     /// Makes room: whether it could. Only with `any` at the cost of an entry that has carried packets: what another
     /// router of the site may need displaces nothing that this one does.
-    fn evict(&mut self, cx: &mut Context, any: bool) -> bool {
+    fn evict(&mut self, cx: &mut Context, now: Instant, any: bool) -> bool {
         let spared = self.limit() / SPARED_SHARE;
         let entries = &mut self.entries;
         match self.order.victim(spared, |prefix| look(entries, prefix, Instant::ZERO)) {
             Some(prefix) if any || !entries.get(&prefix).is_some_and(|entry| entry.rank.proven) => {
-                self.remove_around(cx, &prefix, DropReason::CacheEvicted)
+                self.remove_around(cx, now, &prefix, DropReason::CacheEvicted)
             }
             Some(_) | None => false,
         }
     }
 
     /// Removes an entry and the less specific ones around it, and counts them.
-    fn remove_around(&mut self, cx: &mut Context, prefix: &EidPrefix, reason: DropReason) -> bool {
+    fn remove_around(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        prefix: &EidPrefix,
+        reason: DropReason,
+    ) -> bool {
         let around: Vec<EidPrefix> =
             self.entries.covering(prefix).filter(|(_, e)| !e.is_static()).map(|(p, _)| p).collect();
         for p in &around {
+            self.note_native(p, now);
             self.remove(cx, p);
             cx.statistics.count_drop(reason);
         }
@@ -831,9 +939,14 @@ fn after(prefix: &EidPrefix) -> Option<Eid> {
     Some(Eid::new(prefix.iid, addr))
 }
 
-/// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very EID-prefix that it is a locator of. Of other instances the
-/// EIDs are no addresses of the underlay. A default mapping covers all locators and means none; what is natively
-/// forwarded is no EID-prefix at all, so that a proxy-ETR may well be in it.
+/// The locators of a mapping that are EIDs.
+fn circular(mapping: &Mapping, database: &Database) -> Vec<Rloc> {
+    mapping.locators.iter().map(|l| l.rloc).filter(|rloc| is_circular(mapping, rloc, database)).collect()
+}
+
+/// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very EID-prefix that
+/// it is a locator of. Of other instances the EIDs are no addresses of the underlay. A default mapping covers all locators
+/// and means none; what is natively forwarded is no EID-prefix at all, so that a proxy-ETR may well be in it.
 fn is_circular(mapping: &Mapping, rloc: &Rloc, database: &Database) -> bool {
     let eid = Eid::new(InstanceId::DEFAULT, *rloc);
     let own = mapping.eid.contains(&eid) && !mapping.eid.is_empty() && !mapping.is_by_proxy();

@@ -10,6 +10,7 @@ pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;
 pub(crate) mod mobility;
+mod natives;
 pub(crate) mod pending;
 pub(crate) mod probe;
 pub(crate) mod proxy;

@@ -18,7 +18,7 @@ use crate::proto::config::ProbingConfig;
 use crate::proto::context::{CONTROL_PORT, Context, is_unicast};
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
-use crate::types::{EidPrefix, Instant, Locator, Nonce, Rloc};
+use crate::types::{EidPrefix, Family, Instant, Locator, Nonce, Rloc};
 use crate::wire::{Address, MapReply, MapRequest, Message};
 
 use super::database::{Database, LocalRlocs};
@@ -77,10 +77,10 @@ impl Itr {
         if reach.prober.config != config {
             // Other intervals: everything is looked at anew.
             reach.prober.config = config;
+            reach.refused.clear();
             let known: Vec<Rloc> = reach.remotes.keys().copied().collect();
             for rloc in known {
-                reach.forget(&rloc);
-                reach.touched.insert(rloc);
+                reach.reset(&rloc);
             }
             let used: Vec<Rloc> = self.cache.used_rlocs().map(|(rloc, _)| *rloc).collect();
             for rloc in used {
@@ -94,12 +94,14 @@ impl Itr {
         for (rloc, remote) in &mut reach.remotes {
             if remote.site.is_some() && !others.contains_key(rloc) {
                 remote.site = None;
+                reach.fresh.insert(*rloc);
                 // Without probes there is no reason to doubt it.
                 reach.prober.site.push((*rloc, true));
             }
         }
         for (rloc, prefix) in others {
-            reach.add(cx, now, rloc, database.rlocs());
+            // As many as are configured, and whether or not there is a way to them at the moment.
+            reach.insert(cx, now, rloc, database.rlocs());
             if let Some(remote) = reach.remotes.get_mut(&rloc) {
                 remote.site = Some(prefix);
             }
@@ -111,6 +113,23 @@ impl Itr {
     pub(super) fn probing_locators_changed(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
         let reach = &mut self.cache.reach;
         reach.forget_sources(local);
+        let families = [Family::Ipv4, Family::Ipv6].map(|family| local.of_family(family).is_some());
+        if std::mem::replace(&mut reach.families, families) != families {
+            // What no locator of ours leads to any more can't be probed; what one leads to now, can.
+            reach.refused.retain(|rloc| local.reaches(rloc));
+            let lost = |(rloc, remote): (&Rloc, &RemoteRloc)| {
+                (remote.site.is_none() && !local.reaches(rloc)).then_some(*rloc)
+            };
+            let lost: Vec<Rloc> = reach.remotes.iter().filter_map(lost).collect();
+            for rloc in lost {
+                reach.forget(&rloc);
+            }
+            let used: Vec<Rloc> = self.cache.used_rlocs().map(|(rloc, _)| *rloc).collect();
+            for rloc in used {
+                self.cache.reach.add(cx, now, rloc, local);
+            }
+        }
+        let reach = &mut self.cache.reach;
         let all: Vec<Rloc> = reach.remotes.keys().copied().collect();
         for rloc in all {
             reach.touched.insert(rloc);
@@ -185,9 +204,7 @@ impl Itr {
     /// Sends the probes that are due, and gives up on those that were not answered.
     pub(super) fn probe(&mut self, cx: &mut Context, now: Instant, database: &Database) {
         let local = database.rlocs();
-        for rloc in std::mem::take(&mut self.cache.reach.fresh) {
-            self.cache.reach.add(cx, now, rloc, local);
-        }
+        self.cache.settle(cx, now, local);
         while let Some((at, rloc, source)) = self.cache.reach.timers.first().copied()
             && at <= now
         {
@@ -209,6 +226,8 @@ impl Itr {
                 self.refresh(cx, now, prefix, false, local);
             }
         }
+        // There may be room by now.
+        self.cache.settle(cx, now, local);
         self.cache.act_on_verdicts(cx, local);
     }
 
@@ -243,16 +262,25 @@ impl Itr {
         let mut mappings = self.mappings(cx, &reply.records, source);
         // Outermost last, so that its lifetime can respect theirs.
         mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
-        let told = mappings.iter().any(|m| m.eid.contains(&asked.first()));
+        let told = mappings.iter().any(|m| m.eid.covers(&asked));
         for mut mapping in mappings {
             mapping.locators.iter_mut().for_each(|l| l.probe = false);
             let prefix = mapping.eid;
             self.learn(cx, now, mapping, &asked, (Source::Probe, source), database);
             self.cache.set_echoes(cx, &prefix, reply.echo_nonce);
         }
-        if !told && self.cache.get(&asked).is_some_and(|entry| !entry.is_static()) {
-            // There is an xTR, but the prefix isn't its own, or no longer.
-            self.refresh(cx, now, asked, false, local);
+        // There is an xTR, but the prefix isn't its own, or no longer. It says so to every probe, and the mapping system
+        // what it says every time, so that it is asked as rarely as one that doesn't answer.
+        let rest = cx.timers.request_rest;
+        let rested = |at: Instant| now.saturating_since(at) >= rest;
+        if !told
+            && self
+                .cache
+                .get(&asked)
+                .is_some_and(|entry| !entry.is_static() && entry.asked.is_none_or(rested))
+            && self.refresh(cx, now, asked, false, local)
+        {
+            self.cache.note_asked(&asked, now);
         }
         self.cache.act_on_verdicts(cx, local);
     }
@@ -267,6 +295,21 @@ impl MapCache {
     /// The locators of all entries, in order, each with the number of entries that have it.
     pub(crate) fn used_rlocs(&self) -> impl Iterator<Item = (&Rloc, usize)> {
         self.rlocs.iter().map(|(rloc, users)| (rloc, users.len()))
+    }
+
+    /// Has locators that came into use probed, and forgets those that no entry has any more. Without probing these go by
+    /// themselves, after [`UNDERLAY_MEMORY`].
+    fn settle(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
+        while let Some(rloc) = self.reach.fresh.pop_first() {
+            if self.uses(&rloc) {
+                self.reach.add(cx, now, rloc, local);
+            } else if self.reach.prober.config.is_some() {
+                self.reach.refused.remove(&rloc);
+                if self.reach.get(&rloc).is_some_and(|remote| remote.site.is_none()) {
+                    self.reach.forget(&rloc);
+                }
+            }
+        }
     }
 
     /// An entry that carries packets and may send them to `rloc`, another one each time.
@@ -310,7 +353,7 @@ impl MapCache {
     pub(super) fn act_on_verdicts(&mut self, cx: &mut Context, local: &LocalRlocs) {
         for rloc in std::mem::take(&mut self.reach.touched) {
             let verdict = self.reach.verdict(&rloc, local);
-            let mut before = None;
+            let mut before = self.reach.forgotten.remove(&rloc);
             let mut site = false;
             if let Some(remote) = self.reach.remotes.get_mut(&rloc) {
                 site = remote.site.is_some();
@@ -329,23 +372,38 @@ impl MapCache {
                 } else if let Some(journal) = &mut self.journal {
                     journal.rlocs.insert(rloc);
                 }
-                cx.event(Event::RemoteLocator { rloc, up });
+                cx.event(match self.reach.get(&rloc) {
+                    Some(_) => Event::RemoteLocator { rloc, up },
+                    // Nobody knows: what was known of it is too long ago.
+                    None => Event::RemoteLocatorRetried { rloc },
+                });
             }
         }
     }
 }
 
 impl Reachability {
-    /// A locator is used by the map-cache, or is one of the site's other xTRs.
+    /// A locator is used by the map-cache. Where no locator of ours leads to it, it is looked at again once there is one;
+    /// where there is no room for it, once there is.
     pub(super) fn add(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, local: &LocalRlocs) {
-        if self.prober.config.is_none()
-            || self.remotes.contains_key(&rloc)
-            || self.remotes.len() >= MAX_REMOTES
-            || !is_unicast(&rloc)
-        {
+        if self.prober.config.is_none() || !is_unicast(&rloc) || !local.reaches(&rloc) {
             return;
         }
-        let acted_on = self.verdict(&rloc, local);
+        if self.remotes.len() >= MAX_REMOTES && !self.remotes.contains_key(&rloc) {
+            self.refused.insert(rloc);
+            return;
+        }
+        self.insert(cx, now, rloc, local);
+    }
+
+    fn insert(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, local: &LocalRlocs) {
+        if self.remotes.contains_key(&rloc) {
+            return;
+        }
+        self.refused.remove(&rloc);
+        // What packets do is still as it was said of it before.
+        let before = self.forgotten.remove(&rloc);
+        let acted_on = before.or_else(|| self.verdict(&rloc, local));
         self.remotes.insert(rloc, RemoteRloc { acted_on, ..RemoteRloc::default() });
         self.arm(cx, now, rloc, local);
     }
@@ -380,8 +438,7 @@ impl Reachability {
     ) {
         let Some(config) = self.prober.config else {
             // What the underlay said is long ago.
-            self.forget(&rloc);
-            self.touched.insert(rloc);
+            self.reset(&rloc);
             return;
         };
         let candidates = sources(&rloc, local);

@@ -190,10 +190,16 @@ impl RemoteRloc {
 #[derive(Debug, Default)]
 pub(crate) struct Reachability {
     pub(super) remotes: BTreeMap<Rloc, RemoteRloc>,
-    /// Locators that came into use, of which it isn't decided yet whether they are probed.
+    /// Locators that came into use or went out of it, of which it isn't decided yet whether they are probed.
     pub(super) fresh: BTreeSet<Rloc>,
+    /// Those in use that there was no room for.
+    pub(super) refused: BTreeSet<Rloc>,
     /// Those whose verdict may have changed.
     pub(super) touched: BTreeSet<Rloc>,
+    /// Of those that were forgotten although they are in use, the verdicts that were last acted on.
+    pub(super) forgotten: BTreeMap<Rloc, Verdict>,
+    /// Whether we had a locator of IPv4, and of IPv6, when ours changed last.
+    pub(super) families: [bool; 2],
     /// What is to be done when: of a remote locator and one of ours.
     pub(super) timers: BTreeSet<(Instant, Rloc, Rloc)>,
     /// Whose answer a nonce belongs to: a remote locator, and one of ours.
@@ -237,13 +243,22 @@ impl Reachability {
         }
     }
 
-    /// Forgets a remote locator.
+    /// Forgets a remote locator, which makes room for another.
     pub(super) fn forget(&mut self, rloc: &Rloc) {
         let Some(remote) = self.remotes.remove(rloc) else { return };
         for way in &remote.ways {
             self.forget_way(rloc, way);
         }
         self.touched.remove(rloc);
+        self.fresh.extend(self.refused.pop_first());
+    }
+
+    /// Forgets what is known of a remote locator that is in use, so that the verdict on it may be another.
+    pub(super) fn reset(&mut self, rloc: &Rloc) {
+        let Some(acted_on) = self.remotes.get(rloc).map(|remote| remote.acted_on) else { return };
+        self.forget(rloc);
+        self.forgotten.extend(acted_on.map(|verdict| (*rloc, verdict)));
+        self.touched.insert(*rloc);
     }
 
     fn forget_way(&mut self, rloc: &Rloc, way: &RlocWay) {

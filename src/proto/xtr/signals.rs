@@ -165,6 +165,12 @@ impl Signals {
                 Some(entry) => {
                     if let Some(down) = self.status.apply(now, &entry.mapping, &entry.down_by_status, damping)
                     {
+                        let has = |rloc: &Rloc| entry.mapping.locators.iter().any(|l| l.rloc == *rloc);
+                        let back = entry.down_by_status.difference(&down).copied();
+                        let back: Vec<Rloc> = back.filter(has).collect();
+                        if !back.is_empty() {
+                            cx.event(Event::LocatorsBack { prefix, rlocs: back });
+                        }
                         itr.cache_mut().set_down_by_status(cx, &prefix, down, database.rlocs());
                     }
                 }

@@ -8,8 +8,8 @@
 //! every RLOC that this site exchanged packets with in the last minute, and every ITR-RLOC that was answered then. That
 //! Map-Request is also the only sign that the SMR arrived, so that those who send none are told again, a few times.
 //!
-//! Whoever sends after an old version of a mapping and never asks, however often it is told, keeps its packets: that they
-//! be dropped after ten tries (RFC 9302 §7.1, a SHOULD) is left out, as a lost or rate-limited SMR looks the same.
+//! Whoever sends after an old version of a mapping is told so as long as it does; that its packets are dropped when that
+//! was of no use (RFC 9302 §7.1) is the data plane's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

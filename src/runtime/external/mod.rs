@@ -2,10 +2,6 @@
 //!
 //! Owns: the socket, its clients and what they are told (`table`). [`protocol`] says how, for whoever writes such a data
 //! plane; `scripts/external-dataplane` is a small one. Takes no protocol decisions, and never makes the control loop wait.
-//!
-//! Limit: such a data plane has no message for whom it heard from, so that SMRs go to those the site sends to and those
-//! whose Map-Requests it answered, and not to somebody who has only sent to the site since longer than a minute
-//! (RFC 9301 §6.1). That one goes on with the old mapping until its time to live is over.
 
 pub mod protocol;
 mod table;
@@ -23,10 +19,10 @@ use tokio::time::{sleep, timeout};
 use super::RunError;
 use super::clock::Clock;
 use crate::config::{Config, ExternalConfig};
-use crate::fib::{FibUpdate, Punt};
+use crate::fib::{FibUpdate, Punt, Sender};
 use crate::mgmt::socket::Socket;
 use crate::mgmt::view;
-use crate::types::{Eid, EidPrefix, Rloc};
+use crate::types::{Eid, EidPrefix, Instant, Rloc};
 use protocol::{FromDataPlane, LONGEST_LINE, MOST_CLIENTS, ToDataPlane, VERSION};
 use table::{Table, is_host};
 
@@ -96,6 +92,11 @@ impl External {
     /// The path MTU to a locator, if a limit is known.
     pub(super) fn path_mtu(&self, rloc: &Rloc) -> Option<u16> {
         self.shared.lock().path_mtu(rloc)
+    }
+
+    /// Who sent to the site since `since`, as the data planes said.
+    pub(super) fn senders(&self, since: Instant) -> Vec<Sender> {
+        self.shared.lock().senders(since)
     }
 
     /// For `show interfaces`.
@@ -283,6 +284,14 @@ impl Client {
             FromDataPlane::PathMtu { rloc, mtu } => Punt::PathMtu { rloc, mtu },
             FromDataPlane::Get { id, instance_id, eid } => {
                 return Some(ToDataPlane::Entry { id, entry: table.longest(&Eid::new(instance_id, eid)) });
+            }
+            FromDataPlane::Heard { instance_id, rloc, eid } => {
+                if !is_host(&rloc) || !is_host(&eid) {
+                    let message = format!("no packet can be from {rloc} for {eid}");
+                    return Some(ToDataPlane::Error { message });
+                }
+                table.heard(self.number, rloc, Eid::new(instance_id, eid), self.shared.clock.now());
+                return None;
             }
             FromDataPlane::Used { instance_id, eid_prefix, packets, bytes, paths } => {
                 let prefix = EidPrefix::new(instance_id, eid_prefix);

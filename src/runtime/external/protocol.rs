@@ -13,6 +13,7 @@
 //!    "paths":[{"rloc":"203.0.113.1","source":"192.0.2.1","priority":1,"weight":100}]}
 //! → {"type":"used","instance-id":0,"eid-prefix":"10.2.0.0/16","packets":3,"bytes":252,
 //!    "paths":[{"rloc":"203.0.113.1","packets":3,"bytes":252}]}
+//! → {"type":"heard","instance-id":0,"rloc":"203.0.113.1","eid":"10.1.0.5"}
 //! ← {"type":"update","instance-id":0,"eid-prefix":"10.2.0.0/16","action":"drop","paths":[]}
 //! ← {"type":"delete","instance-id":0,"eid-prefix":"10.2.0.0/16"}
 //! ```
@@ -27,7 +28,8 @@
 //! destination ([`Action`] says what follows), encapsulates as RFC 9300 §5 has it, and receives data packets on UDP
 //! port 4341 itself; those whose inner destination is in no `local` prefix are dropped, but for what [`Proxy`] allows. It
 //! reports misses once per destination, until an entry covers it or the router says `unresolved`; and by `used`, every
-//! ten seconds or so, what passed: the router refreshes the mappings that are in use, and forgets the others.
+//! ten seconds or so, what passed: the router refreshes the mappings that are in use, and forgets the others. By `heard` it
+//! says who sends to the site, so that they hear of its changes although nothing is sent to them.
 //!
 //! **Slow readers.** The router never waits for a data plane. One that does not take what it is told for ten seconds is
 //! disconnected; one that asks faster than it reads the answers is not read from until it does.
@@ -210,6 +212,18 @@ pub enum FromDataPlane {
         #[serde(default)]
         paths: Vec<UsedPath>,
     },
+    /// Encapsulated packets came to the site: with the first from an outer source, and again every ten seconds or so while
+    /// it sends. When a mapping of the site changes, those that were heard within the last minute are told (SMR, RFC 9301
+    /// §6.1). Only what is for a `local` prefix counts, and of very many senders those that were heard last.
+    Heard {
+        /// Its instance; 0 where it is left out.
+        #[serde(default)]
+        instance_id: InstanceId,
+        /// Outer source.
+        rloc: IpAddr,
+        /// Inner destination of the last one.
+        eid: IpAddr,
+    },
     /// The underlay said that a locator is unreachable (ICMP net, host or port unreachable).
     Unreachable {
         /// The remote locator.
@@ -246,6 +260,7 @@ impl FromDataPlane {
         match &message {
             Self::Miss { instance_id, .. }
             | Self::Get { instance_id, .. }
+            | Self::Heard { instance_id, .. }
             | Self::Used { instance_id, .. }
                 if instance_id.get() > InstanceId::MAX =>
             {
@@ -289,6 +304,14 @@ mod tests {
                 instance_id: InstanceId::DEFAULT,
                 source: "10.1.0.5".parse().unwrap(),
                 eid: "10.2.0.9".parse().unwrap()
+            })
+        );
+        assert_eq!(
+            read(r#"{"type":"heard","rloc":"203.0.113.1","eid":"10.1.0.5"}"#),
+            Ok(FromDataPlane::Heard {
+                instance_id: InstanceId::DEFAULT,
+                rloc: "203.0.113.1".parse().unwrap(),
+                eid: "10.1.0.5".parse().unwrap()
             })
         );
         assert_eq!(

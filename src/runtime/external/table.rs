@@ -12,17 +12,28 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::protocol::{self, Action, Entry, Path, ToDataPlane, UsedPath};
-use crate::fib::{FibAction, FibUpdate, Proxy, Stats};
+use crate::fib::{FibAction, FibUpdate, Proxy, Sender, Stats};
 use crate::mgmt::view;
-use crate::types::{self, Eid, EidPrefix, Instant, Rloc};
+use crate::proto::rate::TokenBucket;
+use crate::types::{self, Eid, EidPrefix, Family, InstanceId, Instant, Rloc};
 
 /// Destinations whose resolution failed and that a data plane was not told of yet. Beyond that some are not told: their
 /// next packets stay dropped until the data plane asks again by itself.
 const MOST_UNRESOLVED: usize = 4096;
 
+/// Who sends to the site: so many are remembered, those that were heard last.
+const MOST_HEARD: usize = 16_384;
+/// Reports of them that a data plane may make per second (bucket of twice as many); more are lost.
+const HEARD_RATE: u32 = 5000;
+
+/// A sender: one entry per instance and family of what it sends to.
+type Heard = (Rloc, InstanceId, Family);
+
 /// Everything that is told.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    heard: BTreeMap<Heard, (Instant, IpAddr)>,
+    heard_order: BTreeSet<(Instant, Heard)>,
     rows: BTreeMap<EidPrefix, Row>,
     proxies: BTreeSet<(EidPrefix, protocol::Proxy)>,
     path_mtus: BTreeMap<Rloc, u16>,
@@ -56,6 +67,7 @@ pub(super) struct Client {
     pub(super) received: u64,
     pub(super) errors: u64,
     pub(super) punts_lost: u64,
+    heard: TokenBucket,
     owed: BTreeSet<Item>,
     unresolved: usize,
     last: Option<Item>,
@@ -123,6 +135,7 @@ impl Table {
             received: 0,
             errors: 0,
             punts_lost: 0,
+            heard: TokenBucket::new(HEARD_RATE, now),
             owed: owed.chain(proxies).chain(path_mtus).collect(),
             unresolved: 0,
             last: None,
@@ -187,10 +200,14 @@ impl Table {
 
     /// The entry of the longest prefix that covers `eid`.
     pub(super) fn longest(&self, eid: &Eid) -> Option<Entry> {
+        self.longest_row(eid).map(|(prefix, row)| entry(&prefix, &row.action))
+    }
+
+    fn longest_row(&self, eid: &Eid) -> Option<(EidPrefix, &Row)> {
         let full = eid.to_prefix().net;
         std::iter::successors(Some(full), IpNet::supernet).find_map(|net| {
             let prefix = EidPrefix::new(eid.iid, net);
-            self.rows.get(&prefix).map(|row| entry(&prefix, &row.action))
+            self.rows.get(&prefix).map(|row| (prefix, row))
         })
     }
 
@@ -215,6 +232,47 @@ impl Table {
             }
         }
         true
+    }
+
+    /// A data plane says that `rloc` sends to `eid`.
+    pub(super) fn heard(&mut self, number: u8, rloc: Rloc, eid: Eid, now: Instant) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        if !client.heard.take(HEARD_RATE, now) {
+            client.punts_lost += 1;
+            return;
+        }
+        if !self.is_local(&eid) {
+            // It may have been so until a moment ago.
+            return;
+        }
+        let heard = (rloc, eid.iid, Family::of(&eid.addr));
+        if let Some((at, _)) = self.heard.insert(heard, (now, eid.addr)) {
+            self.heard_order.remove(&(at, heard));
+        }
+        self.heard_order.insert((now, heard));
+        if self.heard.len() > MOST_HEARD
+            && let Some((_, first)) = self.heard_order.pop_first()
+        {
+            self.heard.remove(&first);
+        }
+    }
+
+    /// Who sent to the site since `since`. Forgets the others.
+    pub(super) fn senders(&mut self, since: Instant) -> Vec<Sender> {
+        while let Some((at, first)) = self.heard_order.first().copied().filter(|(at, _)| *at < since) {
+            self.heard_order.remove(&(at, first));
+            self.heard.remove(&first);
+        }
+        let sender = |((rloc, iid, _), (last, addr)): (&Heard, &(Instant, IpAddr))| Sender {
+            rloc: *rloc,
+            destination: Eid::new(*iid, *addr),
+            last: *last,
+        };
+        self.heard.iter().map(sender).collect()
+    }
+
+    fn is_local(&self, eid: &Eid) -> bool {
+        self.longest_row(eid).is_some_and(|(_, row)| matches!(row.action, FibAction::Local))
     }
 
     /// The path MTU to a locator, if a limit is known.
@@ -298,7 +356,6 @@ pub(super) fn is_host(address: &IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::InstanceId;
 
     fn prefix(text: &str) -> EidPrefix {
         EidPrefix::from(text.parse::<IpNet>().unwrap())
@@ -385,6 +442,40 @@ mod tests {
         // Room again once they are told.
         table.apply(FibUpdate::Unpend { eid: prefix("11.0.0.1/32").first() });
         assert_eq!(told(&mut table, numbers[0]), ["unresolved 11.0.0.1"]);
+    }
+
+    #[test]
+    fn who_sends_to_the_site_is_remembered_within_bounds() {
+        let mut table = Table::default();
+        table.apply(set("10.1.0.0/16", FibAction::Local));
+        let (client, _) = table.enter(0, None, Instant::ZERO).unwrap();
+        let at = Instant::from_secs;
+        let rloc = |n: u32| Rloc::from(std::net::Ipv4Addr::from_bits(0xcb00_0000 + n));
+        let (first, second) = (prefix("10.1.0.5/32").first(), prefix("10.1.0.6/32").first());
+        table.heard(client, rloc(1), first, at(10));
+        table.heard(client, rloc(1), second, at(20));
+        table.heard(client, rloc(2), first, at(15));
+        // Not for this site, and from a data plane that has gone.
+        table.heard(client, rloc(3), prefix("10.2.0.5/32").first(), at(20));
+        table.heard(client + 1, rloc(4), first, at(20));
+        let sender = |n, destination, last| Sender { rloc: rloc(n), destination, last: at(last) };
+        assert_eq!(table.senders(at(0)), [sender(1, second, 20), sender(2, first, 15)]);
+        assert_eq!(table.senders(at(16)), [sender(1, second, 20)]);
+        assert_eq!((table.heard.len(), table.heard_order.len()), (1, 1), "and the others are forgotten");
+        // A flood: so many at once, and so many in all.
+        for n in 0..100_000 {
+            table.heard(client, rloc(n), first, at(30));
+        }
+        assert_eq!(table.senders(at(30)).len(), 2 * HEARD_RATE as usize);
+        assert_eq!(table.client(client).unwrap().punts_lost, 100_000 - 2 * u64::from(HEARD_RATE));
+        for n in 0..200_000 {
+            table.heard(client, rloc(n), first, at(40 + u64::from(n) / 5000));
+        }
+        assert_eq!((table.heard.len(), table.heard_order.len()), (MOST_HEARD, MOST_HEARD));
+        assert!(
+            table.senders(at(0)).iter().all(|sender| sender.last >= at(75)),
+            "those that were heard last"
+        );
     }
 
     #[test]
