@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::judge::Judge;
 use crate::netns::Process;
 use crate::router::{Router, Routers, XtrOptions, mapping_config, xtr_config};
-use crate::topology::{Family, Network, Plan};
-use crate::traffic::{ping, reaches, tcp_transfer};
+use crate::topology::{Family, Network, Plan, Site};
+use crate::traffic::{Stream, ping, reaches, tcp_transfer};
 use crate::wait::{Machine, until};
 
 fn script() -> PathBuf {
@@ -118,6 +119,43 @@ fn another_program_moves_the_packets() {
     routers.xtrs[0].stop();
     assert!(!socket.exists(), "the socket goes with the router");
     assert_eq!(a.xtr.kernel_state(), before);
+}
+
+/// Who only sends to the site is told of its changes too, as the other program says whom it hears.
+#[test]
+fn who_sends_to_another_programs_site_hears_of_its_changes() {
+    let _machine = Machine::shared();
+    let net = Network::build(&Plan { uplinks: vec![2, 1], ..Plan::default() });
+    net.real_packets();
+    let socket = net.file("data-plane.sock");
+    let (a, b) = (net.site(1), net.site(2));
+    let mode = format!(
+        "[data-plane]\nmode = \"external\"\n[data-plane.external]\nsocket = {:?}\n",
+        socket.to_str().expect("UTF-8")
+    );
+    // Nothing but data packets comes from site 2: the Map-Server answers for site 1, and nobody probes.
+    let options = |site: &Site, uplink: usize| {
+        let mut options = XtrOptions::over(site, Family::V4);
+        options.locators[0].address = site.rloc(Family::V4, if site.number == 1 { uplink } else { 0 });
+        options.map_server = "proxy-reply = true".to_owned();
+        options.more = "[probing]\nenabled = false\n".to_owned();
+        if site.number == 1 {
+            options.more += &mode;
+        }
+        options
+    };
+    let routers = Routers::start_with(&net, |site| options(site, 0), "");
+    let process = start_data_plane(&net, &socket, "data-plane.log");
+    let stream = Stream::start(&b.host, &a.host, a.host_eid(Family::V4));
+    let judge = Judge::of(&net, 1);
+    judge.wait_for(0, Duration::from_secs(10));
+    assert!(routers.xtrs[0].show("map-cache")["entries"].as_array().is_some_and(Vec::is_empty));
+    // Another locator, by a reload.
+    routers.xtrs[0].write_config(net.dir(), &xtr_config(a, &options(a, 1)));
+    assert!(routers.xtrs[0].control(&["reload"]).status.success());
+    judge.wait_for(1, Duration::from_secs(8));
+    let streamed = stream.finish();
+    assert!(streamed.received > 100, "{streamed:?}\n{}", process.log());
 }
 
 /// Switched off, there is no socket to connect to.

@@ -15,6 +15,7 @@ mod hostile;
 mod idle;
 mod instances;
 mod interworking;
+mod judge;
 mod mapping_systems;
 mod mobility;
 mod multihoming;

@@ -17,10 +17,14 @@ fn network() -> Network {
 }
 
 fn options(site: &Site) -> XtrOptions {
-    let mut options = XtrOptions::over(site, Family::V4);
+    options_over(site, Family::V4)
+}
+
+fn options_over(site: &Site, family: Family) -> XtrOptions {
+    let mut options = XtrOptions::over(site, family);
     options.locators = (0..site.uplinks)
         .map(|k| Locator {
-            address: site.rloc(Family::V4, k),
+            address: site.rloc(family, k),
             priority: u8::try_from(k + 1).expect("few uplinks"),
             weight: 100,
         })
@@ -50,15 +54,25 @@ fn probed(router: &Router<'_>, rloc: &str) -> bool {
 
 /// Streams both ways between the sites while something happens, after both know the other's locators to be up.
 fn streams_during(net: &Network, routers: &mut Routers<'_>, what: impl FnOnce()) -> [Streamed; 2] {
+    streams_over(Family::V4, net, routers, what)
+}
+
+/// The same with EIDs and RLOCs of a family.
+fn streams_over(
+    family: Family,
+    net: &Network,
+    routers: &mut Routers<'_>,
+    what: impl FnOnce(),
+) -> [Streamed; 2] {
     let (a, b) = (net.site(1), net.site(2));
     for (from, to) in [(a, b), (b, a)] {
-        assert!(reaches(&from.host, to.host_eid(Family::V4), Duration::from_secs(5)));
+        assert!(reaches(&from.host, to.host_eid(family), Duration::from_secs(5)));
     }
-    let there = Stream::start(&a.host, &b.host, b.host_eid(Family::V4));
-    let back = Stream::start(&b.host, &a.host, a.host_eid(Family::V4));
+    let there = Stream::start(&a.host, &b.host, b.host_eid(family));
+    let back = Stream::start(&b.host, &a.host, a.host_eid(family));
     until("answered probes", Duration::from_secs(10), || {
-        let towards_b = (0..b.uplinks).all(|k| probed(routers.xtr(1), &b.rloc(Family::V4, k).to_string()));
-        towards_b && probed(routers.xtr(2), &a.rloc(Family::V4, 0).to_string())
+        let towards_b = (0..b.uplinks).all(|k| probed(routers.xtr(1), &b.rloc(family, k).to_string()));
+        towards_b && probed(routers.xtr(2), &a.rloc(family, 0).to_string())
     });
     what();
     [there.finish(), back.finish()]
@@ -152,6 +166,44 @@ fn an_uplink_whose_link_is_down_is_left_at_once() {
         // Of both EID-prefixes.
         states == [false; 2]
     });
+}
+
+/// The same over IPv6 alone, where the kernel takes a link's addresses away with it: first silent, then down.
+#[test]
+fn an_ipv6_uplink_is_left_when_it_goes_dark_and_when_its_link_goes_down() {
+    let _machine = Machine::alone();
+    let net = network();
+    let mut routers = Routers::start_with(&net, |site| options_over(site, Family::V6), "");
+    let [preferred, other] = [0, 1].map(|k| net.site(2).rloc(Family::V6, k).to_string());
+    let towards_1 = net.site(1).rloc(Family::V6, 0).to_string();
+    let gaps = streams_over(Family::V6, &net, &mut routers, || {
+        net.core.sh("nft add table inet dark && nft add chain inet dark forward '{ type filter hook forward priority 0; }'");
+        net.core.sh("nft 'add rule inet dark forward iifname s2u0 drop; add rule inet dark forward oifname s2u0 drop'");
+        thread::sleep(Duration::from_secs(3));
+    });
+    report("silent IPv6 uplink, probed every 500 ms", &gaps);
+    for streamed in &gaps {
+        assert!(streamed.longest_gap > 100, "the uplink was not dark: {streamed:?}");
+        assert!(streamed.longest_gap < 1500, "{streamed:?}");
+    }
+    assert_eq!(remote(routers.xtr(1), &preferred).map(|(up, _)| up), Some(false));
+    assert_eq!(remote(routers.xtr(2), &towards_1), Some((true, other.clone())), "from the other uplink");
+    net.core.sh("nft delete table inet dark");
+    until("the return to the preferred uplink", Duration::from_secs(20), || {
+        remote(routers.xtr(1), &preferred).is_some_and(|(up, _)| up)
+            && remote(routers.xtr(2), &towards_1) == Some((true, preferred.clone()))
+    });
+
+    let gaps = streams_over(Family::V6, &net, &mut routers, || {
+        net.core.sh("ip link set s2u0 down");
+        thread::sleep(Duration::from_secs(2));
+    });
+    report("IPv6 link down", &gaps);
+    for streamed in &gaps {
+        // The aim is 50 ms; the rest is for a machine that does much else.
+        assert!(streamed.longest_gap < 250, "{streamed:?}");
+    }
+    assert_eq!(remote(routers.xtr(2), &towards_1), Some((true, other)));
 }
 
 /// The only uplink of a site gets another address, in another subnet.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::judge::Judge;
 use crate::netns::Netns;
 use crate::router::{Locator, Routers, XtrOptions, visit, xtr_config};
 use crate::topology::{Family, Network, Plan, Site};
@@ -24,39 +25,6 @@ fn options(site: &Site, priorities: [u8; 2], weights: [u8; 2]) -> XtrOptions {
             .collect();
     }
     options
-}
-
-/// Counts data packets to each of site 2's locators as they pass the core.
-struct Judge<'a>(&'a Netns);
-
-impl<'a> Judge<'a> {
-    fn new(net: &'a Network) -> Self {
-        let core = &net.core;
-        core.sh("nft add table inet judge && nft add chain inet judge forward '{ type filter hook forward priority 0; }'");
-        for k in 0..2 {
-            let rloc = net.site(2).rloc(Family::V4, k);
-            core.sh(&format!("nft add counter inet judge to{k}"));
-            core.sh(&format!(
-                "nft add rule inet judge forward ip daddr {rloc} udp dport 4341 counter name to{k}"
-            ));
-        }
-        Self(core)
-    }
-
-    /// Packets to the two locators since the last call.
-    fn packets(&self) -> [u64; 2] {
-        let text = self.0.sh("nft -j reset counters table inet judge");
-        let json: serde_json::Value = serde_json::from_str(&text).expect("nft -j");
-        [0, 1].map(|k| {
-            let mut packets = None;
-            visit(&json, &mut |object| {
-                if object.get("name").and_then(|n| n.as_str()) == Some(&format!("to{k}")) {
-                    packets = object.get("packets").and_then(serde_json::Value::as_u64);
-                }
-            });
-            packets.unwrap_or_else(|| panic!("no counter to{k}: {text}"))
-        })
-    }
 }
 
 /// One packet of each of [`FLOWS`] flows, paced so that no queue on the way overflows.
