@@ -632,3 +632,33 @@ fn without_probing_the_return_of_a_locator_is_said() {
     assert_eq!(said(&net), 1);
     assert_eq!(way(&net, a), [(ip(B1), ip(A1))]);
 }
+
+#[test]
+fn another_source_address_has_every_entry_published_once() {
+    // However many locators an entry has, and whatever is known of them: the data plane takes each change in.
+    let mut config = config_a();
+    config.itr.as_mut().unwrap().map_cache_limit = 10_000;
+    let mut net = Network::new(3);
+    let a = net.add(&[A1, A2], config);
+    for n in 0..1000u32 {
+        let entry = format!("10.{}.{}", 16 + n / 250, n % 250);
+        let own = format!("203.0.{}.{}", n / 250, 1 + n % 250);
+        let answer = record(&format!("{entry}.0/24"), &["203.0.113.200", "203.0.113.201", &own]);
+        net.learn(a, &format!("{entry}.9"), vec![answer]);
+    }
+    net.run_for(SECOND);
+    assert_eq!(net.nodes[a].control.remote_rlocs().count(), 1002);
+    let now = net.now;
+    let control = &mut net.nodes[a].control;
+    control.handle(now, Input::Interface { name: "eth0", addresses: &[ip(A2)] });
+    let outputs: Vec<_> = std::iter::from_fn(|| control.poll_output()).collect();
+    let sets = outputs.iter().filter(|output| {
+        let crate::proto::control::Output::Fib(crate::fib::FibUpdate::Set { action, .. }) = output else {
+            return false;
+        };
+        let crate::fib::FibAction::Forward(paths) = action else { return false };
+        assert!(paths.iter().all(|path| path.source == ip(A2)));
+        true
+    });
+    assert_eq!(sets.count(), 1000);
+}

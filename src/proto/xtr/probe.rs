@@ -109,7 +109,7 @@ impl Itr {
         self.cache.act_on_verdicts(cx, database.rlocs());
     }
 
-    /// Other locators of ours are up.
+    /// Other locators of ours are up. The caller publishes every entry, once.
     pub(super) fn probing_locators_changed(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
         let reach = &mut self.cache.reach;
         reach.forget_sources(local);
@@ -135,7 +135,7 @@ impl Itr {
             reach.touched.insert(rloc);
             reach.arm(cx, now, rloc, local);
         }
-        self.cache.act_on_verdicts(cx, local);
+        self.cache.note_verdicts(cx, local);
     }
 
     /// The underlay, or the absence of echoes, says that `rloc` can't be reached (RFC 9301 §7, RFC 9300 §10.1). It is
@@ -351,6 +351,14 @@ impl MapCache {
 
     /// Brings the FIB in line with the verdicts that changed, and says so.
     pub(super) fn act_on_verdicts(&mut self, cx: &mut Context, local: &LocalRlocs) {
+        for rloc in self.note_verdicts(cx, local) {
+            self.republish_users(cx, &rloc, local);
+        }
+    }
+
+    /// Says which verdicts changed, and gives the locators that they are on.
+    fn note_verdicts(&mut self, cx: &mut Context, local: &LocalRlocs) -> Vec<Rloc> {
+        let mut changed = Vec::new();
         for rloc in std::mem::take(&mut self.reach.touched) {
             let verdict = self.reach.verdict(&rloc, local);
             let mut before = self.reach.forgotten.remove(&rloc);
@@ -362,7 +370,7 @@ impl MapCache {
                     continue;
                 }
             }
-            self.republish_users(cx, &rloc, local);
+            changed.push(rloc);
             let was_up = before.is_none_or(|before| before.up);
             if let Some(Verdict { up, .. }) = verdict
                 && up != was_up
@@ -379,6 +387,7 @@ impl MapCache {
                 });
             }
         }
+        changed
     }
 }
 
