@@ -270,6 +270,11 @@ pub enum Event {
         /// Which of the two.
         up: bool,
     },
+    /// One of the site's other xTRs turned out to be this very router.
+    SyncOurselves {
+        /// Its address.
+        member: IpAddr,
+    },
     /// The whole map-cache went to another xTR of the site, or came from there.
     SyncTransferred {
         /// Its address.
@@ -354,6 +359,7 @@ impl Event {
             | Self::RegistrationConfirmed { .. }
             | Self::MapResolverBack { .. }
             | Self::SyncMember { up: true, .. }
+            | Self::SyncOurselves { .. }
             | Self::SyncTransferred { .. }
             | Self::SiteRegistered { .. }
             | Self::NameResolved { .. } => Severity::Info,
@@ -375,6 +381,7 @@ impl Event {
                 | DropReason::PathMtuUnknown
                 | DropReason::SyncAck
                 | DropReason::SyncSession
+                | DropReason::SyncMisdirected
                 | DropReason::ReplyNonce => Severity::Debug,
                 _ => Severity::Warning,
             },
@@ -405,6 +412,7 @@ impl Event {
             | Self::MapResolverSilent { .. }
             | Self::MapResolverBack { .. }
             | Self::SyncMember { .. }
+            | Self::SyncOurselves { .. }
             | Self::SyncTransferred { .. } => Subsystem::Itr,
             Self::StaleVersion { .. }
             | Self::RegistrationConfirmed { .. }
@@ -546,6 +554,9 @@ impl fmt::Display for Event {
                 write!(f, "{name} can't be resolved, next try in {} s", retry_in.as_secs())
             }
             Self::SyncMember { member, up: true } => write!(f, "xTR {member} of the site is there"),
+            Self::SyncOurselves { member } => {
+                write!(f, "{member} in the list of members of [sync] is this router: left alone")
+            }
             Self::SyncMember { member, up: false } => write!(
                 f,
                 "xTR {member} of the site does not answer: its map-cache is not synchronised; check that it is up and \

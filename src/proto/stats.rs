@@ -178,7 +178,7 @@ named! {
         SyncSession = "sync-unknown-session",
         /// A CacheSync whose nonce was there already, or is older than any that may still come.
         SyncReplayed = "sync-replayed",
-        /// A CacheSync that was meant for another address.
+        /// A CacheSync or CacheSync-Ack for another xTR, or for what this one was before it started anew.
         SyncMisdirected = "sync-misdirected",
         /// A CacheSync-Ack for nothing that is still waited for.
         SyncAck = "sync-ack-unsolicited",

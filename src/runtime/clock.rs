@@ -7,7 +7,8 @@ use crate::proto::redundancy::snapshot::Moment;
 use crate::types::Instant;
 
 /// The monotonic clock of this process. Copies share one epoch, so that control and data threads speak of the same
-/// time; that epoch lies one second before the clock was made, so that no reading is [`Instant::ZERO`].
+/// time; that epoch lies so long before the clock was made that the age of whatever another router has learnt doesn't
+/// reach back beyond it, and no reading is [`Instant::ZERO`].
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: std::time::Instant,
@@ -16,7 +17,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    const OFFSET: Duration = Duration::from_secs(1);
+    /// More than the 2^32 milliseconds that an age has room for ([`crate::wire::SyncMapping`]).
+    const OFFSET: Duration = Duration::from_secs(60 * 86_400);
 
     /// Starts the clock.
     #[allow(clippy::disallowed_methods, clippy::new_without_default)] // the one place that reads the monotonic clock
@@ -64,6 +66,7 @@ mod tests {
         let clock = Clock::new();
         let (a, b) = (clock.now(), clock.now());
         assert!(Instant::ZERO < a && a <= b);
+        assert!(a - Duration::from_millis(u32::MAX.into()) > Instant::ZERO, "no age is cut short");
         let about = clock.about_now();
         assert!(Instant::ZERO < about && about <= clock.now() + Duration::from_millis(20), "{about:?}");
         assert!(clock.to_tokio(a) <= clock.to_tokio(b));

@@ -295,14 +295,15 @@ pub(crate) fn shared_extension() -> impl Strategy<Value = SharedExtension> {
 
 /// Any sync-record, those of kinds that nobody knows included.
 fn sync_record() -> impl Strategy<Value = SyncRecord> {
-    let kind = (0..=251u8).prop_map(|kind| if kind == 0 { 0 } else { kind + 4 });
+    let kind = (0..=250u8).prop_map(|kind| if kind == 0 { 0 } else { kind + 5 });
     prop_oneof![
-        (any::<[bool; 2]>(), any::<u32>(), any::<[u16; 2]>(), eid_record()).prop_map(
-            |([copy, echoes], seconds, [millis, age], record)| SyncRecord::Mapping(SyncMapping {
+        (any::<[bool; 2]>(), any::<[u32; 2]>(), any::<[u16; 2]>(), eid_record()).prop_map(
+            |([copy, echoes], [seconds, age], [millis, inside], record)| SyncRecord::Mapping(SyncMapping {
                 copy,
                 echoes,
                 seconds,
                 millis,
+                inside,
                 age,
                 record
             })
@@ -314,6 +315,7 @@ fn sync_record() -> impl Strategy<Value = SyncRecord> {
             last,
             to
         }),
+        (nonce(), any::<u32>()).prop_map(|(first, messages)| SyncRecord::Whole { first, messages }),
         (kind, any::<u8>(), vec(any::<u8>(), 0..30)).prop_map(|(kind, flags, content)| SyncRecord::Unknown {
             kind,
             flags,
@@ -324,26 +326,36 @@ fn sync_record() -> impl Strategy<Value = SyncRecord> {
 
 /// Any CacheSync; its authentication data is arbitrary, too.
 pub(crate) fn cache_sync() -> impl Strategy<Value = CacheSync> {
-    (any::<[bool; 6]>(), nonce(), auth_data(), any::<u64>(), vec(sync_record(), 0..4)).prop_map(
-        |([want_ack, naive, smart, request, transfer, end], nonce, auth, session, records)| CacheSync {
-            want_ack,
-            naive,
-            smart,
-            request,
-            transfer,
-            end,
-            nonce,
-            auth,
-            session,
-            records,
+    (any::<[bool; 6]>(), nonce(), auth_data(), any::<[u64; 2]>(), vec(sync_record(), 0..4)).prop_map(
+        |([want_ack, naive, smart, request, transfer, end], nonce, auth, [session, receiver], records)| {
+            CacheSync {
+                want_ack,
+                naive,
+                smart,
+                request,
+                transfer,
+                end,
+                nonce,
+                auth,
+                session,
+                receiver,
+                records,
+            }
         },
     )
 }
 
 /// Any CacheSync-Ack.
 pub(crate) fn cache_sync_ack() -> impl Strategy<Value = CacheSyncAck> {
-    (nonce(), auth_data(), any::<u64>(), vec(sync_record(), 0..4))
-        .prop_map(|(nonce, auth, session, records)| CacheSyncAck { nonce, auth, session, records })
+    (nonce(), auth_data(), any::<[u64; 2]>(), vec(sync_record(), 0..4)).prop_map(
+        |(nonce, auth, [session, receiver], records)| CacheSyncAck {
+            nonce,
+            auth,
+            session,
+            receiver,
+            records,
+        },
+    )
 }
 
 /// An ECM around `payload`.

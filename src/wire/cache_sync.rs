@@ -17,7 +17,10 @@
 //! +---------------+---------------+-------------------------------+
 //! |                    Authentication Data ...                    |
 //! +---------------------------------------------------------------+
-//! |                            Session                            |
+//! |                       Sender's Session                        |
+//! |                                                               |
+//! +---------------------------------------------------------------+
+//! |                      Receiver's Session                       |
 //! |                                                               |
 //! +---------------------------------------------------------------+
 //! |                        Sync-record ...                        |  Record Count times
@@ -26,16 +29,20 @@
 //!
 //! * **A**: an acknowledgement is wanted. **N**: a part of the whole cache, sent because something was learnt (naive).
 //!   **S**: only what changed (smart). **Q**: the sender has (re)appeared and asks for the whole cache. **T**: a part of
-//!   the whole cache, for a member that (re)appeared; **E**: the last part of it. In a CacheSync-Ack all are reserved.
-//!   Reserved bits are sent as 0 and ignored.
-//! * **Nonce**: greater than in every CacheSync that the sender sent before. A CacheSync-Ack has that of the CacheSync
-//!   that it acknowledges.
+//!   the whole cache, for a member that (re)appeared. **E**: the last part of it, of either kind. In a CacheSync-Ack all
+//!   are reserved. Reserved bits are sent as 0 and ignored.
+//! * **Nonce**: greater than in every CacheSync that the sender sent before in this session. A CacheSync-Ack has that of
+//!   the CacheSync that it acknowledges.
 //! * **Key ID** to **Authentication Data**: as in a Map-Register (RFC 9301 §5.6), computed over the whole message with
 //!   Authentication Data preset to 0. The salts of algorithm 3 are `CacheSync Authentication` and
 //!   `CacheSync-Ack Authentication`.
-//! * **Session**: drawn at random when the sender started.
+//! * **Sender's Session**: drawn at random when the sender started.
+//! * **Receiver's Session**: that of who the message is for, 0 if it isn't known yet. Nobody else believes it: only a
+//!   Hello needn't have the right one, as its *To* says whom it is for. That of a CacheSync-Ack is the Sender's Session
+//!   of the CacheSync.
 //!
-//! A sync-record tells its length, so that a receiver steps over a kind that it does not know:
+//! A sync-record tells its length, so that a receiver steps over a kind that it does not know, and over one whose content
+//! makes no sense to it:
 //!
 //! ```text
 //! +---------------+---------------+-------------------------------+
@@ -46,8 +53,10 @@
 //! +---------------------------------------------------------------+
 //! |                Remaining time to live (seconds)               |  0 = the mapping is gone
 //! +-------------------------------+-------------------------------+
-//! |   and milliseconds (0 – 999)  |         Age (seconds)         |
+//! |   and milliseconds (0 – 999)  |         More specific         |
 //! +-------------------------------+-------------------------------+
+//! |                      Age (milliseconds)                       |
+//! +---------------------------------------------------------------+
 //! |                   EID-record (RFC 9301 §5.4)                  |
 //! +---------------------------------------------------------------+
 //!
@@ -66,15 +75,30 @@
 //! +-------------------------------+-------------------------------+
 //! |             To-AFI            |             To ...            |
 //! +-------------------------------+-------------------------------+
+//!
+//! Kind 5, with the E bit: what was told
+//! +---------------------------------------------------------------+
+//! |                          First nonce                          |
+//! |                                                               |
+//! +---------------------------------------------------------------+
+//! |                           Messages                            |
+//! +---------------------------------------------------------------+
 //! ```
 //!
 //! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the EID-record
-//! is the one that the mapping system gave. Age is the time since then, 65535 for longer ones. *To* is the address that
-//! the message is sent to. *Last nonce* is the greatest that the sender of the Hello-Reply has used so far.
+//! is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer ones; of a mapping that is
+//! gone, since the mapping system said that. *More specific* is how many mappings of EID-prefixes inside this one the
+//! sender tells of, 1024 for more: a receiver that has fewer would send their packets to the wrong site by this one
+//! (RFC 9301 §5.5), and does not use it. *To* is the address that the message is sent to. *Last nonce* is the greatest
+//! that the sender of the Hello-Reply has used so far.
+//!
+//! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of, this one
+//! included, or 0 if all others have been acknowledged. What the sender told before and not among these, it has no
+//! longer.
 
 use std::time::Duration;
 
-use crate::types::Nonce;
+use crate::types::{Nonce, Ttl};
 
 use super::codec::{Reader, Writer, flag};
 use super::{Address, AuthData, DecodeError, EidRecord, EncodeError, MessageType};
@@ -88,6 +112,7 @@ const MAPPING: u8 = 1;
 const LOCATOR: u8 = 2;
 const HELLO: u8 = 3;
 const HELLO_REPLY: u8 = 4;
+const WHOLE: u8 = 5;
 
 /// CacheSync, type 15, sub-type 1060; its layout is that of [the module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +135,8 @@ pub struct CacheSync {
     pub auth: AuthData,
     /// The sender's session.
     pub session: u64,
+    /// The receiver's, 0 if it isn't known.
+    pub receiver: u64,
     /// What it tells, at most 255.
     pub records: Vec<SyncRecord>,
 }
@@ -123,6 +150,8 @@ pub struct CacheSyncAck {
     pub auth: AuthData,
     /// The session of who acknowledges.
     pub session: u64,
+    /// That of who is told so.
+    pub receiver: u64,
     /// At most 255.
     pub records: Vec<SyncRecord>,
 }
@@ -155,7 +184,14 @@ pub enum SyncRecord {
         /// Where it is sent to.
         to: Address,
     },
-    /// Any other kind.
+    /// Kind 5: what the whole cache consisted of.
+    Whole {
+        /// Nonce of its first message.
+        first: Nonce,
+        /// How many messages; 0 where all others have been acknowledged.
+        messages: u32,
+    },
+    /// Any other kind, or one whose content is malformed.
     Unknown {
         /// Its number.
         kind: u8,
@@ -177,8 +213,10 @@ pub struct SyncMapping {
     pub seconds: u32,
     /// … and milliseconds.
     pub millis: u16,
-    /// Seconds since the mapping system said it, at most 65,535.
-    pub age: u16,
+    /// How many mappings of EID-prefixes inside this one are told.
+    pub inside: u16,
+    /// Milliseconds since the mapping system said it; the greatest number for longer.
+    pub age: u32,
     /// The mapping.
     pub record: EidRecord,
 }
@@ -187,6 +225,16 @@ impl SyncMapping {
     /// Until it ends.
     pub fn remaining(&self) -> Duration {
         Duration::from_secs(self.seconds.into()) + Duration::from_millis(self.millis.into())
+    }
+
+    /// Whether it says that there is no mapping any more.
+    pub fn is_gone(&self) -> bool {
+        self.remaining().is_zero() || self.record.ttl == Ttl::WITHDRAWN
+    }
+
+    /// The field of an age.
+    pub fn millis(age: Duration) -> u32 {
+        u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
     }
 
     /// The fields of a remaining time to live; what is longer than 32 bits of seconds is cut to that.
@@ -201,7 +249,7 @@ impl SyncMapping {
 impl CacheSync {
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let [_, _, flags, count] = r.array("CacheSync header")?;
-        let (nonce, auth, session, records) = decode_body(r, count)?;
+        let (nonce, auth, [session, receiver], records) = decode_body(r, count)?;
         Ok(Self {
             want_ack: flags & 0x80 != 0,
             naive: flags & 0x40 != 0,
@@ -212,6 +260,7 @@ impl CacheSync {
             nonce,
             auth,
             session,
+            receiver,
             records,
         })
     }
@@ -223,19 +272,19 @@ impl CacheSync {
             | flag(self.request, 0x10)
             | flag(self.transfer, 0x08)
             | flag(self.end, 0x04);
-        encode(w, CACHE_SYNC, flags, (self.nonce, &self.auth, self.session), &self.records)
+        encode(w, CACHE_SYNC, flags, (self.nonce, &self.auth, [self.session, self.receiver]), &self.records)
     }
 }
 
 impl CacheSyncAck {
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let [_, _, _, count] = r.array("CacheSync-Ack header")?;
-        let (nonce, auth, session, records) = decode_body(r, count)?;
-        Ok(Self { nonce, auth, session, records })
+        let (nonce, auth, [session, receiver], records) = decode_body(r, count)?;
+        Ok(Self { nonce, auth, session, receiver, records })
     }
 
     pub(super) fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
-        encode(w, CACHE_SYNC_ACK, 0, (self.nonce, &self.auth, self.session), &self.records)
+        encode(w, CACHE_SYNC_ACK, 0, (self.nonce, &self.auth, [self.session, self.receiver]), &self.records)
     }
 }
 
@@ -253,14 +302,25 @@ impl SyncRecord {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let [kind, flags] = r.array("sync-record header")?;
         let len = r.u16("sync-record length")?;
-        let mut r = r.sub(usize::from(len), "sync-record")?;
+        let content = r.sub(usize::from(len), "sync-record")?.take_rest();
+        // One that is malformed is none of the others' fault.
+        Ok(Self::decode_content(kind, flags, content).unwrap_or_else(|_| Self::Unknown {
+            kind,
+            flags,
+            content: content.to_vec(),
+        }))
+    }
+
+    fn decode_content(kind: u8, flags: u8, content: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(content);
         let record = match kind {
             MAPPING => Self::Mapping(SyncMapping {
                 copy: flags & 0x80 != 0,
                 echoes: flags & 0x40 != 0,
                 seconds: r.u32("remaining time to live")?,
                 millis: r.u16("remaining milliseconds to live")?,
-                age: r.u16("age of a mapping")?,
+                inside: r.u16("more specific mappings")?,
+                age: r.u32("age of a mapping")?,
                 record: EidRecord::decode(&mut r)?,
             }),
             LOCATOR => Self::Locator {
@@ -276,6 +336,7 @@ impl SyncRecord {
                 last: Nonce(r.u64("last nonce")?),
                 to: Address::decode(&mut r, "Hello-Reply destination")?,
             },
+            WHOLE => Self::Whole { first: Nonce(r.u64("first nonce")?), messages: r.u32("messages")? },
             kind => Self::Unknown { kind, flags, content: r.take_rest().to_vec() },
         };
         r.finish().map_err(|_| DecodeError::BadLength("sync-record length"))?;
@@ -288,9 +349,7 @@ impl SyncRecord {
             Self::Locator { up, .. } => (LOCATOR, flag(*up, 0x80)),
             Self::Hello { .. } => (HELLO, 0),
             Self::HelloReply { .. } => (HELLO_REPLY, 0),
-            Self::Unknown { kind: MAPPING..=HELLO_REPLY, .. } => {
-                return Err(EncodeError::InvalidValue("the kind of a sync-record"));
-            }
+            Self::Whole { .. } => (WHOLE, 0),
             Self::Unknown { kind, flags, .. } => (*kind, *flags),
         };
         w.slice(&[kind, flags]);
@@ -298,7 +357,8 @@ impl SyncRecord {
             Self::Mapping(mapping) => {
                 w.u32(mapping.seconds);
                 w.u16(mapping.millis);
-                w.u16(mapping.age);
+                w.u16(mapping.inside);
+                w.u32(mapping.age);
                 mapping.record.encode(w)
             }
             Self::Locator { address, .. } => address.encode(w),
@@ -311,6 +371,11 @@ impl SyncRecord {
                 w.u64(last.0);
                 to.encode(w)
             }
+            Self::Whole { first, messages } => {
+                w.u64(first.0);
+                w.u32(*messages);
+                Ok(())
+            }
             Self::Unknown { content, .. } => {
                 w.slice(content);
                 Ok(())
@@ -319,24 +384,24 @@ impl SyncRecord {
     }
 }
 
-type Body = (Nonce, AuthData, u64, Vec<SyncRecord>);
+type Body = (Nonce, AuthData, [u64; 2], Vec<SyncRecord>);
 
 fn decode_body(r: &mut Reader<'_>, count: u8) -> Result<Body, DecodeError> {
     let nonce = Nonce(r.u64("CacheSync nonce")?);
     let auth = AuthData::decode(r)?;
-    let session = r.u64("CacheSync session")?;
+    let sessions = [r.u64("CacheSync sender's session")?, r.u64("CacheSync receiver's session")?];
     let mut records = Vec::new();
     for _ in 0..count {
         records.push(SyncRecord::decode(r)?);
     }
-    Ok((nonce, auth, session, records))
+    Ok((nonce, auth, sessions, records))
 }
 
 fn encode(
     w: &mut Writer,
     sub_type: u16,
     flags: u8,
-    (nonce, auth, session): (Nonce, &AuthData, u64),
+    (nonce, auth, sessions): (Nonce, &AuthData, [u64; 2]),
     records: &[SyncRecord],
 ) -> Result<(), EncodeError> {
     w.u16(u16::from(MessageType::SharedExtension.first_byte()) << 8 | sub_type);
@@ -344,6 +409,6 @@ fn encode(
     w.count8(records.len(), "record of a CacheSync")?;
     w.u64(nonce.0);
     auth.encode(w)?;
-    w.u64(session);
+    sessions.iter().for_each(|session| w.u64(*session));
     records.iter().try_for_each(|record| record.encode(w))
 }

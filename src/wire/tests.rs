@@ -273,7 +273,8 @@ fn cache_syncs() {
         address: ip("192.0.2.1").into(),
     };
     let record = EidRecord { locators: vec![locator], ..record() };
-    let mapping = SyncMapping { copy: true, echoes: true, seconds: 86_399, millis: 250, age: 1, record };
+    let mapping =
+        SyncMapping { copy: true, echoes: true, seconds: 86_399, millis: 250, inside: 2, age: 1, record };
     let message = CacheSync {
         want_ack: true,
         smart: true,
@@ -281,22 +282,25 @@ fn cache_syncs() {
         nonce: Nonce(0x1122_3344_5566_7788),
         auth: AuthData { key_id: 3, algorithm: 2, data: vec![0xaa; 4] },
         session: 9,
+        receiver: 10,
         records: vec![
             SyncRecord::Mapping(mapping),
             SyncRecord::Locator { address: ip("2001:db8::1").into(), up: true },
             SyncRecord::Unknown { kind: 0xf0, flags: 0x81, content: vec![7, 8, 9] },
             SyncRecord::Hello { challenge: 0x0102, to: ip("192.0.2.2").into() },
+            SyncRecord::Whole { first: Nonce(3), messages: 4 },
         ],
         ..CacheSync::default()
     };
-    let records = "01 c0 0024 0001517f 00fa 0001 000005a0 01 10 10 00 0123 0001 0a010000
+    let records = "01 c0 0028 0001517f 00fa 0002 00000001 000005a0 01 10 10 00 0123 0001 0a010000
          01 4b ff 00 0005 0001 c0000201
          02 80 0012 0002 20010db8000000000000000000000001
          f0 81 0003 070809
-         03 00 000e 0000000000000102 0001 c0000202";
-    let head = "1122334455667788 03 02 0004 aaaaaaaa 0000000000000009";
-    both_ways(Message::CacheSync(message.clone()), &format!("f424 b0 04 {head} {records}"));
-    ignores(&format!("f424 b0 04 {head} {records}"), &format!("f424 b3 04 {head} {records}"));
+         03 00 000e 0000000000000102 0001 c0000202
+         05 00 000c 0000000000000003 00000004";
+    let head = "1122334455667788 03 02 0004 aaaaaaaa 0000000000000009 000000000000000a";
+    both_ways(Message::CacheSync(message.clone()), &format!("f424 b0 05 {head} {records}"));
+    ignores(&format!("f424 b0 05 {head} {records}"), &format!("f424 b3 05 {head} {records}"));
     for (bits, flags) in [
         (0x40, CacheSync { naive: true, ..CacheSync::default() }),
         (0x08, CacheSync { transfer: true, ..CacheSync::default() }),
@@ -306,18 +310,27 @@ fn cache_syncs() {
         assert_eq!(bytes.get(2), Some(&bits));
     }
     let reply = SyncRecord::HelloReply { challenge: 0x0102, last: Nonce(5), to: ip("192.0.2.3").into() };
-    let ack = CacheSyncAck { nonce: message.nonce, auth: message.auth, session: 9, records: vec![reply] };
+    let ack = CacheSyncAck {
+        nonce: message.nonce,
+        auth: message.auth,
+        session: 9,
+        receiver: 10,
+        records: vec![reply],
+    };
     let reply = "04 00 0016 0000000000000102 0000000000000005 0001 c0000203";
     both_ways(Message::CacheSyncAck(ack), &format!("f425 00 01 {head} {reply}"));
     ignores(&format!("f425 00 01 {head} {reply}"), &format!("f425 ff 01 {head} {reply}"));
-    // A record whose length is not that of what it holds.
-    for wrong in ["02 80 0007 0001 c0000201 00", "02 80 0005 0001 c00002", "04 00 0000"] {
-        let bytes = hex(&format!("f424 00 01 {head} {wrong}"));
-        let error = Message::decode(&bytes).unwrap_err();
-        assert!(matches!(error, DecodeError::BadLength(_) | DecodeError::Missing(_)), "{wrong}: {error}");
+    // A record that makes no sense is stepped over; one that is longer than the message is an error.
+    for (wrong, kind) in
+        [("02 80 0007 0001 c0000201 00", 2), ("02 80 0005 0001 c00002", 2), ("04 00 0000", 4)]
+    {
+        let bytes = hex(&format!("f424 00 02 {head} {wrong} 02 80 0006 0001 c0000201"));
+        let Ok(Message::CacheSync(sync)) = Message::decode(&bytes) else { panic!("{wrong}") };
+        assert!(matches!(sync.records[0], SyncRecord::Unknown { kind: k, .. } if k == kind), "{wrong}");
+        assert_eq!(sync.records[1], SyncRecord::Locator { address: ip("192.0.2.1").into(), up: true });
     }
-    let known = SyncRecord::Unknown { kind: 1, flags: 0, content: Vec::new() };
-    assert_eq!(known.encoded_len(), Err(EncodeError::InvalidValue("the kind of a sync-record")));
+    let error = Message::decode(&hex(&format!("f424 00 01 {head} 02 80 0007 0001 c0000201"))).unwrap_err();
+    assert!(matches!(error, DecodeError::BadLength(_) | DecodeError::Missing(_)), "{error}");
 }
 
 /// 192.0.2.1:4342 to 10.1.1.1:4342, a Shared Extension inside; the checksums were computed elsewhere.

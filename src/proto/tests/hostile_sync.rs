@@ -16,30 +16,41 @@ const SESSION: u64 = 77;
 const OURS: &str = "192.0.2.1";
 
 fn told(record: EidRecord) -> SyncRecord {
-    SyncRecord::Mapping(SyncMapping { copy: false, echoes: false, seconds: 600, millis: 0, age: 0, record })
+    SyncRecord::Mapping(SyncMapping {
+        copy: false,
+        echoes: false,
+        seconds: 600,
+        millis: 0,
+        inside: 0,
+        age: 0,
+        record,
+    })
 }
 
-fn sync(session: u64, nonce: u64, records: Vec<SyncRecord>) -> Vec<u8> {
-    let message = CacheSync { nonce: Nonce(nonce), session, smart: true, records, ..CacheSync::default() };
+fn sync([session, receiver]: [u64; 2], nonce: u64, records: Vec<SyncRecord>) -> Vec<u8> {
+    let nonce = Nonce(nonce);
+    let message = CacheSync { nonce, session, receiver, smart: true, records, ..CacheSync::default() };
     seal(Message::CacheSync(message), &key("site")).unwrap()
 }
 
-/// Has the router synchronise with the peer, which answers its first Hello.
-fn join(net: &mut Network, id: usize, mut config: ControlConfig) {
+/// Has the router synchronise with the peer, which answers its first Hello: the peer's session and the router's.
+fn join(net: &mut Network, id: usize, mut config: ControlConfig) -> [u64; 2] {
     let peer = ip(PEER.rsplit_once(':').unwrap().0);
     config.sync = Some(SyncConfig::new(vec![peer], vec![key("site")]));
     net.reload(id, config);
     let hello = net.sent_by(id).find_map(|(_, _, message)| match message {
         Message::CacheSync(sync) => match sync.records.first() {
-            Some(SyncRecord::Hello { challenge, .. }) => Some((sync.nonce, *challenge)),
+            Some(SyncRecord::Hello { challenge, .. }) => Some((sync.nonce, *challenge, sync.session)),
             _ => None,
         },
         _ => None,
     });
-    let (nonce, challenge) = hello.expect("a Hello");
+    let (nonce, challenge, receiver) = hello.expect("a Hello");
     let reply = SyncRecord::HelloReply { challenge, last: Nonce(0), to: ip(OURS).into() };
-    let ack = CacheSyncAck { nonce, session: SESSION, records: vec![reply], ..CacheSyncAck::default() };
+    let records = vec![reply];
+    let ack = CacheSyncAck { nonce, session: SESSION, receiver, records, ..CacheSyncAck::default() };
     net.deliver(id, PEER, &seal(Message::CacheSyncAck(ack), &key("site")).unwrap());
+    [SESSION, receiver]
 }
 
 pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
@@ -47,8 +58,8 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
         (
             reason,
             Box::new(move |net, id| {
-                join(net, id, config());
-                net.deliver(id, PEER, &sync(SESSION, 1, records.clone()));
+                let sessions = join(net, id, config());
+                net.deliver(id, PEER, &sync(sessions, 1, records.clone()));
             }),
         )
     };
@@ -57,20 +68,23 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
     let mut withdrawn = good();
     withdrawn.ttl.0 = 0;
     vec![
-        (DropReason::SyncStranger, Box::new(|net, id| net.deliver(id, PEER, &sync(SESSION, 1, Vec::new())))),
+        (
+            DropReason::SyncStranger,
+            Box::new(|net, id| net.deliver(id, PEER, &sync([SESSION, 1], 1, Vec::new()))),
+        ),
         (
             DropReason::SyncSession,
             Box::new(move |net, id| {
-                join(net, id, config());
-                net.deliver(id, PEER, &sync(SESSION + 1, 1, Vec::new()));
+                let [_, ours] = join(net, id, config());
+                net.deliver(id, PEER, &sync([SESSION + 1, ours], 1, Vec::new()));
             }),
         ),
         (
             DropReason::SyncReplayed,
             Box::new(move |net, id| {
-                join(net, id, config());
+                let sessions = join(net, id, config());
                 for _ in 0..2 {
-                    net.deliver(id, PEER, &sync(SESSION, 1, vec![told(good())]));
+                    net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
                 }
             }),
         ),
@@ -81,8 +95,8 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
         (
             DropReason::SyncAck,
             Box::new(move |net, id| {
-                join(net, id, config());
-                let ack = CacheSyncAck { nonce: Nonce(1), session: SESSION, ..CacheSyncAck::default() };
+                let [session, receiver] = join(net, id, config());
+                let ack = CacheSyncAck { nonce: Nonce(1), session, receiver, ..CacheSyncAck::default() };
                 net.deliver(id, PEER, &seal(Message::CacheSyncAck(ack), &key("site")).unwrap());
             }),
         ),
@@ -96,8 +110,8 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
                 let mut config = config();
                 let mapping = Mapping { eid: prefix("10.3.0.0/16"), ..good().to_mapping().unwrap().0 };
                 config.itr.as_mut().unwrap().static_entries = vec![mapping];
-                join(net, id, config);
-                net.deliver(id, PEER, &sync(SESSION, 1, vec![told(good())]));
+                let sessions = join(net, id, config);
+                net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
             }),
         ),
         records(DropReason::SyncOlder, vec![told(withdrawn)]),
@@ -108,8 +122,8 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
                 let statics = (0..20).map(|n| record(&format!("10.4.{n}.0/24"), &["203.0.113.1"]));
                 config.itr.as_mut().unwrap().static_entries =
                     statics.map(|record| record.to_mapping().unwrap().0).collect();
-                join(net, id, config);
-                net.deliver(id, PEER, &sync(SESSION, 1, vec![told(good())]));
+                let sessions = join(net, id, config);
+                net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
             }),
         ),
         records(

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::stats::DropReason;
-use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc, Ttl};
+use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc};
 use crate::wire::{EidRecord, SyncMapping};
 
 use super::database::Database;
@@ -94,7 +94,8 @@ impl Itr {
             echoes: entry.echoes,
             seconds,
             millis,
-            age: u16::try_from(now.saturating_since(entry.refreshed).as_secs()).unwrap_or(u16::MAX),
+            inside: 0,
+            age: SyncMapping::millis(now.saturating_since(entry.refreshed)),
             record,
         })
     }
@@ -122,12 +123,11 @@ impl Itr {
         if database.longest_covering(&prefix).is_some() {
             return Err(DropReason::SyncLocal);
         }
-        let since = now - Duration::from_secs(told.age.into());
+        let since = now - Duration::from_millis(told.age.into());
         if let Some(known) = self.cache.get(&prefix) {
             check_newer(known, told, since, teller)?;
         }
-        let remaining = told.remaining();
-        if remaining.is_zero() || mapping.ttl == Ttl::WITHDRAWN {
+        if told.is_gone() {
             return match self.cache.remove(cx, &prefix) {
                 true => Ok(()),
                 false => Err(DropReason::SyncOlder),
@@ -139,7 +139,7 @@ impl Itr {
             source: Source::Synchronised,
             responder: Some(teller.address),
             left: None,
-            told: Some(Told { remaining, since, serial: teller.serial }),
+            told: Some(Told { remaining: told.remaining(), since, serial: teller.serial }),
         };
         if !self.cache.install(cx, now, mapping, learnt, database) {
             return Err(DropReason::SyncFull);

@@ -245,7 +245,7 @@ fn cache_sync(object: Object, message: &CacheSync) -> Object {
         .field("flags", flags)
         .field("record_count", message.records.len())
         .text("nonce", message.nonce);
-    session(auth(object, &message.auth), message.session, &message.records)
+    sessions(auth(object, &message.auth), [message.session, message.receiver], &message.records)
 }
 
 fn cache_sync_ack(object: Object, message: &CacheSyncAck) -> Object {
@@ -253,11 +253,14 @@ fn cache_sync_ack(object: Object, message: &CacheSyncAck) -> Object {
         .field("sub_type", CACHE_SYNC_ACK)
         .field("record_count", message.records.len())
         .text("nonce", message.nonce);
-    session(auth(object, &message.auth), message.session, &message.records)
+    sessions(auth(object, &message.auth), [message.session, message.receiver], &message.records)
 }
 
-fn session(object: Object, session: u64, records: &[SyncRecord]) -> Object {
-    object.text("session", format_args!("{session:016x}")).list("records", records, sync_record)
+fn sessions(object: Object, [sender, receiver]: [u64; 2], records: &[SyncRecord]) -> Object {
+    object
+        .text("session", format_args!("{sender:016x}"))
+        .text("receiver_session", format_args!("{receiver:016x}"))
+        .list("records", records, sync_record)
 }
 
 fn sync_record(tell: &SyncRecord) -> Value {
@@ -267,7 +270,8 @@ fn sync_record(tell: &SyncRecord) -> Value {
             .field("copy", mapping.copy)
             .field("echoes_nonces", mapping.echoes)
             .text("remaining", format_args!("{}.{:03}", mapping.seconds, mapping.millis))
-            .field("age", mapping.age)
+            .field("age_ms", mapping.age)
+            .field("more_specific", mapping.inside)
             .field("record", record(&mapping.record)),
         SyncRecord::Locator { address: rloc, up } => Object::new()
             .field("kind", "locator")
@@ -283,6 +287,9 @@ fn sync_record(tell: &SyncRecord) -> Value {
             .text("challenge", format_args!("{challenge:016x}"))
             .text("last_nonce", last)
             .field("to", address(to)),
+        SyncRecord::Whole { first, messages } => {
+            Object::new().field("kind", "whole").text("first_nonce", first).field("messages", *messages)
+        }
         SyncRecord::Unknown { kind, flags, content } => Object::new()
             .field("kind", *kind)
             .text("flags", format_args!("0x{flags:02x}"))

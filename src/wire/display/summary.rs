@@ -146,13 +146,13 @@ impl fmt::Display for Line<'_> {
                         (end, "end"),
                     ],
                 )?;
-                write!(f, " session {:016x} ", m.session)?;
+                write!(f, " session {:016x} for {:016x} ", m.session, m.receiver)?;
                 items(f, &m.records)
             }
             Message::CacheSyncAck(m) => {
                 write!(f, "CacheSync-Ack nonce {}", m.nonce)?;
                 auth(f, m.auth.key_id, m.auth.algorithm)?;
-                write!(f, " session {:016x} ", m.session)?;
+                write!(f, " session {:016x} for {:016x} ", m.session, m.receiver)?;
                 items(f, &m.records)
             }
         }
@@ -182,6 +182,7 @@ impl fmt::Display for SyncRecord {
             Self::Mapping(m) => write!(f, "{} for {}.{:03} s", m.record, m.seconds, m.millis),
             Self::Locator { address, up } => write!(f, "{address} {}", if *up { "up" } else { "down" }),
             Self::Hello { challenge, to } => write!(f, "hello {to} {challenge:016x}"),
+            Self::Whole { first, .. } => write!(f, "whole from {first}"),
             Self::HelloReply { challenge, to, .. } => write!(f, "hello-reply {to} {challenge:016x}"),
             Self::Unknown { kind, content, .. } => write!(f, "kind {kind}, {} bytes", content.len()),
         }

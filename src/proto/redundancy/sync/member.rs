@@ -7,7 +7,6 @@ use std::time::Duration;
 use rand::RngExt;
 use smallvec::SmallVec;
 
-use crate::auth::replay::ReplayWindow;
 use crate::proto::config::{SyncConfig, SyncMode};
 use crate::proto::context::Context;
 use crate::proto::event::Event;
@@ -17,11 +16,12 @@ use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::map_cache::Journal;
 use crate::proto::xtr::synchronised::Teller;
-use crate::types::Instant;
-use crate::wire::{Address, CacheSync, CacheSyncAck, SyncRecord};
+use crate::types::{Instant, Nonce};
+use crate::wire::{Address, CacheSync, CacheSyncAck, SyncMapping, SyncRecord};
 
-use super::Voice;
+use super::history::History;
 use super::outgoing::{Item, Material, Outgoing, RETRIES, pause};
+use super::{To, Voice};
 
 /// How often a silent member is asked whether it is back.
 const SILENT_HELLO: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub enum MemberState {
     Up,
     /// It does not.
     Silent,
+    /// It is this very router: one list may serve all of a site's.
+    Ourselves,
 }
 
 impl MemberState {
@@ -51,6 +53,7 @@ impl MemberState {
             Self::Unheard => "unheard",
             Self::Up => "up",
             Self::Silent => "silent",
+            Self::Ourselves => "this router",
         }
     }
 }
@@ -123,7 +126,7 @@ pub struct Member {
     owed: bool,
     /// It has asked for that.
     asked: bool,
-    out: Outgoing,
+    pub(super) out: Outgoing,
 }
 
 #[derive(Debug)]
@@ -131,7 +134,7 @@ struct Peer {
     session: u64,
     /// When that was proved.
     since: Instant,
-    window: ReplayWindow,
+    history: History,
 }
 
 impl Member {
@@ -209,7 +212,8 @@ impl Member {
             let asked = std::mem::take(&mut self.asked);
             self.out.whole(material, asked);
         }
-        match self.out.act(cx, voice, self.address, material, &mut self.counters) {
+        let to = self.to();
+        match self.out.act(cx, voice, to, material, &mut self.counters) {
             Ok(None) => {}
             Ok(Some(finished)) => {
                 let (records, took) = (finished.records, finished.took);
@@ -237,40 +241,46 @@ impl Member {
         (itr, database): (&mut Itr, &Database),
     ) -> Result<(), DropReason> {
         if message.session == voice.session {
-            // Our own, sent back.
-            return Err(DropReason::SyncSession);
+            // Our own, sent back; or it came to where it was sent to, which is here.
+            if ours != self.address {
+                return Err(DropReason::SyncSession);
+            }
+            self.is_ourselves(cx, now, voice);
+            return Ok(());
         }
         let hello = message.records.iter().find_map(|record| match record {
             SyncRecord::Hello { challenge, to } => Some((*challenge, to.to_ip() == Some(ours))),
             _ => None,
         });
-        if hello.is_some_and(|(_, is_ours)| !is_ours) {
+        let bound = message.receiver == voice.session;
+        if hello.map_or(!bound, |(_, is_ours)| !is_ours) {
             return Err(DropReason::SyncMisdirected);
         }
+        let from = To { address: self.address, session: message.session };
         let mut reply = Vec::new();
         if let Some((challenge, _)) = hello {
             let to = Address::from(self.address);
             reply.push(SyncRecord::HelloReply { challenge, last: voice.last_nonce(), to });
         }
-        match &mut self.peer {
-            Some(peer) if peer.session == message.session => {
-                peer.window.accept(message.nonce).map_err(|_| DropReason::SyncReplayed)?;
+        let peer = self.peer.as_mut().filter(|peer| peer.session == message.session);
+        let known = peer.is_some();
+        if peer.is_some_and(|peer| !peer.history.accept(message.nonce, now)) {
+            return Err(DropReason::SyncReplayed);
+        }
+        if !(known && bound) {
+            // It has started anew, or we have; or somebody sends what he recorded.
+            if !self.doubtful.take(DOUBTFUL_RATE, now) {
+                return Err(DropReason::SyncSession);
             }
-            _ => {
-                // It has started anew, or we have; or somebody sends what he recorded.
-                if !self.doubtful.take(DOUBTFUL_RATE, now) {
-                    return Err(DropReason::SyncSession);
-                }
-                if self.unanswered == 0 || self.state == MemberState::Silent {
-                    self.hello_at = now;
-                }
-                if reply.is_empty() {
-                    return Err(DropReason::SyncSession);
-                }
-                self.asked |= message.request;
-                voice.acknowledge(cx, self.address, message.nonce, reply);
-                return Ok(());
+            if self.unanswered == 0 || self.state == MemberState::Silent {
+                self.hello_at = now;
             }
+            if reply.is_empty() {
+                return Err(DropReason::SyncSession);
+            }
+            self.asked |= message.request;
+            voice.acknowledge(cx, from, message.nonce, reply);
+            return Ok(());
         }
         self.counters.received += 1;
         let used = self.take_in(cx, now, message, ours, itr, database);
@@ -283,7 +293,7 @@ impl Member {
             self.transferred(cx, now, message);
         }
         if message.want_ack {
-            voice.acknowledge(cx, self.address, message.nonce, reply);
+            voice.acknowledge(cx, from, message.nonce, reply);
         }
         Ok(())
     }
@@ -300,6 +310,9 @@ impl Member {
         if ack.session == voice.session {
             return Err(DropReason::SyncSession);
         }
+        if ack.receiver != voice.session {
+            return Err(DropReason::SyncMisdirected);
+        }
         for record in &ack.records {
             let SyncRecord::HelloReply { challenge, last, to } = record else { continue };
             if to.to_ip() != Some(ours) {
@@ -308,7 +321,7 @@ impl Member {
             if !self.challenges.contains(challenge) {
                 return Err(DropReason::SyncAck);
             }
-            self.proved(cx, now, voice, ack.session, ReplayWindow::after(*last));
+            self.proved(cx, now, voice, ack.session, History::after(*last, now));
             return Ok(());
         }
         if self.peer.as_ref().is_none_or(|peer| peer.session != ack.session) {
@@ -319,6 +332,7 @@ impl Member {
 
     fn hello(&mut self, cx: &mut Context, now: Instant, voice: &mut Voice) {
         if self.unanswered >= RETRIES && self.state != MemberState::Silent {
+            // Or it was us, and that address is no longer ours.
             self.lose(cx, now);
         }
         let challenge = cx.rng.random();
@@ -335,13 +349,13 @@ impl Member {
             records: vec![SyncRecord::Hello { challenge, to: Address::from(self.address) }],
             ..CacheSync::default()
         };
-        if voice.tell(cx, self.address, hello).is_some() {
+        if voice.tell(cx, self.to(), hello).is_some() {
             self.counters.hellos += 1;
         }
     }
 
     /// It is there, and this is its session.
-    fn proved(&mut self, cx: &mut Context, now: Instant, voice: &Voice, session: u64, window: ReplayWindow) {
+    fn proved(&mut self, cx: &mut Context, now: Instant, voice: &Voice, session: u64, history: History) {
         self.challenges.clear();
         self.unanswered = 0;
         let interval = voice.config.hello_interval;
@@ -351,7 +365,7 @@ impl Member {
         }
         let known = self.peer.as_ref().is_some_and(|peer| peer.session == session);
         if !known {
-            self.peer = Some(Peer { session, since: now, window });
+            self.peer = Some(Peer { session, since: now, history });
             self.incoming = None;
         }
         if known && self.state == MemberState::Up {
@@ -362,6 +376,25 @@ impl Member {
         self.out = Outgoing::default();
         self.owed = true;
         cx.event(Event::SyncMember { member: self.address, up: true });
+    }
+
+    /// It is this router, whose Hello has come back to it.
+    fn is_ourselves(&mut self, cx: &mut Context, now: Instant, voice: &Voice) {
+        self.challenges.clear();
+        self.unanswered = 0;
+        self.hello_at = now + voice.config.hello_interval;
+        self.wants = false;
+        if self.state != MemberState::Ourselves {
+            self.state = MemberState::Ourselves;
+            self.since = now;
+            self.peer = None;
+            cx.event(Event::SyncOurselves { member: self.address });
+        }
+    }
+
+    /// Whom messages to it are for.
+    fn to(&self) -> To {
+        To { address: self.address, session: self.peer.as_ref().map_or(0, |peer| peer.session) }
     }
 
     /// It does not answer.
@@ -391,12 +424,15 @@ impl Member {
         let mut used = 0;
         for record in &message.records {
             let result = match record {
+                SyncRecord::Mapping(told) if self.is_overtaken(told, message.nonce, now) => {
+                    Err(DropReason::SyncOlder)
+                }
                 SyncRecord::Mapping(told) => itr.adopt(cx, now, told, teller, database),
                 SyncRecord::Locator { address, up } => match address.to_ip() {
                     Some(rloc) => itr.told_of_locator(cx, now, rloc, *up, database),
                     None => Err(DropReason::SyncLocator),
                 },
-                SyncRecord::Hello { .. } => continue,
+                SyncRecord::Hello { .. } | SyncRecord::Whole { .. } => continue,
                 SyncRecord::HelloReply { .. } | SyncRecord::Unknown { .. } => Err(DropReason::SyncKind),
             };
             match result {
@@ -409,6 +445,15 @@ impl Member {
             }
         }
         used
+    }
+
+    /// Whether it has said later that this mapping is gone. If it says so now, that is remembered.
+    fn is_overtaken(&mut self, told: &SyncMapping, nonce: Nonce, now: Instant) -> bool {
+        let (Some(peer), Ok((mapping, _))) = (&mut self.peer, told.record.to_mapping()) else { return false };
+        if told.is_gone() {
+            peer.history.withdrawn(mapping.eid, nonce, now);
+        }
+        peer.history.is_overtaken(&mapping.eid, nonce)
     }
 
     /// A part of its whole cache came.

@@ -9,9 +9,11 @@
 //! challenge: when it starts, every `hello_interval`, and after 1, 2 and 4 s where no answer comes; then the member counts
 //! as silent, is told nothing, and gets a Hello every second. A Hello is answered by a CacheSync-Ack with a Hello-Reply.
 //! That proves that the member is there now and which session is its own, and tells the greatest nonce that it used.
-//! From then on its CacheSyncs are believed: those of this session with a nonce that is greater, or at least was not
-//! there yet. So what somebody recorded is refused even if this xTR has just started and remembers nothing; and since
-//! sessions differ, a message can't be passed off as another member's, or reflected.
+//! From then on its CacheSyncs are believed: those of this session, for this xTR's own session, with a nonce that is
+//! greater, or at least was not there yet and comes within some seconds. So what somebody recorded is refused even if this
+//! xTR has just started and remembers nothing; and as each message names both sessions, none can be passed off as
+//! another member's, or given to another member, or reflected. A mapping that comes after the message by which the
+//! same member withdrew it later counts no more. An xTR that finds its own address in the list leaves itself alone.
 //!
 //! # What is told
 //! Entries that a solicited Map-Reply made or refreshed, positive and negative; those that the mapping system says are
@@ -33,6 +35,7 @@
 //! than a window of 32 are under way, so that no buffer overflows on the way, and one that three later ones
 //! overtook is sent again at once.
 
+mod history;
 mod member;
 mod outgoing;
 #[cfg(test)]
@@ -68,6 +71,14 @@ pub(crate) struct Voice {
     config: SyncConfig,
     session: u64,
     next_nonce: u64,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct To {
+    address: IpAddr,
+    /// 0 where it isn't known.
+    session: u64,
 }
 
 impl CacheSync {
@@ -160,18 +171,20 @@ impl CacheSync {
 
 impl Voice {
     /// Completes, seals and sends a message: its nonce, and its length in bytes. `None` where that can't be done.
-    fn tell(&mut self, cx: &mut Context, to: IpAddr, mut message: wire::CacheSync) -> Option<(Nonce, usize)> {
+    fn tell(&mut self, cx: &mut Context, to: To, mut message: wire::CacheSync) -> Option<(Nonce, usize)> {
         let nonce = Nonce(self.next_nonce);
         self.next_nonce = self.next_nonce.checked_add(1)?;
         message.nonce = nonce;
         message.session = self.session;
-        let len = self.send(cx, to, Message::CacheSync(message), MessageKind::CacheSync)?;
+        message.receiver = to.session;
+        let len = self.send(cx, to.address, Message::CacheSync(message), MessageKind::CacheSync)?;
         Some((nonce, len))
     }
 
-    fn acknowledge(&self, cx: &mut Context, to: IpAddr, nonce: Nonce, records: Vec<SyncRecord>) {
-        let ack = CacheSyncAck { nonce, session: self.session, records, ..CacheSyncAck::default() };
-        self.send(cx, to, Message::CacheSyncAck(ack), MessageKind::CacheSyncAck);
+    fn acknowledge(&self, cx: &mut Context, to: To, nonce: Nonce, records: Vec<SyncRecord>) {
+        let (session, receiver) = (self.session, to.session);
+        let ack = CacheSyncAck { nonce, session, receiver, records, ..CacheSyncAck::default() };
+        self.send(cx, to.address, Message::CacheSyncAck(ack), MessageKind::CacheSyncAck);
     }
 
     fn send(&self, cx: &mut Context, to: IpAddr, message: Message, kind: MessageKind) -> Option<usize> {

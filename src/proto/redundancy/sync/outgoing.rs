@@ -3,8 +3,7 @@
 //! Owns: the queue, the transfer under way, and the messages that wait for their acknowledgement. What is to be told is
 //! kept as names only; the records are made when a message is sent, so that it tells what holds by then.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -15,8 +14,8 @@ use crate::proto::xtr::itr::Itr;
 use crate::types::{Action, EidPrefix, Instant, Mapping, Nonce, Rloc, Ttl};
 use crate::wire::{Address, CacheSync, EidRecord, SyncMapping, SyncRecord};
 
-use super::Voice;
 use super::member::Counters;
+use super::{To, Voice};
 
 /// Messages under way at once: as many as fit the smallest receive buffer that a system has by default.
 pub(super) const WINDOW: usize = 32;
@@ -25,7 +24,7 @@ const BURST: usize = 32;
 /// … and then a pause.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a message's records, so that no link on the way cuts it.
-const ROOM: usize = 1400 - 16 - 32 - 8;
+const ROOM: usize = 1400 - 16 - 32 - 16;
 /// Records of one message.
 const MOST_RECORDS: usize = 255;
 /// How long what only prolongs an entry waits for others like it.
@@ -35,15 +34,16 @@ const OVERTAKEN: u64 = 3;
 /// What waits to be told; with more than that, the whole cache is.
 const MOST_QUEUED: usize = 1 << 16;
 
-/// Something to tell.
+/// Something to tell, the last of all first: of mappings that lie in each other the inner one, as the outer one alone
+/// would have its packets (RFC 9301 §5.5); and locators after the mappings that have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Item {
-    /// There is no mapping any more.
-    Gone(EidPrefix),
-    /// An entry.
-    Mapping(EidPrefix),
     /// Whether a locator can be reached.
     Locator(Rloc),
+    /// An entry.
+    Mapping(EidPrefix),
+    /// There is no mapping any more.
+    Gone(EidPrefix),
 }
 
 /// Why something is told.
@@ -81,18 +81,26 @@ pub(super) struct Material<'a> {
 pub(super) struct Outgoing {
     queue: BTreeSet<Item>,
     due: Option<Instant>,
+    /// Without acknowledgements: not before this is anything sent, however urgent.
+    resume: Instant,
+    /// When the burst under way began, and how many messages it has.
+    burst: (Instant, usize),
     transfer: Option<Transfer>,
     /// The whole cache is to be told (naive), once the transfer under way is over.
     again: bool,
     outstanding: Vec<Outstanding>,
     /// How many messages were sent.
     order: u64,
+    /// How many items were looked at, to be told.
+    #[cfg(test)]
+    pub(super) looks: u64,
 }
 
 #[derive(Debug)]
 struct Transfer {
     kind: Kind,
-    items: VecDeque<Item>,
+    /// The last one is told first.
+    items: Vec<Item>,
     started: Instant,
     resume: Instant,
     records: u64,
@@ -138,10 +146,10 @@ impl Outgoing {
     /// Has the whole cache told to a member that (re)appeared. `asked`: also where there is nothing in it.
     pub(super) fn whole(&mut self, material: Material<'_>, asked: bool) {
         let Material { itr, database, now } = material;
-        let items: VecDeque<Item> = itr
-            .told_prefixes(true)
-            .map(Item::Mapping)
-            .chain(itr.found_down(database).map(Item::Locator))
+        let items: Vec<Item> = itr
+            .found_down(database)
+            .map(Item::Locator)
+            .chain(itr.told_prefixes(true).map(Item::Mapping))
             .collect();
         self.again = false;
         self.outstanding.clear();
@@ -187,7 +195,7 @@ impl Outgoing {
         &mut self,
         cx: &mut Context,
         voice: &mut Voice,
-        to: IpAddr,
+        to: To,
         material: Material<'_>,
         counters: &mut Counters,
     ) -> Result<Option<Finished>, Lost> {
@@ -211,7 +219,7 @@ impl Outgoing {
     /// When something is due next.
     pub(super) fn next(&self, ack: bool) -> Option<Instant> {
         let room = self.outstanding.len() < WINDOW;
-        let due = self.due.filter(|_| room || !ack);
+        let due = self.due.filter(|_| room || !ack).map(|due| due.max(self.resume));
         let repeat = self.outstanding.iter().map(|o| o.wake).min();
         // Elsewhere acknowledgements set the pace.
         let transfer = self.transfer.as_ref().filter(|t| t.kind == Kind::Naive && !ack).map(|t| t.resume);
@@ -223,11 +231,14 @@ impl Outgoing {
         &mut self,
         cx: &mut Context,
         voice: &mut Voice,
-        to: IpAddr,
+        to: To,
         material: Material<'_>,
         counters: &mut Counters,
     ) -> Result<(), Lost> {
         let now = material.now;
+        if self.outstanding.iter().all(|o| o.wake > now) {
+            return Ok(());
+        }
         let (due, waiting): (Vec<Outstanding>, Vec<Outstanding>) =
             std::mem::take(&mut self.outstanding).into_iter().partition(|o| o.wake <= now);
         self.outstanding = waiting;
@@ -237,7 +248,8 @@ impl Outgoing {
             if !early && lost.tries > RETRIES {
                 return Err(Lost);
             }
-            let mut items: VecDeque<Item> = std::mem::take(&mut lost.items).into();
+            let mut items = std::mem::take(&mut lost.items);
+            items.reverse();
             let (told, records) = page(&mut items, lost.kind, material);
             for left in items {
                 self.queue(left, now, true);
@@ -256,47 +268,45 @@ impl Outgoing {
         &mut self,
         cx: &mut Context,
         voice: &mut Voice,
-        to: IpAddr,
+        to: To,
         material: Material<'_>,
         counters: &mut Counters,
     ) {
         let now = material.now;
-        if self.due.is_none_or(|due| due > now) {
-            return;
-        }
-        let mut items: VecDeque<Item> = std::mem::take(&mut self.queue).into_iter().collect();
-        self.due = None;
-        let mut sent = 0;
-        while !items.is_empty() {
-            if voice.config.ack && self.outstanding.len() >= WINDOW {
-                self.due = Some(now);
-                break;
+        // Looked at first, as every input to the router comes here.
+        while self.due.is_some_and(|due| due.max(self.resume) <= now)
+            && !(voice.config.ack && self.outstanding.len() >= WINDOW)
+        {
+            if !voice.config.ack {
+                if now >= self.burst.0 + PAUSE {
+                    self.burst = (now, 0);
+                }
+                if self.burst.1 >= BURST {
+                    self.resume = self.burst.0 + PAUSE;
+                    return;
+                }
+                self.burst.1 += 1;
             }
-            if sent == BURST {
-                self.due = Some(now + PAUSE);
-                break;
+            let (told, records) = page(&mut self.queue, Kind::Single, material);
+            #[cfg(test)]
+            {
+                self.looks += told.len() as u64 + 1;
             }
-            let (told, records) = page(&mut items, Kind::Single, material);
+            if self.queue.is_empty() {
+                self.due = None;
+            }
             if !records.is_empty() {
-                sent += 1;
-                self.send(
-                    cx,
-                    voice,
-                    to,
-                    now,
-                    (Outstanding::new(Kind::Single, told, false), records),
-                    counters,
-                );
+                let message = Outstanding::new(Kind::Single, told, false);
+                self.send(cx, voice, to, now, (message, records), counters);
             }
         }
-        self.queue.extend(items);
     }
 
     fn transfer(
         &mut self,
         cx: &mut Context,
         voice: &mut Voice,
-        to: IpAddr,
+        to: To,
         material: Material<'_>,
         counters: &mut Counters,
     ) -> Option<Finished> {
@@ -346,7 +356,7 @@ impl Outgoing {
         &mut self,
         cx: &mut Context,
         voice: &mut Voice,
-        to: IpAddr,
+        to: To,
         now: Instant,
         (mut sent, records): (Outstanding, Vec<SyncRecord>),
         counters: &mut Counters,
@@ -403,14 +413,42 @@ pub(super) const fn pause(tries: u32) -> Duration {
     })
 }
 
+/// What waits to be told.
+trait Waiting {
+    /// What comes next.
+    fn next(&self) -> Option<Item>;
+    /// Takes it out.
+    fn advance(&mut self);
+}
+
+impl Waiting for Vec<Item> {
+    fn next(&self) -> Option<Item> {
+        self.last().copied()
+    }
+
+    fn advance(&mut self) {
+        self.pop();
+    }
+}
+
+impl Waiting for BTreeSet<Item> {
+    fn next(&self) -> Option<Item> {
+        self.last().copied()
+    }
+
+    fn advance(&mut self) {
+        self.pop_last();
+    }
+}
+
 /// As many records as fit a message, and what they are about; what is no longer there is left out.
-fn page(items: &mut VecDeque<Item>, kind: Kind, material: Material<'_>) -> (Vec<Item>, Vec<SyncRecord>) {
+fn page(items: &mut impl Waiting, kind: Kind, material: Material<'_>) -> (Vec<Item>, Vec<SyncRecord>) {
     let (mut told, mut records) = (Vec::new(), Vec::new());
     let mut room = ROOM;
-    while let Some(item) = items.front().copied() {
+    while let Some(item) = items.next() {
         let record = record(item, kind == Kind::Whole, material);
         let Some((record, len)) = record.and_then(|r| r.encoded_len().ok().map(|len| (r, len))) else {
-            items.pop_front();
+            items.advance();
             continue;
         };
         // One that fits no message goes alone.
@@ -419,7 +457,7 @@ fn page(items: &mut VecDeque<Item>, kind: Kind, material: Material<'_>) -> (Vec<
             break;
         }
         room = room.saturating_sub(len);
-        items.pop_front();
+        items.advance();
         told.push(item);
         records.push(record);
     }
@@ -437,6 +475,7 @@ fn record(item: Item, copies: bool, material: Material<'_>) -> Option<SyncRecord
                 echoes: false,
                 seconds: 0,
                 millis: 0,
+                inside: 0,
                 age: 0,
                 record: EidRecord::from(&gone),
             };
