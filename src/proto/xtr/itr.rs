@@ -530,7 +530,7 @@ impl Itr {
             responder: source.ip(),
         });
 
-        self.cache.remove_hiding(cx, &eid, &prefix);
+        self.cache.remove_hiding(cx, now, &eid, &prefix);
         // Outermost last, so that its lifetime can respect theirs.
         mappings.sort_by_key(|m| std::cmp::Reverse(m.eid.len()));
         let told: BTreeSet<EidPrefix> = mappings.iter().map(|m| m.eid).collect();
@@ -602,7 +602,7 @@ impl Itr {
         } else if mapping.ttl == Ttl::WITHDRAWN {
             if self.cache.get(&prefix).is_some_and(|entry| !entry.is_static()) {
                 self.cache.remove(cx, &prefix);
-                self.cache.note_gone(prefix);
+                self.cache.note_gone(prefix, now);
             }
             cx.statistics.count_drop(DropReason::ReplyWithdrawn);
         } else {

@@ -32,6 +32,8 @@ const REFRESH_LEAD: Duration = Duration::from_secs(30);
 pub(super) const IN_USE: Duration = Duration::from_secs(60);
 /// How long what was gleaned is used without being verified (RFC 9300 §9 recommends it).
 pub(super) const GLEANED_TIME: Duration = Duration::from_secs(3);
+/// EID-prefixes that are remembered to have no mapping any more, so that all of the site's xTRs hear of it.
+const MAX_WITHDRAWN: usize = 1024;
 /// Entries that may be gleaned at once: none of them takes another's place in a full cache.
 const MAX_GLEANED: usize = 1024;
 /// More specific entries that are looked at when a less specific one comes.
@@ -95,8 +97,8 @@ pub struct Entry {
     pub down_by_status: BTreeSet<Rloc>,
     /// The site echoes nonces (RFC 9300 §10.1), said a Map-Reply of its own.
     pub echoes: bool,
-    /// By which message another xTR of the site told it.
-    pub(crate) told: Option<Serial>,
+    /// By which message another xTR of the site told it, and whether as its own.
+    pub(crate) told: Option<(Serial, bool)>,
     /// What its packets said, the same over all refreshes.
     site_state: Arc<SiteState>,
     /// Locators that are EIDs, so that packets to them would have to be encapsulated again, without end.
@@ -183,6 +185,8 @@ pub(crate) struct Told {
     pub(crate) since: Instant,
     /// By which message.
     pub(crate) serial: Serial,
+    /// Whether that xTR had it by asking.
+    pub(crate) own: bool,
 }
 
 /// Orders the messages of one xTR: when its session was proved, and the nonce within that.
@@ -234,6 +238,8 @@ pub(crate) struct MapCache {
     gleaned: BTreeSet<EidPrefix>,
     /// Kept where somebody reads it.
     pub(super) journal: Option<Journal>,
+    /// EID-prefixes without a mapping of their own, and since when the mapping system says so; kept with the journal.
+    pub(super) withdrawn: BTreeMap<EidPrefix, Instant>,
     /// Counts what was added, changed or removed.
     changes: u64,
     /// Those that are not thrown out.
@@ -252,6 +258,7 @@ impl MapCache {
             idle_pause: Instant::ZERO,
             gleaned: BTreeSet::new(),
             journal: None,
+            withdrawn: BTreeMap::new(),
             changes: 0,
             natives: Natives::default(),
         }
@@ -444,6 +451,7 @@ impl MapCache {
         }
         let is_gleaned = learnt.source == Source::Gleaned;
         if !is_gleaned {
+            self.withdrawn.remove(&prefix);
             // What is known for sure takes the place of what was gleaned (RFC 9300 §9).
             let inside: Vec<EidPrefix> =
                 self.gleaned.iter().filter(|p| **p != prefix && prefix.covers(p)).copied().collect();
@@ -510,7 +518,7 @@ impl MapCache {
             expires,
             source: learnt.source,
             responder: learnt.responder,
-            told: learnt.told.map(|told| told.serial),
+            told: learnt.told.map(|told| (told.serial, told.own)),
             stats: old.as_ref().map(|old| Arc::clone(&old.stats)).unwrap_or_default(),
             locator_stats,
             asked: old.as_ref().and_then(|old| old.asked),
@@ -638,7 +646,7 @@ impl MapCache {
     }
 
     /// Removes the entries that contain `eid` and are more specific than `prefix`: they would hide a newer answer.
-    pub(crate) fn remove_hiding(&mut self, cx: &mut Context, eid: &Eid, prefix: &EidPrefix) {
+    pub(crate) fn remove_hiding(&mut self, cx: &mut Context, now: Instant, eid: &Eid, prefix: &EidPrefix) {
         let hiding: Vec<EidPrefix> = self
             .entries
             .covering(&eid.to_prefix())
@@ -647,16 +655,27 @@ impl MapCache {
             .collect();
         for p in hiding {
             self.remove(cx, &p);
-            self.note_gone(p);
+            self.note_gone(p, now);
         }
     }
 
     /// The mapping system says that there is no mapping of exactly `prefix` any more.
-    pub(super) fn note_gone(&mut self, prefix: EidPrefix) {
+    pub(super) fn note_gone(&mut self, prefix: EidPrefix, now: Instant) {
         if let Some(journal) = &mut self.journal {
             journal.learnt.remove(&prefix);
             journal.gone.insert(prefix);
+            self.note_withdrawn(prefix, now);
         }
+    }
+
+    /// The mapping system said at `since` that there is no mapping of exactly `prefix`.
+    pub(super) fn note_withdrawn(&mut self, prefix: EidPrefix, since: Instant) {
+        if self.withdrawn.len() >= MAX_WITHDRAWN
+            && let Some(oldest) = self.withdrawn.iter().min_by_key(|(_, at)| **at).map(|(p, _)| *p)
+        {
+            self.withdrawn.remove(&oldest);
+        }
+        self.withdrawn.insert(prefix, since);
     }
 
     /// Removes `prefix` and everything inside it.

@@ -46,7 +46,10 @@ impl Itr {
         match (keep, &mut self.cache.journal) {
             (true, journal @ None) => *journal = Some(Journal::default()),
             (true, Some(_)) => {}
-            (false, journal) => *journal = None,
+            (false, journal) => {
+                *journal = None;
+                self.cache.withdrawn.clear();
+            }
         }
     }
 
@@ -59,6 +62,45 @@ impl Itr {
     /// `copies` those that it was told of, too.
     pub(crate) fn told_prefixes(&self, copies: bool) -> impl Iterator<Item = EidPrefix> {
         self.cache.iter().filter(move |(_, entry)| is_told(entry, copies)).map(|(prefix, _)| prefix)
+    }
+
+    /// The EID-prefixes that have no mapping any more, as far as that is remembered.
+    pub(crate) fn withdrawn_prefixes(&self) -> impl Iterator<Item = EidPrefix> {
+        self.cache.withdrawn.keys().copied()
+    }
+
+    /// Since when an EID-prefix is known to have no mapping.
+    pub(crate) fn withdrawn(&self, prefix: &EidPrefix) -> Option<Instant> {
+        self.cache.withdrawn.get(prefix).copied()
+    }
+
+    /// Another xTR has told all that it has, from message `first` on: what it told before, and not since, it has no
+    /// longer. What is in use is asked for again, the rest goes. `own`: only what it had by asking was told. What it
+    /// told in an earlier session it may just have forgotten.
+    pub(crate) fn told_all(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        by: IpAddr,
+        (session, first): Serial,
+        own: bool,
+    ) {
+        let missing = |entry: &Entry| {
+            let by_it = entry.source == Source::Synchronised && entry.responder == Some(by);
+            by_it
+                && entry.told.is_some_and(|((proved, nonce), told_own)| {
+                    proved == session && nonce < first && (told_own || !own)
+                })
+        };
+        let missing: Vec<EidPrefix> =
+            self.cache.iter().filter(|(_, entry)| missing(entry)).map(|(prefix, _)| prefix).collect();
+        for prefix in missing {
+            if self.cache.get(&prefix).is_some_and(|entry| entry.in_use(now)) {
+                self.cache.wake_at(&prefix, now);
+            } else {
+                self.cache.remove(cx, &prefix);
+            }
+        }
     }
 
     /// The locators that this router found to be down.
@@ -124,10 +166,17 @@ impl Itr {
             return Err(DropReason::SyncLocal);
         }
         let since = now - Duration::from_millis(told.age.into());
-        if let Some(known) = self.cache.get(&prefix) {
-            check_newer(known, told, since, teller)?;
+        match self.cache.get(&prefix) {
+            Some(known) => check_newer(known, told, since, teller)?,
+            // What was withdrawn since is not believed of somebody who may not know.
+            None if !told.is_gone() && self.cache.withdrawn.get(&prefix).is_some_and(|at| *at >= since) => {
+                return Err(DropReason::SyncOlder);
+            }
+            None => {}
         }
         if told.is_gone() {
+            let known = self.cache.withdrawn.get(&prefix).copied();
+            self.cache.note_withdrawn(prefix, known.map_or(since, |at| at.max(since)));
             return match self.cache.remove(cx, &prefix) {
                 true => Ok(()),
                 false => Err(DropReason::SyncOlder),
@@ -139,7 +188,7 @@ impl Itr {
             source: Source::Synchronised,
             responder: Some(teller.address),
             left: None,
-            told: Some(Told { remaining: told.remaining(), since, serial: teller.serial }),
+            told: Some(Told { remaining: told.remaining(), since, serial: teller.serial, own: !told.copy }),
         };
         if !self.cache.install(cx, now, mapping, learnt, database) {
             return Err(DropReason::SyncFull);
@@ -227,10 +276,12 @@ fn check_newer(known: &Entry, told: &SyncMapping, since: Instant, teller: Teller
         Source::Static => return Err(DropReason::SyncStatic),
         // Nobody has confirmed these.
         Source::Gleaned | Source::Snapshot => true,
-        Source::Synchronised if by_same => known.told.is_none_or(|serial| serial < teller.serial),
+        Source::Synchronised if by_same => known.told.is_none_or(|(serial, _)| serial < teller.serial),
         Source::Synchronised => {
             !(known.refreshed > since + TIE || told.copy && known.refreshed + TIE > since)
         }
+        // Answers that came within a moment: the one that there is a mapping counts.
+        Source::MapReply | Source::Probe if told.is_gone() => since > known.refreshed,
         Source::MapReply | Source::Probe => {
             let tie = since + TIE >= known.refreshed && known.refreshed + TIE >= since;
             since > known.refreshed + TIE || tie && !told.copy && teller.address < teller.ours

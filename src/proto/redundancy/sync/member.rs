@@ -1,6 +1,6 @@
 //! One other xTR of the site: whether it is there, which of its messages are believed, and what came of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const SILENT_HELLO: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Challenges that are still good, so that a late answer counts.
 const CHALLENGES: usize = 4;
+/// Messages of a naive round that are counted.
+const MOST_OF_A_ROUND: usize = 1 << 14;
 /// Hellos per second that are sent or answered because of messages which are not believed, as anybody may have recorded
 /// them (bucket of twice as many).
 const DOUBTFUL_RATE: u32 = 4;
@@ -120,6 +122,8 @@ pub struct Member {
     doubtful: TokenBucket,
     /// Its whole cache is wanted.
     wants: bool,
+    /// The messages of a naive round that have come.
+    round: BTreeSet<Nonce>,
     /// When that began to come, and how many records have come.
     incoming: Option<(Instant, u64)>,
     /// It is to be sent the whole cache.
@@ -152,6 +156,7 @@ impl Member {
             hello_at: now,
             doubtful: TokenBucket::new(DOUBTFUL_RATE, now),
             wants: true,
+            round: BTreeSet::new(),
             incoming: None,
             owed: false,
             asked: false,
@@ -285,6 +290,7 @@ impl Member {
         self.counters.received += 1;
         let used = self.take_in(cx, now, message, ours, itr, database);
         self.counters.records_used += used;
+        self.reconcile(cx, now, message, itr);
         if message.request {
             self.asked = true;
             self.owed |= !self.out.is_transferring();
@@ -447,6 +453,22 @@ impl Member {
         used
     }
 
+    /// Where it has told all that it has, what it has no longer counts no more.
+    fn reconcile(&mut self, cx: &mut Context, now: Instant, message: &CacheSync, itr: &mut Itr) {
+        if message.naive && self.round.len() < MOST_OF_A_ROUND {
+            self.round.insert(message.nonce);
+        }
+        let Some(since) = self.peer.as_ref().map(|peer| peer.since).filter(|_| message.end) else { return };
+        for record in &message.records {
+            let SyncRecord::Whole { first, messages } = record else { continue };
+            let came = self.round.range(*first..).count();
+            if *messages == 0 || usize::try_from(*messages).is_ok_and(|messages| messages == came) {
+                itr.told_all(cx, now, self.address, (since, *first), message.naive);
+            }
+        }
+        self.round.clear();
+    }
+
     /// Whether it has said later that this mapping is gone. If it says so now, that is remembered.
     fn is_overtaken(&mut self, told: &SyncMapping, nonce: Nonce, now: Instant) -> bool {
         let (Some(peer), Ok((mapping, _))) = (&mut self.peer, told.record.to_mapping()) else { return false };
@@ -459,7 +481,8 @@ impl Member {
     /// A part of its whole cache came.
     fn transferred(&mut self, cx: &mut Context, now: Instant, message: &CacheSync) {
         let (started, records) = self.incoming.unwrap_or((now, 0));
-        let records = records + message.records.len() as u64;
+        let of_mappings = |record: &&SyncRecord| !matches!(record, SyncRecord::Whole { .. });
+        let records = records + message.records.iter().filter(of_mappings).count() as u64;
         if !message.end {
             self.incoming = Some((started, records));
             if self.wants && self.unanswered == 0 {

@@ -33,7 +33,9 @@
 //! E bit, and a member that was silent is sent it unasked. Here the others' entries are told too: the owner of an entry
 //! may be the very one that has lost it. These messages are always acknowledged, which also sets their pace: no more
 //! than a window of 32 are under way, so that no buffer overflows on the way, and one that three later ones
-//! overtook is sent again at once.
+//! overtook is sent again at once. What was withdrawn is told, too; and at the end the receiver has what the sender once
+//! told it and no longer has go, or asks for it again if it is in use. A naive round ends the same way; if it is not
+//! acknowledged, only where all of it has come.
 
 mod history;
 mod member;
@@ -201,6 +203,11 @@ impl Voice {
                 None
             }
         }
+    }
+
+    /// The nonce of the next message.
+    const fn coming_nonce(&self) -> Nonce {
+        Nonce(self.next_nonce)
     }
 
     /// The greatest nonce that was used.

@@ -24,9 +24,11 @@ const BURST: usize = 32;
 /// … and then a pause.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a message's records, so that no link on the way cuts it.
-const ROOM: usize = 1400 - 16 - 32 - 16;
+const ROOM: usize = 1400 - 16 - 32 - 16 - END;
+/// Bytes of the record that ends a whole cache.
+const END: usize = 16;
 /// Records of one message.
-const MOST_RECORDS: usize = 255;
+const MOST_RECORDS: usize = 254;
 /// How long what only prolongs an entry waits for others like it.
 const LINGER: Duration = Duration::from_secs(1);
 /// A message that so many later ones overtook is lost.
@@ -105,13 +107,18 @@ struct Transfer {
     resume: Instant,
     records: u64,
     ended: bool,
+    /// The nonce of its first message.
+    first: Option<Nonce>,
+    /// How many messages were sent.
+    messages: u32,
 }
 
 /// A message that waits for its acknowledgement.
 #[derive(Debug)]
 struct Outstanding {
     kind: Kind,
-    end: bool,
+    /// Of the last one of a whole cache: what it ends.
+    end: Option<SyncRecord>,
     items: Vec<Item>,
     /// Under which it was sent, the last one last.
     nonces: SmallVec<[Nonce; 2]>,
@@ -150,10 +157,12 @@ impl Outgoing {
             .found_down(database)
             .map(Item::Locator)
             .chain(itr.told_prefixes(true).map(Item::Mapping))
+            .chain(itr.withdrawn_prefixes().map(Item::Gone))
             .collect();
         self.again = false;
         self.outstanding.clear();
-        self.queue.retain(|item| matches!(item, Item::Gone(_)));
+        self.queue.clear();
+        self.due = None;
         self.transfer = None;
         if asked || !items.is_empty() {
             self.transfer = Some(Transfer {
@@ -163,6 +172,8 @@ impl Outgoing {
                 resume: now,
                 records: 0,
                 ended: false,
+                first: None,
+                messages: 0,
             });
         }
     }
@@ -206,8 +217,16 @@ impl Outgoing {
             if self.transfer.is_none() && std::mem::take(&mut self.again) {
                 let items = material.itr.told_prefixes(false).map(Item::Mapping).collect();
                 let (kind, now) = (Kind::Naive, material.now);
-                self.transfer =
-                    Some(Transfer { kind, items, started: now, resume: now, records: 0, ended: true });
+                self.transfer = Some(Transfer {
+                    kind,
+                    items,
+                    started: now,
+                    resume: now,
+                    records: 0,
+                    ended: false,
+                    first: None,
+                    messages: 0,
+                });
             }
             finished = self.transfer(cx, voice, to, material, counters).or(finished);
             if self.transfer.is_some() || !self.again {
@@ -254,7 +273,7 @@ impl Outgoing {
             for left in items {
                 self.queue(left, now, true);
             }
-            if records.is_empty() && !lost.end {
+            if records.is_empty() && lost.end.is_none() {
                 continue;
             }
             counters.repeated += 1;
@@ -296,7 +315,7 @@ impl Outgoing {
                 self.due = None;
             }
             if !records.is_empty() {
-                let message = Outstanding::new(Kind::Single, told, false);
+                let message = Outstanding::new(Kind::Single, told, None);
                 self.send(cx, voice, to, now, (message, records), counters);
             }
         }
@@ -315,7 +334,10 @@ impl Outgoing {
         let acked = transfer.kind == Kind::Whole || voice.config.ack;
         let mut sent = 0;
         loop {
-            let under_way = self.outstanding.iter().any(|o| o.kind == Kind::Whole);
+            let first = transfer.first;
+            let under_way = self.outstanding.iter().any(|o| {
+                o.kind == transfer.kind && first.is_some_and(|first| o.nonces.iter().any(|n| *n >= first))
+            });
             if transfer.items.is_empty() && transfer.ended {
                 if transfer.kind == Kind::Naive {
                     return None;
@@ -338,15 +360,21 @@ impl Outgoing {
             }
             let (told, records) = page(&mut transfer.items, transfer.kind, material);
             // The last one says so, and is sent once all others have arrived.
-            let end = transfer.kind == Kind::Whole && transfer.items.is_empty() && !under_way;
+            let end = transfer.items.is_empty() && !under_way;
             if records.is_empty() && !end {
                 continue;
             }
             transfer.ended |= end;
+            transfer.messages = transfer.messages.saturating_add(1);
+            // It is its own first one where it is the only one.
+            let first = transfer.first.unwrap_or(voice.coming_nonce());
+            let messages = if acked { 0 } else { transfer.messages };
+            let end = end.then_some(SyncRecord::Whole { first, messages });
             transfer.records += records.len() as u64;
             sent += 1;
             let message = Outstanding::new(transfer.kind, told, end);
-            self.send(cx, voice, to, now, (message, records), counters);
+            let nonce = self.send(cx, voice, to, now, (message, records), counters);
+            transfer.first = transfer.first.or(nonce);
         }
         self.transfer = Some(transfer);
         None
@@ -360,7 +388,7 @@ impl Outgoing {
         now: Instant,
         (mut sent, records): (Outstanding, Vec<SyncRecord>),
         counters: &mut Counters,
-    ) {
+    ) -> Option<Nonce> {
         let want_ack = sent.kind == Kind::Whole || voice.config.ack;
         let count = records.len() as u64;
         let message = CacheSync {
@@ -368,11 +396,11 @@ impl Outgoing {
             naive: sent.kind == Kind::Naive,
             smart: sent.kind == Kind::Single,
             transfer: sent.kind == Kind::Whole,
-            end: sent.end,
-            records,
+            end: sent.end.is_some(),
+            records: records.into_iter().chain(sent.end.clone()).collect(),
             ..CacheSync::default()
         };
-        let Some((nonce, len)) = voice.tell(cx, to, message) else { return };
+        let (nonce, len) = voice.tell(cx, to, message)?;
         counters.sent += 1;
         counters.bytes_sent += len as u64;
         counters.records_sent += count;
@@ -383,11 +411,12 @@ impl Outgoing {
             sent.wake = now + pause(sent.tries);
             self.outstanding.push(sent);
         }
+        Some(nonce)
     }
 }
 
 impl Outstanding {
-    fn new(kind: Kind, items: Vec<Item>, end: bool) -> Self {
+    fn new(kind: Kind, items: Vec<Item>, end: Option<SyncRecord>) -> Self {
         Self {
             kind,
             end,
@@ -469,6 +498,10 @@ fn record(item: Item, copies: bool, material: Material<'_>) -> Option<SyncRecord
     match item {
         Item::Mapping(prefix) => itr.told(&prefix, copies, now).map(SyncRecord::Mapping),
         Item::Gone(prefix) => {
+            let Some(since) = itr.withdrawn(&prefix) else {
+                // It has come back.
+                return itr.told(&prefix, false, now).map(SyncRecord::Mapping);
+            };
             let gone = Mapping::negative(prefix, Ttl::WITHDRAWN, Action::NoAction);
             let gone = SyncMapping {
                 copy: false,
@@ -476,11 +509,10 @@ fn record(item: Item, copies: bool, material: Material<'_>) -> Option<SyncRecord
                 seconds: 0,
                 millis: 0,
                 inside: 0,
-                age: 0,
+                age: SyncMapping::millis(now.saturating_since(since)),
                 record: EidRecord::from(&gone),
             };
-            // Perhaps it has come back.
-            Some(SyncRecord::Mapping(itr.told(&prefix, false, now).unwrap_or(gone)))
+            Some(SyncRecord::Mapping(gone))
         }
         Item::Locator(rloc) => {
             Some(SyncRecord::Locator { address: Address::from(rloc), up: itr.is_reached(&rloc, database) })

@@ -161,7 +161,8 @@ fn smart_tells_what_changed_and_naive_everything() {
         learn(&mut net, 0, 20, 100 * MILLI);
         assert_same(&net, 0, 1);
         let told = told(&net, 0);
-        let records: usize = told.iter().map(|(_, sync)| sync.records.len()).sum();
+        let records = told.iter().flat_map(|(_, sync)| &sync.records);
+        let records = records.filter(|r| matches!(r, SyncRecord::Mapping(_))).count();
         let acks = net.sent_by(1).filter(|(_, _, m)| matches!(m, Message::CacheSyncAck(_))).count();
         let naive = mode == SyncMode::Naive;
         assert_eq!(told.len(), 20, "{mode:?}: one message each while all fits into one");
@@ -877,4 +878,76 @@ fn without_acknowledgements_nothing_is_so_urgent_that_it_floods() {
     net.run_for(5 * SECOND);
     assert_same(&net, 0, 1);
     assert_eq!(names(&net, 1).len(), 100);
+}
+
+#[test]
+fn what_was_withdrawn_while_nobody_heard_it_goes_when_all_is_told() {
+    // Withdrawn by who had told of it; then by the other one, who only had a copy.
+    for owner in 0..2 {
+        let mut net = pair(|_| ());
+        net.learn(owner, "10.2.3.9", vec![record("10.2.3.0/24", &["203.0.113.66"])]);
+        net.learn(1, "10.7.0.9", vec![record("10.7.0.0/16", &["203.0.113.9"])]);
+        net.run_for(SECOND);
+        net.dark.insert(ip(ADDRESSES[1]));
+        net.run_for(30 * SECOND);
+        solicit(&mut net, 0, "10.2.3.0/24", "203.0.113.66");
+        net.reply(0, vec![record("10.2.0.0/16", &["203.0.113.9"])]);
+        assert_eq!(names(&net, 0), ["10.2.0.0/16", "10.7.0.0/16"]);
+        net.run_for(30 * SECOND);
+        net.dark.clear();
+        net.run_for(5 * SECOND);
+        for id in 0..2 {
+            assert_eq!(names(&net, id), ["10.2.0.0/16", "10.7.0.0/16"], "{owner} {id}");
+        }
+        // Who starts anew knows nothing, which is no reason for the others to forget it.
+        net.restart(0, config(0, 2));
+        net.run_for(5 * SECOND);
+        for id in 0..2 {
+            assert_eq!(names(&net, id), ["10.2.0.0/16", "10.7.0.0/16"], "{owner} {id}");
+        }
+    }
+}
+
+#[test]
+fn a_naive_round_replaces_what_was_told_before() {
+    for ack in [true, false] {
+        let mut net = pair(|sync| (sync.mode, sync.ack) = (SyncMode::Naive, ack));
+        // What the other one has found out itself, or has from a third one, is none of its business.
+        net.learn(1, "10.7.0.9", vec![record("10.7.0.0/16", &["203.0.113.9"])]);
+        learn(&mut net, 0, 100, 10 * MILLI);
+        net.learn(0, "10.9.3.9", vec![record("10.9.3.0/24", &["203.0.113.66"])]);
+        net.run_for(2 * SECOND);
+        assert_eq!(names(&net, 1).len(), 102);
+        net.dark.insert(ip(ADDRESSES[1]));
+        solicit(&mut net, 0, "10.9.3.0/24", "203.0.113.66");
+        net.reply(0, vec![record("10.9.0.0/16", &["203.0.113.9"])]);
+        net.run_for(100 * MILLI);
+        net.dark.clear();
+        assert!(names(&net, 1).contains(&"10.9.3.0/24".to_owned()));
+        net.learn(0, "10.11.0.9", vec![record("10.11.0.0/16", &["203.0.113.9"])]);
+        net.run_for(5 * SECOND);
+        assert_eq!(names(&net, 1), names(&net, 0), "{ack}");
+        assert_eq!(names(&net, 1).len(), 103, "{ack}");
+    }
+}
+
+#[test]
+fn a_late_withdrawal_leaves_what_was_learnt_since() {
+    let mut net = pair(|_| ());
+    net.learn(0, "10.2.3.9", vec![record("10.2.3.0/24", &["203.0.113.66"])]);
+    net.run_for(SECOND);
+    net.dark.insert(ip(ADDRESSES[1]));
+    solicit(&mut net, 0, "10.2.3.0/24", "203.0.113.66");
+    net.reply(0, vec![record("10.2.0.0/16", &["203.0.113.9"])]);
+    net.run_for(500 * MILLI);
+    // The site has registered it again.
+    solicit(&mut net, 1, "10.2.3.0/24", "203.0.113.66");
+    net.reply(1, vec![record("10.2.3.0/24", &["203.0.113.67"])]);
+    net.run_for(100 * MILLI);
+    net.dark.clear();
+    net.run_for(10 * SECOND);
+    for id in 0..2 {
+        assert_eq!(names(&net, id), ["10.2.0.0/16", "10.2.3.0/24"], "{id}");
+        assert_eq!(net.nodes[id].paths(eid("10.2.3.9"))[0].0, ip("203.0.113.67"), "{id}");
+    }
 }
