@@ -87,9 +87,8 @@
 //!
 //! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the EID-record
 //! is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer ones; of a mapping that is
-//! gone, since the mapping system said that. *More specific* is how many mappings of EID-prefixes inside this one the
-//! sender tells of, 1024 for more: a receiver that has fewer would send their packets to the wrong site by this one
-//! (RFC 9301 §5.5), and does not use it. *To* is the address that the message is sent to. *Last nonce* is the greatest
+//! gone, since the mapping system said that. *More specific* is kept for how many mappings of EID-prefixes inside this
+//! one the sender tells of: it is sent as 0 so far, and ignored. *To* is the address that the message is sent to. *Last nonce* is the greatest
 //! that the sender of the Hello-Reply has used so far.
 //!
 //! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of, this one
@@ -213,7 +212,7 @@ pub struct SyncMapping {
     pub seconds: u32,
     /// … and milliseconds.
     pub millis: u16,
-    /// How many mappings of EID-prefixes inside this one are told.
+    /// Kept for how many mappings of EID-prefixes inside this one are told: sent as 0, and ignored.
     pub inside: u16,
     /// Milliseconds since the mapping system said it; the greatest number for longer.
     pub age: u32,
