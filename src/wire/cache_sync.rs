@@ -88,8 +88,8 @@
 //! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the EID-record
 //! is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer ones; of a mapping that is
 //! gone, since the mapping system said that. *More specific* is kept for how many mappings of EID-prefixes inside this
-//! one the sender tells of: it is sent as 0 so far, and ignored. *To* is the address that the message is sent to. *Last nonce* is the greatest
-//! that the sender of the Hello-Reply has used so far.
+//! one the sender tells of: it is sent as 0 so far, and ignored. *To* is the address that the message is sent to. *Last
+//! nonce* is the greatest that the sender of the Hello-Reply has used so far.
 //!
 //! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of, this one
 //! included, or 0 if all others have been acknowledged. What the sender told before and not among these, it has no
