@@ -310,6 +310,11 @@ pub enum Event {
         /// Its EID.
         prefix: EidPrefix,
     },
+    /// Nobody says where an EID-prefix is that may be at another site: it is asked for again now and then.
+    Unlocated {
+        /// The prefix.
+        prefix: EidPrefix,
+    },
     /// A host that was found here is not taken in.
     NotTakenIn {
         /// Its EID.
@@ -395,6 +400,7 @@ impl Event {
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
             | Self::NotTakenIn { .. }
+            | Self::Unlocated { .. }
             | Self::NameUnresolved { .. } => Severity::Warning,
         }
     }
@@ -427,6 +433,7 @@ impl Event {
             | Self::MoveEnded { .. }
             | Self::Vanished { .. }
             | Self::NotTakenIn { .. }
+            | Self::Unlocated { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. }
             | Self::SiteUnregistered { .. }
@@ -574,6 +581,10 @@ impl fmt::Display for Event {
             Self::MovedAway { prefix, rloc: None } => write!(f, "{prefix} has left this site"),
             Self::MoveEnded { prefix } => write!(f, "{prefix}, which had moved away, is no longer sent on"),
             Self::Vanished { prefix } => write!(f, "{prefix} no longer answers: it is withdrawn"),
+            Self::Unlocated { prefix } => write!(
+                f,
+                "nobody answers where {prefix} is, which may be at another site: asked again now and then"
+            ),
             Self::NotTakenIn { prefix, flapping: true } => write!(
                 f,
                 "{prefix} was found here, but has moved too often lately: is the address in use at several sites?"

@@ -190,6 +190,10 @@ impl ControlPlane {
         if self.mobility.is_due(now) || self.itr.as_ref().is_some_and(Itr::has_located) {
             self.with_mobility(now, Mobility::handle_timeout);
         }
+        let doubted = self.registrar.doubted(now);
+        if !doubted.is_empty() {
+            self.with_mobility(now, |mobility, world| mobility.doubt(world, &doubted));
+        }
         self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
         let cache = self.itr.as_ref().map(Itr::cache);
@@ -232,7 +236,7 @@ impl ControlPlane {
         cx.names.set(hosts(&config), now);
         self.signals.configure(cx, &config, self.itr.as_mut(), &self.database);
 
-        self.mobility.configure(cx, &config, self.itr.as_mut(), &mut self.database);
+        self.mobility.configure(cx, now, &config, self.itr.as_mut(), &mut self.database);
         if let Some(itr) = &mut self.itr {
             for entry in config.database.iter().filter(|entry| self.database.get(&entry.eid).is_none()) {
                 itr.becomes_local(cx, &entry.eid);

@@ -350,13 +350,120 @@ fn a_site_that_died_keeps_nothing() {
     w.net.run_for(SECOND * 240);
     // Back again, it hears that it lost it, whatever it thought until then.
     w.net.dark.clear();
+    w.stays_at_b();
+}
+
+impl World {
+    /// The host stays at B, whatever A, which was cut off, thinks for a while.
+    fn stays_at_b(&mut self) {
+        for _ in 0..130 {
+            self.net.run_for(SECOND);
+            assert!(self.is_here(self.b));
+            let sites = self.net.nodes[self.ms].control.sites();
+            let all = sites.flat_map(|s| s.registrations).filter(|(p, _)| *p == to_prefix(HOST));
+            assert!(all.into_iter().all(|(_, r)| r.source.ip() == ip(B)), "A registers it");
+        }
+        assert!(!self.is_here(self.a));
+        self.net.handle(self.c, Input::Command(crate::proto::control::Command::ClearMapCache(None)));
+        self.net.packet(self.c, "10.3.0.9", eid(HOST));
+        self.net.run_for(SECOND * 2);
+        assert_eq!(self.way(self.c, HOST), [B]);
+    }
+}
+
+#[test]
+fn a_site_whose_power_was_cut_keeps_nothing() {
+    for (dark, uplink_too) in [(2, 0), (240, 0), (240, 100), (240, 400)] {
+        let mut w = World::new(16);
+        let config = || site_config("10.1.0.0/16", A, "secret-a", "10.9.0.0/16");
+        w.net.restart(w.a, config());
+        w.net.give_disk(w.a);
+        w.net.run_for(SECOND);
+        w.go(w.a, HOST, HERE).unwrap();
+        w.net.run_for(SECOND);
+        w.net.dark.insert(ip(A));
+        w.go(w.b, HOST, HERE).unwrap();
+        w.net.run_for(SECOND * dark);
+        if uplink_too == 0 {
+            w.net.dark.clear();
+        }
+        w.net.power_cut(w.a, config(), 0);
+        assert!(w.is_here(w.a), "in use at its site until it knows better");
+        if uplink_too > 0 {
+            // Its uplink comes back later than the router.
+            w.net.run_for(SECOND * uplink_too);
+            w.net.dark.clear();
+        }
+        if dark > 180 {
+            w.stays_at_b();
+        } else {
+            // The Map-Server has A's registration as well, but B's is the last word.
+            w.net.run_for(SECOND * 10);
+            assert!(w.is_here(w.b) && !w.is_here(w.a));
+        }
+    }
+}
+
+#[test]
+fn a_site_that_was_cut_off_registers_again_what_nobody_took() {
+    for (seed, dark) in [(17, 70), (18, 240), (19, 600)] {
+        let mut w = World::new(seed);
+        w.go(w.a, HOST, HERE).unwrap();
+        w.net.run_for(SECOND);
+        w.net.dark.insert(ip(A));
+        w.net.run_for(SECOND * dark);
+        assert!(w.is_here(w.a));
+        w.net.dark.clear();
+        w.net.run_for(SECOND * 70);
+        assert!(w.is_here(w.a) && !w.is_away(w.a));
+        w.net.packet(w.c, "10.3.0.9", eid(HOST));
+        w.net.run_for(SECOND * 2);
+        assert_eq!(w.way(w.c, HOST), [A], "after {dark} s");
+    }
+}
+
+#[test]
+fn a_command_without_an_uplink_is_the_last_word_when_it_is_back() {
+    let mut w = World::new(20);
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    w.net.dark.insert(ip(B));
+    w.net.run_for(SECOND);
+    w.go(w.b, HOST, HERE).unwrap();
+    w.net.run_for(SECOND * 300);
+    w.net.dark.clear();
+    w.net.run_for(SECOND * 70);
+    assert!(w.is_here(w.b) && !w.is_here(w.a));
+}
+
+#[test]
+fn a_home_that_could_not_ask_goes_on_asking() {
+    let mut w = World::new(21);
+    let mut config = system();
+    let sites = &mut config.map_server.as_mut().unwrap().sites;
+    sites[0].prefixes[0].accept_more_specifics = true;
+    sites[0].keys.push(mobile_key());
+    w.net.reload(w.ms, config);
+    let config = || site_config("10.1.0.0/16", A, "secret-a", "10.1.0.0/16");
+    w.net.restart(w.a, config());
+    w.net.give_disk(w.a);
+    w.net.reload(w.b, site_config("10.2.0.0/16", B, "secret-b", "10.1.0.0/16"));
+    w.net.run_for(SECOND);
+    let host = "10.1.0.5";
+    w.go(w.b, host, HERE).unwrap();
+    w.net.run_for(SECOND);
+    assert_eq!(w.way(w.a, host), [B]);
+    w.net.dark.insert(ip(A));
+    w.net.power_cut(w.a, config(), 0);
+    // Its registration does not end meanwhile, so that the Map-Server has nothing to tell: only asking helps.
     w.net.run_for(SECOND * 130);
-    assert!(w.is_here(w.b) ^ w.is_here(w.a), "one of both has it");
-    let rloc = if w.is_here(w.b) { B } else { A };
-    w.net.handle(w.c, Input::Command(crate::proto::control::Command::ClearMapCache(None)));
-    w.net.packet(w.c, "10.3.0.9", eid(HOST));
-    w.net.run_for(SECOND * 2);
-    assert_eq!(w.way(w.c, HOST), [rloc]);
+    let said = Event::Unlocated { prefix: to_prefix(host) };
+    assert_eq!(w.net.nodes[w.a].events.iter().filter(|e| **e == said).count(), 1);
+    let asked = w.net.sent_by(w.a).filter(|(_, _, m)| matches!(m, Message::Ecm(_))).count();
+    assert!(asked < 60, "{asked}");
+    w.net.dark.clear();
+    w.net.run_for(SECOND * 30);
+    assert_eq!(w.way(w.a, host), [B]);
 }
 
 #[test]
@@ -606,6 +713,51 @@ fn a_reload_gives_up_what_may_no_longer_move() {
         .filter(|(p, _)| p.len() == 32)
         .count();
     assert_eq!(left, 0, "withdrawn");
+}
+
+#[test]
+fn a_reload_without_detection_keeps_no_host_that_nobody_watches() {
+    let mut w = World::new(22);
+    let registered = |w: &World| {
+        let all = w.net.nodes[w.ms].control.sites().flat_map(|s| s.registrations);
+        all.into_iter().any(|(p, _)| p == to_prefix(HOST))
+    };
+    w.net.reload(w.a, detecting());
+    let find = |w: &mut World| {
+        w.neighbour(w.a, HOST, NeighbourState::Known);
+        w.neighbour(w.a, HOST, NeighbourState::Reachable);
+        w.net.run_for(SECOND);
+    };
+    find(&mut w);
+    assert!(w.is_here(w.a) && registered(&w));
+    // With another configuration it is still watched.
+    let mut config = detecting();
+    config.dynamic_eids[0].detect = Some(DetectConfig { rate: 10, timeout: SECOND * 40 });
+    config.dynamic_eids[0].limit = 7;
+    w.net.reload(w.a, config);
+    w.probes(w.a);
+    w.net.run_for(SECOND * 30);
+    assert!(w.is_here(w.a));
+    assert!(w.probes(w.a) > 0);
+    w.net.run_for(SECOND * 21);
+    assert!(!w.is_here(w.a) && !registered(&w));
+
+    w.net.run_for(SECOND * 60);
+    w.net.reload(w.a, detecting());
+    find(&mut w);
+    w.go(w.a, "10.9.0.6", HERE).unwrap();
+    assert!(w.is_here(w.a) && registered(&w));
+    let mut config = detecting();
+    config.dynamic_eids[0].detect = None;
+    w.net.reload(w.a, config);
+    w.net.run_for(SECOND);
+    assert!(!w.is_here(w.a) && !registered(&w));
+    assert_eq!(w.net.nodes[w.a].control.mobility().here().count(), 1, "what came by command stays");
+    // Nor is it lost by going back and forth.
+    w.net.reload(w.a, detecting());
+    find(&mut w);
+    w.net.run_for(SECOND * 11);
+    assert!(!w.is_here(w.a));
 }
 
 #[test]

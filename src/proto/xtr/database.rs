@@ -52,8 +52,9 @@ pub struct Entry {
 pub(crate) enum Kind {
     /// The configuration has it.
     Fixed,
-    /// It came here and may go again. `shared`: other sites may have it too, so that the Map-Server is to merge.
-    Mobile { shared: bool },
+    /// It came here and may go again. `shared`: other sites may have it too, so that the Map-Server is to merge. `held`:
+    /// it may have gone already, so that it is neither registered nor withdrawn before that is known.
+    Mobile { shared: bool, held: bool },
     /// It is at another site, with this mapping, though others may take it for ours.
     Away(Box<Mapping>),
 }
@@ -87,9 +88,14 @@ impl Entry {
     /// Whether the Map-Server is to merge it with what others register, where the prefix has a say in that.
     pub(crate) fn merge(&self) -> Option<bool> {
         match self.kind {
-            Kind::Mobile { shared } => Some(shared),
+            Kind::Mobile { shared, .. } => Some(shared),
             Kind::Fixed | Kind::Away(_) => None,
         }
+    }
+
+    /// Whether it is neither registered nor withdrawn for now.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.kind, Kind::Mobile { held: true, .. })
     }
 
     /// Whether nothing is known of our interfaces yet, so that it is too soon to say that all locators are down: whoever
@@ -269,6 +275,13 @@ impl Database {
         self.changed.insert(prefix);
         self.outdated.insert(prefix);
         self.resolve_locators();
+    }
+
+    /// Holds back the registration of what came here and may have gone, or lets go of it.
+    pub(crate) fn hold(&mut self, prefix: &EidPrefix, hold: bool) {
+        if let Some(Entry { kind: Kind::Mobile { held, .. }, .. }) = self.entries.get_mut(prefix) {
+            *held = hold;
+        }
     }
 
     /// What the mapping system tells of a prefix has changed by what another site registered.

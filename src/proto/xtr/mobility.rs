@@ -14,6 +14,11 @@
 //! Sending on ends after a while; but a part of an EID-prefix that stays registered here is sent on for as long as the
 //! mapping system says that it is elsewhere, which is asked again now and then.
 //!
+//! # A site that was cut off
+//! The last word is right only of who has heard the ones before. A site that was down or cut off for a while asks before
+//! it registers again what may have moved meanwhile, and gives way if somebody else has it. Until there is an answer, what
+//! was here stays in use at the site. If nobody answers at all, registering is tried now and then.
+//!
 //! # Several sites at a time
 //! With a priority given, a prefix is registered to be merged (RFC 9301 §5.6) with what other sites register so. Then
 //! nobody has to leave: traffic follows the priorities, until one site is told that the prefix is there no more.
@@ -45,6 +50,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 const ASK_ATTEMPTS: u32 = 8;
 /// A host that is asked for its link-layer address has this time to answer.
 const PROBE_TIME: Duration = Duration::from_secs(3);
+/// A question that nobody answers at all is asked again no more rarely than this.
+const ASK_RARELY: Duration = Duration::from_secs(60);
 /// Hosts that may be asked so at once.
 const MAX_PROBED: usize = 1024;
 /// A host that was found here so often within [`FLAPPING_TIME`] is not taken in again before that is over.
@@ -93,6 +100,8 @@ pub struct Here {
     /// When that it is here was said last, and how often that had to be said again since.
     claimed: Instant,
     insisted: u32,
+    /// It may have gone meanwhile: not registered until the mapping system was asked.
+    held: bool,
 }
 
 /// An EID-prefix that moved elsewhere.
@@ -158,6 +167,7 @@ impl Mobility {
     pub(crate) fn configure(
         &mut self,
         cx: &mut Context,
+        now: Instant,
         config: &ControlConfig,
         mut itr: Option<&mut Itr>,
         database: &mut Database,
@@ -176,14 +186,21 @@ impl Mobility {
         for prefix in gone {
             let fixed = config.database.iter().any(|entry| entry.eid == prefix);
             match (self.config_of(&prefix).cloned(), self.here.get(&prefix).cloned()) {
-                (Some(config), Some(here)) if !fixed => {
+                (Some(config), Some(here)) if !fixed && (!here.detected || config.detect.is_some()) => {
                     if !old.contains(&config) {
-                        database.put(cx, entry(&config, prefix, here.priority), kind(here.priority));
+                        database.put(cx, entry(&config, prefix, here.priority), kind(&here));
                         place(cx, prefix, Some(here_at(&config)));
+                        if here.detected {
+                            // It has the new time to be silent from now on.
+                            self.here.get_mut(&prefix).into_iter().for_each(|here| here.seen = now);
+                            self.wake_here(now, prefix, &config);
+                        }
                     }
                 }
                 _ => {
+                    // Too much has changed, or nobody would notice any more that a host is gone.
                     self.forget_here(cx, &prefix);
+                    cx.event(Event::MovedAway { prefix, rloc: None });
                     database.discard(cx, &prefix, true);
                     place(cx, prefix, None);
                 }
@@ -202,7 +219,12 @@ impl Mobility {
     pub(crate) fn restored(&mut self, world: &mut World<'_>, record: &Record) {
         let forgotten = match record {
             Record::Moved { prefix, priority } => {
-                self.command(world, *prefix, Move::Here { priority: *priority }).is_err()
+                let gone = self.arrive(world, *prefix, *priority, false).is_err();
+                if !gone && priority.is_none() {
+                    // It may have moved while this router was down. What many sites may have does no harm.
+                    self.doubt(world, &[*prefix]);
+                }
+                gone
             }
             Record::Away(prefix) if self.config_of(prefix).is_some() && world.is_home(prefix) => {
                 self.ask(world, *prefix, false);
@@ -245,6 +267,27 @@ impl Mobility {
                 self.ask(world, prefix, true);
                 Ok(())
             }
+        }
+    }
+
+    /// Others may have had the last word on prefixes that are here, unheard by us: asks before they are registered again.
+    pub(crate) fn doubt(&mut self, world: &mut World<'_>, prefixes: &[EidPrefix]) {
+        for prefix in prefixes {
+            let Some(here) = self.here.get_mut(prefix) else { continue };
+            here.held = true;
+            world.database.hold(prefix, true);
+            world.changed = true;
+            self.ask(world, *prefix, false);
+        }
+    }
+
+    /// What is here may be registered again.
+    fn release(&mut self, world: &mut World<'_>, prefix: EidPrefix, answered: bool) {
+        if let Some(here) = self.here.get_mut(&prefix).filter(|here| here.held) {
+            here.held = false;
+            world.database.hold(&prefix, false);
+            world.registrar.trust(world.cx, world.now, prefix, answered);
+            world.changed = true;
         }
     }
 
@@ -402,9 +445,11 @@ impl Mobility {
         }
         let since = old.as_ref().map_or(now, |old| old.since);
         let again = old.is_some_and(|old| old.priority == priority);
-        let here = Here { detected, priority, since, seen: now, wake: now, claimed: now, insisted: 0 };
+        let here =
+            Here { detected, priority, since, seen: now, wake: now, claimed: now, insisted: 0, held: false };
+        world.database.put(world.cx, entry(&config, prefix, priority), kind(&here));
+        world.registrar.claim(&prefix);
         self.here.insert(prefix, here);
-        world.database.put(world.cx, entry(&config, prefix, priority), kind(priority));
         if again {
             world.registrar.renew(now, &prefix);
         }
@@ -488,16 +533,25 @@ impl Mobility {
     /// Asks the mapping system where a prefix is.
     fn ask(&mut self, world: &mut World<'_>, prefix: EidPrefix, leaving: bool) {
         if let Some(question) = self.questions.get_mut(&prefix) {
-            question.leaving |= leaving;
-            return;
+            // Not to wait for the turn of a question that nobody has answered yet.
+            if !leaving || std::mem::replace(&mut question.leaving, true) {
+                return;
+            }
+            return self.send_question(world, prefix);
         }
         self.questions.insert(prefix, Question { leaving, attempts: 0 });
         self.send_question(world, prefix);
     }
 
     fn send_question(&mut self, world: &mut World<'_>, prefix: EidPrefix) {
+        let (known, local) = (self.config_of(&prefix).is_some(), self.here.get(&prefix).is_some());
+        if !known || !(local || self.away.get(&prefix).is_some() || world.is_home(&prefix)) {
+            // Nobody wants to know any more.
+            self.questions.remove(&prefix);
+            return;
+        }
         let Some(question) = self.questions.get_mut(&prefix) else { return };
-        question.attempts += 1;
+        question.attempts = question.attempts.saturating_add(1);
         match &mut world.itr {
             Some(itr) => itr.locate(world.cx, world.now, prefix, world.database.rlocs()),
             None => self.located(world, prefix, None),
@@ -507,12 +561,23 @@ impl Mobility {
     /// The mapping system has said where a prefix is, or nobody answered.
     fn located(&mut self, world: &mut World<'_>, prefix: EidPrefix, answer: Option<(Mapping, SocketAddr)>) {
         let Some(Question { leaving, attempts }) = self.questions.remove(&prefix) else { return };
+        let held = self.here.get(&prefix).is_some_and(|here| here.held);
         let Some((mapping, source)) = answer else {
             if leaving {
                 self.leave(world, &prefix);
-            } else if attempts < ASK_ATTEMPTS {
+            } else if held && (attempts >= ASK_ATTEMPTS || world.itr.is_none()) {
+                self.release(world, prefix, false);
+            } else if world.itr.is_some() {
                 self.questions.insert(prefix, Question { leaving, attempts });
-                let pause = ASK_AGAIN.saturating_mul(1 << attempts.min(8).saturating_sub(1));
+                let rarely = self.config_of(&prefix).map_or(ASK_RARELY, |c| c.redirect_time);
+                let pause = if attempts < ASK_ATTEMPTS {
+                    ASK_AGAIN.saturating_mul(1 << attempts.saturating_sub(1))
+                } else {
+                    rarely.clamp(ASK_AGAIN, ASK_RARELY)
+                };
+                if attempts == ASK_ATTEMPTS {
+                    world.cx.event(Event::Unlocated { prefix });
+                }
                 self.timers.insert((world.now + pause, prefix, Due::Question));
             }
             return;
@@ -520,11 +585,15 @@ impl Mobility {
         let is_own = |l: &Locator| self.is_own(world.database, &prefix, &l.rloc);
         let ours = mapping.locators.iter().any(is_own);
         let locators: Vec<Locator> = mapping.locators.iter().filter(|l| !is_own(l)).cloned().collect();
-        let elsewhere = !locators.is_empty() && (leaving || !ours);
-        if elsewhere && !leaving && self.insist(world, &prefix) {
+        // A prefix around it says no more than that our own registration has timed out.
+        let around = held && !leaving && mapping.eid != prefix;
+        let elsewhere = !locators.is_empty() && (leaving || !ours) && !around;
+        if elsewhere && !leaving && !held && self.insist(world, &prefix) {
             return;
         }
-        if elsewhere {
+        if held && !leaving && !elsewhere {
+            self.release(world, prefix, true);
+        } else if elsewhere {
             self.gone(world, Mapping { eid: prefix, locators, ..mapping }, source);
         } else if leaving {
             self.leave(world, &prefix);
@@ -635,8 +704,8 @@ fn entry(config: &DynamicEid, prefix: EidPrefix, priority: Option<u8>) -> Databa
     }
 }
 
-const fn kind(priority: Option<u8>) -> Kind {
-    Kind::Mobile { shared: priority.is_some() }
+const fn kind(here: &Here) -> Kind {
+    Kind::Mobile { shared: here.priority.is_some(), held: here.held }
 }
 
 fn here_at(config: &DynamicEid) -> Place {

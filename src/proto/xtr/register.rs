@@ -16,7 +16,7 @@ use crate::proto::stats::{DropReason, MessageKind};
 use crate::types::{EidPrefix, Family, Instant, Nonce, Ttl};
 use crate::wire::{Address, AuthData, EidRecord, LocatorRecord, MapNotify, MapRegister, Message, XtrSite};
 
-use super::database::{Database, LocalRlocs};
+use super::database::{Database, Entry, LocalRlocs};
 
 /// Records per Map-Register, at most.
 const MAX_RECORDS: usize = 20;
@@ -36,6 +36,11 @@ const LACKING_DELAY: Duration = Duration::from_secs(3);
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// Unsolicited Map-Notifies of a Map-Server that are known again.
 const MAX_UNSOLICITED: usize = 4096;
+/// Where no Map-Notify has come for this many registration periods, somebody else may have had the last word meanwhile:
+/// a prefix that may move is asked for before it is registered again. Shorter than registrations last (RFC 9301 §5.6).
+const DOUBTED_AFTER: (u32, u32) = (3, 2);
+/// If nobody can be asked, registering is tried for so long.
+const TRIED_FOR: Duration = Duration::from_millis(500);
 /// Nonces that are reserved at once: as many Map-Registers as one write to the disk covers.
 const NONCE_BLOCK: u64 = 4096;
 
@@ -82,6 +87,8 @@ pub(crate) struct Registrar {
     reserved: Option<Reserved>,
     /// The next change is registered at once.
     hurry: bool,
+    /// Prefixes that may move, each from when on it is not registered again before the mapping system was asked.
+    trusted: BTreeMap<EidPrefix, Instant>,
 }
 
 /// How far nonces are reserved.
@@ -179,7 +186,30 @@ impl Registrar {
             next_nonce: nonce_base,
             reserved: None,
             hurry: false,
+            trusted: BTreeMap::new(),
         }
+    }
+
+    /// The prefixes that are to be registered now, but may be somebody else's since a Map-Server was heard last.
+    pub(crate) fn doubted(&self, now: Instant) -> Vec<EidPrefix> {
+        let due = self.servers.iter().flat_map(|s| &s.bundles).filter(|b| b.may_be_lost() && b.wake <= now);
+        let prefixes = due.flat_map(|b| b.prefixes.iter().copied());
+        let mut doubted: Vec<EidPrefix> =
+            prefixes.filter(|prefix| self.trusted.get(prefix).is_some_and(|until| *until <= now)).collect();
+        doubted.sort_unstable();
+        doubted.dedup();
+        doubted
+    }
+
+    /// A prefix has just come here: that is the last word until a Map-Server was heard.
+    pub(crate) fn claim(&mut self, prefix: &EidPrefix) {
+        self.trusted.remove(prefix);
+    }
+
+    /// The mapping system says that a prefix is not somebody else's or, if not `answered`, nobody says anything.
+    pub(crate) fn trust(&mut self, cx: &Context, now: Instant, prefix: EidPrefix, answered: bool) {
+        let time = if answered { trusted_for(cx) } else { TRIED_FOR };
+        self.trusted.insert(prefix, now + time);
     }
 
     /// The next [`Self::update`] is about something that packets wait for.
@@ -264,6 +294,7 @@ impl Registrar {
             }
         }
         self.lacking = lacking;
+        self.trusted.retain(|prefix, _| database.get(prefix).is_some_and(Entry::is_mobile));
         for gone in old {
             self.withdraw(now, &gone, gone.bundles.iter().flat_map(|b| &b.records));
         }
@@ -513,6 +544,9 @@ impl Registrar {
         let Some(server) = self.servers.get_mut(server) else { return };
         let Some(bundle) = server.bundles.get_mut(bundle) else { return };
         let accepted: Vec<EidPrefix> = notify.records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
+        if bundle.may_be_lost() {
+            self.trusted.extend(accepted.iter().map(|prefix| (*prefix, now + trusted_for(cx))));
+        }
         let refused: Vec<EidPrefix> =
             bundle.prefixes.iter().copied().filter(|prefix| !accepted.contains(prefix)).collect();
         for prefix in refused.iter().filter(|prefix| !bundle.refused.contains(prefix)) {
@@ -591,6 +625,7 @@ impl Registrar {
                     entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
                 if (entry.is_mobile(), entry.merge().unwrap_or(default)) != kind
                     || !entry.config.register
+                    || entry.is_held()
                     || !chosen
                 {
                     continue;
@@ -615,7 +650,9 @@ impl Registrar {
         let registered: BTreeSet<EidPrefix> =
             server.bundles.iter().flat_map(|b| b.prefixes.iter().copied()).collect();
         server.contradicted.retain(|prefix| registered.contains(prefix));
-        let is_registered = |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| registered.contains(&p));
+        let is_held = |prefix: &EidPrefix| database.get(prefix).is_some_and(Entry::is_held);
+        let is_registered =
+            |r: &EidRecord| r.eid.to_prefix().is_ok_and(|p| registered.contains(&p) || is_held(&p));
         let name = &server.config.name;
         for withdrawal in self.withdrawals.iter_mut().filter(|w| w.server.name == *name) {
             withdrawal.records.retain(|r| !is_registered(r));
@@ -720,6 +757,18 @@ impl Registrar {
             }
         }
     }
+}
+
+impl Bundle {
+    /// Whether others may register the same in its place.
+    const fn may_be_lost(&self) -> bool {
+        self.mobile && !self.merge
+    }
+}
+
+/// For how long a Map-Server's word that a prefix is ours holds.
+fn trusted_for(cx: &Context) -> Duration {
+    cx.timers.register_interval.saturating_mul(DOUBTED_AFTER.0) / DOUBTED_AFTER.1
 }
 
 /// The address to register at: of a family that we have a locator of, the next one with every attempt.
