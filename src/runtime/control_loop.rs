@@ -382,7 +382,7 @@ impl ControlLoop {
             Request::ClearMapCache { prefix } => {
                 let before = self.plane.map_cache_len();
                 self.plane.handle(now, Input::Command(Command::ClearMapCache(prefix)));
-                self.snapshots.soon();
+                self.snapshots.soon(prefix.as_ref());
                 Reply::Cleared(before.saturating_sub(self.plane.map_cache_len()) as u64)
             }
             Request::Lig { eid, via } => {
@@ -536,7 +536,7 @@ impl ControlLoop {
     }
 
     async fn stop(mut self) -> Result<(), RunError> {
-        self.snapshots.last(&self.plane).await;
+        self.snapshots.last(&mut self.plane).await;
         let undone = Self::undo(self.forwarding).await;
         self.vrrp.close().await;
         self.keeper.close().await;

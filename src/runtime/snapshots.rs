@@ -2,7 +2,7 @@
 //!
 //! The control thread only copies entries into a buffer, some at a time with pauses in between, so that a large cache
 //! delays nothing; the checksum and the disk are other threads' work. Where the disk fails, the last good snapshot
-//! stays, the log says so once, and the router goes on.
+//! stays, the log says so once, and the router goes on. Only where the operator cleared something of it, it is removed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::proto::control::ControlPlane;
 use crate::proto::redundancy::snapshot::{self, Saved, Taking, Valid};
 use crate::proto::xtr::Restored;
 use crate::store::{self, StoreError};
-use crate::types::Instant;
+use crate::types::{EidPrefix, Instant};
 
 /// Entries that are copied, or taken up, at a time …
 const SLICE: usize = 1000;
@@ -48,6 +48,10 @@ pub(super) struct Snapshots {
     wake: Instant,
     /// The changes of the map-cache that the last snapshot knows of, and when it was taken.
     known: Option<(u64, Instant)>,
+    /// The operator cleared something since the snapshot that is on the disk, or being written, was begun.
+    cleared: bool,
+    /// Something had been cleared when the one that is being written was begun.
+    clearing: bool,
     last_written: Option<Instant>,
     started: Instant,
     restored: Restored,
@@ -70,6 +74,8 @@ impl Snapshots {
             writing: None,
             wake: Instant::FAR_FUTURE,
             known: None,
+            cleared: false,
+            clearing: false,
             last_written: None,
             started: now,
             restored: Restored::default(),
@@ -146,7 +152,8 @@ impl Snapshots {
                 r.known,
                 r.full
             );
-            self.wake = now + self.config.map_or(PAUSE, |config| config.interval);
+            let interval = self.config.map_or(PAUSE, |config| config.interval);
+            self.wake = now + if self.cleared { interval.min(SOON) } else { interval };
         } else {
             self.wake = now + PAUSE;
         }
@@ -206,9 +213,21 @@ impl Snapshots {
 
     fn write(&mut self, dir: PathBuf, taking: Taking) {
         self.status.entries = taking.len().into();
+        self.clearing = std::mem::take(&mut self.cleared);
+        let clearing = self.clearing;
         self.writing = Some(spawn_blocking(move || {
             let bytes = taking.seal();
-            store::write_snapshot(&dir, &bytes).map(|()| bytes.len())
+            let written = store::write_snapshot(&dir, &bytes).map(|()| bytes.len());
+            if clearing && written.is_err() {
+                // What the operator cleared is in the old one still.
+                if let Err(error) = store::remove_snapshot(&dir) {
+                    tracing::warn!(
+                        "{error}: what was cleared of the map-cache may come back; {}",
+                        error.remedy()
+                    );
+                }
+            }
+            written
         }));
     }
 
@@ -218,6 +237,7 @@ impl Snapshots {
                 if self.status.problem.take().is_some() {
                     tracing::info!("map-cache snapshots are written again to {}", self.status.place);
                 }
+                self.clearing = false;
                 self.status.written += 1;
                 self.status.bytes = bytes as u64;
                 self.last_written = Some(self.clock.now());
@@ -225,11 +245,17 @@ impl Snapshots {
             Err(error) => {
                 let problem = error.to_string();
                 if self.status.problem.as_ref() != Some(&problem) {
+                    let old = match self.clearing {
+                        true => "The last one has entries that were cleared and is removed",
+                        false => "The last good one stays",
+                    };
                     tracing::warn!(
-                        "no map-cache snapshot: {problem}; {}. The last good one stays, and the router goes on",
+                        "no map-cache snapshot: {problem}; {}. {old}, and the router goes on",
                         error.remedy()
                     );
                 }
+                // Not undone as long as nothing newer is on the disk.
+                self.cleared |= std::mem::take(&mut self.clearing);
                 self.status.problem = Some(problem);
                 self.status.failures += 1;
                 self.known = None;
@@ -241,9 +267,11 @@ impl Snapshots {
         StoreError::Database { path: self.status.place.clone().into(), reason: reason.to_owned() }
     }
 
-    /// The operator changed the map-cache: what was cleared is not to come back by a crash.
-    pub(super) fn soon(&mut self) {
-        self.waiting.clear();
+    /// The operator cleared the entry of `prefix`, or all: that is not to come back by a crash, nor from what is still to be
+    /// taken up.
+    pub(super) fn soon(&mut self, prefix: Option<&EidPrefix>) {
+        self.waiting.retain(|saved| prefix.is_some_and(|prefix| saved.mapping.eid != *prefix));
+        self.cleared = true;
         self.taking = None;
         self.known = None;
         if self.dir.is_some() && self.config.is_some() {
@@ -274,8 +302,12 @@ impl Snapshots {
     }
 
     /// The router stops: begins to write what the map-cache has now.
-    pub(super) async fn last(&mut self, plane: &ControlPlane) {
+    pub(super) async fn last(&mut self, plane: &mut ControlPlane) {
         let (Some(dir), Some(_)) = (self.dir.clone(), self.config) else { return };
+        if self.cleared {
+            // What was cleared is in the old one still, so that it can't stay.
+            self.take_up(plane, usize::MAX);
+        }
         if !self.waiting.is_empty() {
             // The old one knows more than we have taken up.
             return;
@@ -342,4 +374,83 @@ fn read(dir: &Path, identity: &str, max_age: Duration) -> Result<Option<Valid>, 
             )
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Action, Mapping, Ttl};
+
+    fn prefix(text: &str) -> EidPrefix {
+        EidPrefix::from(text.parse::<ipnet::IpNet>().unwrap())
+    }
+
+    fn snapshots(dir: &Path) -> Snapshots {
+        let clock = Clock::new();
+        let saved = |of: &str| Saved {
+            mapping: Mapping::negative(prefix(of), Ttl(15), Action::NativelyForward),
+            left: Duration::from_secs(900),
+            idle: None,
+            responder: None,
+            echoes: false,
+            down: Vec::new(),
+        };
+        Snapshots {
+            clock,
+            dir: Some(dir.to_owned()),
+            config: Some(SnapshotConfig::default()),
+            identity: "x".into(),
+            waiting: vec![saved("10.1.0.0/16"), saved("10.2.0.0/16"), saved("10.3.0.0/16")],
+            taking: None,
+            writing: None,
+            wake: Instant::FAR_FUTURE,
+            known: None,
+            cleared: false,
+            clearing: false,
+            last_written: None,
+            started: clock.now(),
+            restored: Restored::default(),
+            status: view::Snapshot::default(),
+        }
+    }
+
+    async fn write(snapshots: &mut Snapshots, dir: &Path) {
+        let taking = Taking::begin("x", &moment(), snapshots.clock.now());
+        snapshots.write(dir.to_owned(), taking);
+        snapshots.due().await;
+    }
+
+    #[test]
+    fn clearing_one_entry_leaves_the_others_to_be_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut snapshots = snapshots(dir.path());
+        snapshots.soon(Some(&prefix("10.2.0.0/16")));
+        let left: Vec<_> = snapshots.waiting.iter().map(|saved| saved.mapping.eid).collect();
+        assert_eq!(left, [prefix("10.1.0.0/16"), prefix("10.3.0.0/16")]);
+        assert!(snapshots.wake < Instant::FAR_FUTURE, "the disk is told");
+        snapshots.soon(None);
+        assert!(snapshots.waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn where_the_disk_fails_the_old_one_stays_unless_something_of_it_was_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut snapshots = snapshots(dir);
+        write(&mut snapshots, dir).await;
+        let file = dir.join(store::SNAPSHOT_FILE);
+        assert!(file.exists());
+        // In the way of what is written first.
+        let obstacle = dir.join(format!("{}.new", store::SNAPSHOT_FILE));
+        std::fs::create_dir(&obstacle).unwrap();
+        write(&mut snapshots, dir).await;
+        assert!(file.exists() && snapshots.status.failures == 1);
+        snapshots.soon(None);
+        write(&mut snapshots, dir).await;
+        assert!(!file.exists() && snapshots.status.failures == 2);
+        assert!(snapshots.cleared, "until something newer is on the disk");
+        std::fs::remove_dir(&obstacle).unwrap();
+        write(&mut snapshots, dir).await;
+        assert!(file.exists() && !snapshots.cleared);
+    }
 }

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::proto::persist::{Change, Record};
 
 pub use embedded::{Embedded, FILE};
-pub use snapshot::{SNAPSHOT_FILE, read_snapshot, set_snapshot_aside, write_snapshot};
+pub use snapshot::{SNAPSHOT_FILE, read_snapshot, remove_snapshot, set_snapshot_aside, write_snapshot};
 
 /// A place that remembers.
 pub trait Store: Send {

@@ -64,6 +64,20 @@ pub fn write_snapshot(dir: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     })
 }
 
+/// Removes the file in the directory `dir`, if there is one. When this returns `Ok`, a power cut can't undo it. A full disk
+/// is no obstacle.
+///
+/// # Errors
+/// If that was not possible.
+pub fn remove_snapshot(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(SNAPSHOT_FILE);
+    let remove = || match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.and_then(|()| File::open(dir)?.sync_all()),
+    };
+    remove().map_err(|error| StoreError::Io { path: path.clone(), error })
+}
+
 /// Gives the file in the directory `dir` another name, so that it is not read again, and whoever wants to can look at
 /// it. One is kept: it takes the place of an earlier one.
 ///
@@ -110,6 +124,18 @@ mod tests {
         assert_eq!(read_snapshot(dir.path()).unwrap().as_deref(), Some(&b"first"[..]));
         let error = write_snapshot(Path::new("/proc/eidolon"), b"x").unwrap_err();
         assert!(error.remedy().contains("state-dir"), "{error}");
+    }
+
+    #[test]
+    fn one_that_was_removed_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        write_snapshot(dir.path(), b"first").unwrap();
+        remove_snapshot(dir.path()).unwrap();
+        assert_eq!((read_snapshot(dir.path()).unwrap(), names(dir.path()).len()), (None, 0));
+        remove_snapshot(dir.path()).unwrap();
+        // A directory in its place can't be.
+        fs::create_dir(dir.path().join(SNAPSHOT_FILE)).unwrap();
+        assert!(remove_snapshot(dir.path()).is_err());
     }
 
     #[test]

@@ -117,13 +117,14 @@ impl ControlPlane {
         let Some(record) = request.records.first() else {
             return self.cx.drop(DropReason::RequestEmpty, peer);
         };
-        let eid = match record.to_prefix() {
-            Ok(prefix) => prefix.first(),
+        let asked = match record.to_prefix() {
+            Ok(prefix) => prefix,
             Err(error) => return self.cx.drop_with(DropReason::RequestEid, peer, error.to_string()),
         };
         // To whom it is passed on, it is a Map-Request like others.
         let ecm = Ecm { ddt: false, ..ecm };
-        let question = Question { origin, request, eid, ecm: &ecm, ddt: true, local: self.database.table() };
+        let local = self.database.table();
+        let question = Question { origin, request, eid: asked.first(), asked, ecm: &ecm, ddt: true, local };
         self.mapping_system.ddt_request(&mut self.cx, now, &question);
     }
 
@@ -221,6 +222,7 @@ impl ControlPlane {
                 origin: &origin,
                 request: &request,
                 eid: prefix.first(),
+                asked: prefix,
                 ecm: &ecm,
                 ddt: false,
                 local: self.database.table(),

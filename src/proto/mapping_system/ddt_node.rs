@@ -95,9 +95,10 @@ impl DdtNode {
         node
     }
 
-    /// What is to be said of `eid` (RFC 8111 §8.3.1), by a node that is a Map-Server too if there is one. `own` is where
+    /// What is to be said of the first EID of `asked` (RFC 8111 §8.3.1), by a node that is a Map-Server too if there is one. `own` is where
     /// the question came to.
-    pub(crate) fn answer(&self, eid: &Eid, server: Option<&MapServer>, own: IpAddr) -> Answer {
+    pub(crate) fn answer(&self, asked: &EidPrefix, server: Option<&MapServer>, own: IpAddr) -> Answer {
+        let eid = &asked.first();
         let delegation = self.delegations.longest(eid);
         let owned = server.and_then(|server| Some((server.longest_owned(eid)?, server)));
         let len = |prefix: Option<EidPrefix>| prefix.map(|p| p.len());
@@ -127,7 +128,7 @@ impl DdtNode {
         // §6.1: the prefix of the request, and a time to live of 0.
         Answer {
             referral: Referral::NotAuthoritative,
-            prefix: eid.to_prefix(),
+            prefix: *asked,
             ttl: Ttl(0),
             incomplete: true,
             to: vec![],
@@ -214,8 +215,11 @@ mod tests {
         EidPrefix::from(text.parse::<IpNet>().unwrap())
     }
 
-    fn eid(text: &str) -> Eid {
-        Eid::new(InstanceId::DEFAULT, text.parse().unwrap())
+    fn asked(text: &str) -> EidPrefix {
+        match text.contains('/') {
+            true => p(text),
+            false => Eid::new(InstanceId::DEFAULT, text.parse().unwrap()).to_prefix(),
+        }
     }
 
     fn ddt(node: DdtNodeConfig) -> DdtNode {
@@ -239,7 +243,7 @@ mod tests {
     }
 
     fn told(node: &DdtNode, of: &str) -> (Referral, EidPrefix, Ttl, bool) {
-        let answer = node.answer(&eid(of), None, "192.0.2.100".parse().unwrap());
+        let answer = node.answer(&asked(of), None, "192.0.2.100".parse().unwrap());
         (answer.referral, answer.prefix, answer.ttl, answer.incomplete)
     }
 
@@ -263,12 +267,15 @@ mod tests {
         assert_eq!(told(&node, "10.1.0.1"), (Referral::Hole, p("10.1.0.0/16"), Ttl(15), false));
     }
 
-    /// Input: an EID outside of everything. Output: NOT-AUTHORITATIVE with the EID itself, incomplete, for no time (RFC 8111
-    /// §6.1).
+    /// Input: an EID outside of everything, and an EID-prefix. Output: NOT-AUTHORITATIVE with what was asked for, incomplete,
+    /// for no time (RFC 8111 §6.1).
     #[test]
     fn a_node_says_what_is_none_of_its_business() {
         let node = node();
         let expected = (Referral::NotAuthoritative, p("2001:db8::1/128"), Ttl(0), true);
         assert_eq!(told(&node, "2001:db8::1"), expected);
+        let node = ddt(DdtNodeConfig { authoritative: vec![p("10.0.0.0/8")], delegations: Vec::new() });
+        let expected = (Referral::NotAuthoritative, p("172.16.0.0/16"), Ttl(0), true);
+        assert_eq!(told(&node, "172.16.0.0/16"), expected);
     }
 }

@@ -1,6 +1,12 @@
 //! The DDT client of a Map-Resolver: follows referrals from the root to the Map-Server of an EID (RFC 8111 §7.3).
 //!
 //! Owns: the referral cache, and the Map-Requests under way. Must not know what sites are registered here.
+//!
+//! A Map-Referral carries the nonce of the Map-Request that it answers, and the pseudocode of §8.1.1 takes the ITR's.
+//! Whoever may ask the Map-Resolver would then know it, and could forge referrals of the root for everybody. So DDT nodes
+//! are asked with a nonce of our own, which no text forbids. Map-Servers pass the Map-Request on to an ETR, whose
+//! Map-Reply has to carry the ITR's nonce: they are asked with that one, and what they say counts for the one
+//! Map-Request only, and is not remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -20,10 +26,14 @@ use super::{Question, send};
 
 /// Map-Requests under way; more are dropped. ITRs repeat them.
 const MAX_PENDING: usize = 4096;
+/// Of these, the ones that came from one address: nobody takes all the room.
+const MAX_PENDING_PER_PEER: usize = 256;
 /// Referrals that are remembered; those that end first make room.
 const MAX_CACHED: usize = 65_536;
 /// The longest Map-Request that is followed: none that an ITR sends is longer.
 const MAX_REQUEST: usize = 1500;
+/// Where the nonce of a Map-Request is (RFC 9301 §5.2).
+const NONCE: std::ops::Range<usize> = 4..12;
 /// Locators of a referral that are tried.
 const MAX_LOCATORS: usize = 8;
 /// How long a Map-Referral is waited for, the first time; each round over the locators doubles it. ITRs ask again after
@@ -43,24 +53,37 @@ pub(crate) struct DdtResolver {
     roots: Vec<Host>,
     cache: EidTable<Cached>,
     expiry: BTreeSet<(Instant, EidPrefix)>,
+    /// By our own nonces.
     pending: BTreeMap<Nonce, Pending>,
     timers: BTreeSet<(Instant, Nonce)>,
+    /// Our own nonces by those of the ITRs.
+    originals: BTreeMap<Nonce, Nonce>,
     /// Who waits for what: a repetition replaces what it repeats.
-    askers: BTreeMap<(IpAddr, Eid), Nonce>,
+    askers: BTreeMap<Asker, Nonce>,
+    /// Map-Requests under way by outer source.
+    crowd: BTreeMap<IpAddr, usize>,
 }
+
+/// Who wants to know what: outer and inner source, of which the sender of a Map-Request writes the latter as it likes.
+type Asker = (IpAddr, Option<IpAddr>, Eid);
 
 /// A referral.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cached {
     /// Whom to ask; empty = there is nothing.
     to: Vec<IpAddr>,
+    /// Whether these are Map-Servers.
+    map_servers: bool,
     expires: Instant,
 }
 
 /// A Map-Request under way.
 #[derive(Debug)]
 struct Pending {
+    /// Our own nonce.
+    id: Nonce,
     eid: Eid,
+    asked: EidPrefix,
     origin: Origin,
     request: MapRequest,
     ecm: Ecm,
@@ -68,6 +91,8 @@ struct Pending {
     prefix: Option<EidPrefix>,
     /// Whom that names.
     to: Vec<IpAddr>,
+    /// Whether these are Map-Servers, which are asked with the nonce of the ITR.
+    map_servers: bool,
     /// Map-Requests sent to these.
     tries: u32,
     /// Of these, the ones that said that the EID is not registered there.
@@ -115,29 +140,32 @@ impl DdtResolver {
             return cx.drop(DropReason::DdtPendingFull, Some(peer));
         }
         let (nonce, eid) = (question.request.nonce, question.eid);
-        let asker = (requester(question), eid);
+        let asker = asker(question.origin, eid);
+        let old = self.askers.get(&asker).copied();
+        // A nonce of somebody else, by chance or on purpose.
+        if self.originals.get(&nonce).is_some_and(|id| Some(*id) != old) {
+            return cx.drop(DropReason::RequestLoop, Some(peer));
+        }
         let mut ecm = question.ecm.clone();
         ecm.ddt = true;
         ecm.security = None;
-        if let Some(old) = self.askers.get(&asker).copied()
-            && let Some(mut pending) = self.take(old)
-        {
+        if let Some(mut pending) = old.and_then(|old| self.take(old)) {
             // §8.1.1: the new one takes the old one's place on the way.
             (pending.origin, pending.request, pending.ecm) =
                 (*question.origin, question.request.clone(), ecm);
-            return self.ask(cx, now, nonce, pending);
-        }
-        // A nonce of somebody else, by chance or on purpose.
-        if self.pending.contains_key(&nonce) {
-            return cx.drop(DropReason::RequestLoop, Some(peer));
+            // However often it is repeated: who stays silent is given up.
+            return self.go_on(cx, now, pending);
         }
         let mut pending = Pending {
+            id: cx.nonce(),
             eid,
+            asked: question.asked,
             origin: *question.origin,
             request: question.request.clone(),
             ecm,
             prefix: None,
             to: Vec::new(),
+            map_servers: false,
             tries: 0,
             refused: BTreeSet::new(),
             from_root: true,
@@ -152,14 +180,16 @@ impl DdtResolver {
             Some((prefix, cached)) => {
                 pending.prefix = Some(prefix);
                 pending.to = cached.to.clone();
+                pending.map_servers = cached.map_servers;
                 pending.from_root = false;
             }
             None => pending.to = self.roots(cx),
         }
-        if self.pending.len() >= MAX_PENDING {
+        let of_peer = self.crowd.get(&peer.ip()).copied().unwrap_or_default();
+        if self.pending.len() >= MAX_PENDING || of_peer >= MAX_PENDING_PER_PEER {
             return cx.drop(DropReason::DdtPendingFull, Some(peer));
         }
-        self.ask(cx, now, nonce, pending);
+        self.ask(cx, now, pending);
     }
 
     /// A Map-Referral (RFC 8111 §7.3.2). Nothing of `known` is told to be a hole, whatever it says.
@@ -171,8 +201,10 @@ impl DdtResolver {
         source: SocketAddr,
         known: &[&dyn PrefixSet],
     ) {
-        let asked = self.pending.get(&referral.nonce);
-        // The ITR knows the nonce as well: only who was asked may answer.
+        let nodes = self.pending.get(&referral.nonce).filter(|pending| !pending.map_servers);
+        let original = || self.originals.get(&referral.nonce).and_then(|id| self.pending.get(id));
+        let asked = nodes.or_else(|| original().filter(|pending| pending.map_servers));
+        // Only who was asked may answer.
         let Some(asked) = asked.filter(|pending| pending.to.contains(&source.ip())) else {
             return cx.drop(DropReason::ReferralUnsolicited, Some(source));
         };
@@ -186,7 +218,10 @@ impl DdtResolver {
         let (Some(action), Ok(prefix)) = (action, record.record.eid.to_prefix()) else {
             return cx.drop(DropReason::ReferralUseless, Some(source));
         };
-        let Some(mut pending) = self.take(referral.nonce) else { return };
+        let id = asked.id;
+        let Some(mut pending) = self.take(id) else { return };
+        // The ITR knows the nonce as well, and may have forged this: it may spoil its own Map-Request only.
+        let is_private = !pending.map_servers;
         // Of what lies outside of the prefix that it was asked about, nobody is to be believed.
         let within =
             |prefix: EidPrefix| pending.prefix.filter(|used| used.len() > prefix.len()).unwrap_or(prefix);
@@ -196,42 +231,46 @@ impl DdtResolver {
                 // §7.3.4: each referral has to be more specific than the one before.
                 let closer = pending.prefix.is_none_or(|used| prefix.len() > used.len());
                 if !closer || to.is_empty() || pending.referrals >= MAX_REFERRALS {
-                    return self.again(cx, now, referral.nonce, pending, DropReason::ReferralLoop, source);
+                    return self.again(cx, now, pending, DropReason::ReferralLoop, source);
                 }
-                if !record.incomplete {
-                    self.remember(now, prefix, to.clone(), record.record.ttl);
+                let map_servers = action == Referral::MapServer;
+                if is_private && !record.incomplete {
+                    self.remember(now, prefix, (to.clone(), map_servers), record.record.ttl);
                 }
-                pending.prefix = Some(prefix);
-                pending.to = to;
-                pending.tries = 0;
-                pending.refused.clear();
+                pending.follow(cx, Some(prefix), to, map_servers);
                 pending.referrals += 1;
-                self.ask(cx, now, referral.nonce, pending);
+                self.ask(cx, now, pending);
             }
-            Referral::Acknowledged => {
-                let to = locators(record);
+            // A Map-Server that was taken for a DDT node: its ETR's answer has a nonce that the ITR doesn't know.
+            Referral::Acknowledged if is_private => {
+                let (prefix, to) = (within(prefix), locators(record));
                 if !record.incomplete && !to.is_empty() {
-                    self.remember(now, within(prefix), to, record.record.ttl);
+                    self.remember(now, prefix, (to, true), record.record.ttl);
                 }
+                pending.follow(cx, Some(prefix), vec![source.ip()], true);
+                self.ask(cx, now, pending);
             }
+            Referral::Acknowledged => {}
             Referral::NotRegistered => {
                 pending.refused.insert(source.ip());
                 if pending.to.iter().any(|to| !pending.refused.contains(to)) {
-                    return self.ask(cx, now, referral.nonce, pending);
+                    return self.ask(cx, now, pending);
                 }
                 let (prefix, ttl) = (within(prefix), cx.timers.negative_ttl_unregistered);
-                if !record.incomplete {
-                    self.remember(now, prefix, Vec::new(), ttl.min(record.record.ttl));
+                if is_private && !record.incomplete {
+                    self.remember(now, prefix, (Vec::new(), false), ttl.min(record.record.ttl));
                 }
                 pending.refuse(cx, now, prefix, ttl, known);
             }
             Referral::Hole => {
                 let (prefix, ttl) = (within(prefix), cx.timers.negative_ttl_unconfigured);
-                self.remember(now, prefix, Vec::new(), ttl.min(record.record.ttl));
+                if is_private {
+                    self.remember(now, prefix, (Vec::new(), false), ttl.min(record.record.ttl));
+                }
                 pending.refuse(cx, now, prefix, ttl, known);
             }
             Referral::NotAuthoritative => {
-                self.again(cx, now, referral.nonce, pending, DropReason::ReferralNotAuthoritative, source);
+                self.again(cx, now, pending, DropReason::ReferralNotAuthoritative, source);
             }
         }
     }
@@ -244,12 +283,17 @@ impl DdtResolver {
         }
         while let Some((_, nonce)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             let Some(pending) = self.take(nonce) else { continue };
-            let peer = pending.origin.peer;
-            if pending.tries < ROUNDS * pending.to.len() as u32 {
-                self.ask(cx, now, nonce, pending);
-            } else {
-                self.again(cx, now, nonce, pending, DropReason::ReferralTimeout, peer);
-            }
+            self.go_on(cx, now, pending);
+        }
+    }
+
+    /// Asks again, or gives up whoever was asked often enough.
+    fn go_on(&mut self, cx: &mut Context, now: Instant, pending: Pending) {
+        let peer = pending.origin.peer;
+        if pending.tries < ROUNDS * pending.to.len() as u32 {
+            self.ask(cx, now, pending);
+        } else {
+            self.again(cx, now, pending, DropReason::ReferralTimeout, peer);
         }
     }
 
@@ -258,7 +302,6 @@ impl DdtResolver {
         &mut self,
         cx: &mut Context,
         now: Instant,
-        nonce: Nonce,
         mut pending: Pending,
         reason: DropReason,
         peer: SocketAddr,
@@ -270,17 +313,15 @@ impl DdtResolver {
             // RFC 8111 §7.3.2: silently, as to who asked; an answer would be a guess.
             return cx.drop_with(reason, Some(peer), pending.eid.to_string());
         }
-        pending.prefix = None;
-        pending.to = self.roots(cx);
-        pending.tries = 0;
-        pending.refused.clear();
+        let roots = self.roots(cx);
+        pending.follow(cx, None, roots, false);
         pending.from_root = true;
         pending.referrals = 0;
-        self.ask(cx, now, nonce, pending);
+        self.ask(cx, now, pending);
     }
 
     /// Sends a DDT Map-Request to the next locator, and waits.
-    fn ask(&mut self, cx: &mut Context, now: Instant, nonce: Nonce, mut pending: Pending) {
+    fn ask(&mut self, cx: &mut Context, now: Instant, mut pending: Pending) {
         let peer = pending.origin.peer;
         let willing: Vec<IpAddr> =
             pending.to.iter().copied().filter(|to| !pending.refused.contains(to)).collect();
@@ -288,19 +329,35 @@ impl DdtResolver {
         let Some(to) = willing.get(turn) else {
             return cx.drop(DropReason::ForwardUnresolved, Some(peer));
         };
-        cx.send(None, SocketAddr::new(*to, CONTROL_PORT), &Message::Ecm(pending.ecm.clone()));
+        let mut ecm = pending.ecm.clone();
+        if !pending.map_servers
+            && let Some(nonce) = ecm.payload.get_mut(NONCE)
+        {
+            nonce.copy_from_slice(&pending.id.0.to_be_bytes());
+        }
+        cx.send(None, SocketAddr::new(*to, CONTROL_PORT), &Message::Ecm(ecm));
         let round = pending.tries / willing.len() as u32;
         pending.tries += 1;
         pending.wake = now + TIMEOUT * (1 << round.min(8));
-        self.timers.insert((pending.wake, nonce));
-        self.askers.insert((pending.asker(), pending.eid), nonce);
-        self.pending.insert(nonce, pending);
+        self.timers.insert((pending.wake, pending.id));
+        self.originals.insert(pending.request.nonce, pending.id);
+        self.askers.insert(pending.asker(), pending.id);
+        *self.crowd.entry(peer.ip()).or_default() += 1;
+        self.pending.insert(pending.id, pending);
     }
 
     fn take(&mut self, nonce: Nonce) -> Option<Pending> {
         let pending = self.pending.remove(&nonce)?;
         self.timers.remove(&(pending.wake, nonce));
-        self.askers.remove(&(pending.asker(), pending.eid));
+        self.originals.remove(&pending.request.nonce);
+        self.askers.remove(&pending.asker());
+        let peer = pending.origin.peer.ip();
+        if let Some(count) = self.crowd.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.crowd.remove(&peer);
+            }
+        }
         Some(pending)
     }
 
@@ -309,7 +366,7 @@ impl DdtResolver {
         all.take(MAX_LOCATORS).collect()
     }
 
-    fn remember(&mut self, now: Instant, prefix: EidPrefix, to: Vec<IpAddr>, ttl: Ttl) {
+    fn remember(&mut self, now: Instant, prefix: EidPrefix, to: (Vec<IpAddr>, bool), ttl: Ttl) {
         if ttl.0 == 0 {
             return;
         }
@@ -320,7 +377,8 @@ impl DdtResolver {
             self.cache.remove(&first);
         }
         let expires = now + Duration::from_secs(u64::from(ttl.min(LONGEST_TTL).0) * 60);
-        self.cache.insert(prefix, Cached { to, expires });
+        let (to, map_servers) = to;
+        self.cache.insert(prefix, Cached { to, map_servers, expires });
         self.expiry.insert((expires, prefix));
     }
 
@@ -332,8 +390,18 @@ impl DdtResolver {
 }
 
 impl Pending {
-    fn asker(&self) -> IpAddr {
-        self.origin.inner.unwrap_or(self.origin.peer).ip()
+    fn asker(&self) -> Asker {
+        asker(&self.origin, self.eid)
+    }
+
+    /// Goes to the next ones, who can't have seen the nonce before.
+    fn follow(&mut self, cx: &mut Context, prefix: Option<EidPrefix>, to: Vec<IpAddr>, map_servers: bool) {
+        self.id = cx.nonce();
+        self.prefix = prefix;
+        self.to = to;
+        self.map_servers = map_servers;
+        self.tries = 0;
+        self.refused.clear();
     }
 
     /// Tells who asked that there is nothing.
@@ -342,6 +410,7 @@ impl Pending {
             origin: &self.origin,
             request: &self.request,
             eid: self.eid,
+            asked: self.asked,
             ecm: &self.ecm,
             ddt: false,
             local: &EidTable::<()>::default(),
@@ -350,8 +419,8 @@ impl Pending {
     }
 }
 
-fn requester(question: &Question<'_>) -> IpAddr {
-    question.origin.inner.unwrap_or(question.origin.peer).ip()
+fn asker(origin: &Origin, eid: Eid) -> Asker {
+    (origin.peer.ip(), origin.inner.map(|inner| inner.ip()), eid)
 }
 
 fn negative(

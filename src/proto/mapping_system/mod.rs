@@ -49,6 +49,8 @@ pub(crate) struct Question<'a> {
     pub(crate) request: &'a MapRequest,
     /// The EID asked for; of a prefix, the first one.
     pub(crate) eid: Eid,
+    /// The EID-prefix asked for.
+    pub(crate) asked: EidPrefix,
     /// What the Map-Request came in, to be passed on.
     pub(crate) ecm: &'a Ecm,
     /// Whether that had the D bit, which is not passed on.
@@ -127,7 +129,11 @@ impl MappingSystem {
     pub(crate) fn ddt_request(&mut self, cx: &mut Context, now: Instant, question: &Question<'_>) {
         let Some(node) = &self.node else { return };
         let peer = question.origin.peer;
-        let answer = node.answer(&question.eid, self.server.as_ref(), question.origin.local.ip());
+        // It is on behalf of who sent it, whatever ITR-RLOC it names: that one's share is taken besides.
+        if !cx.admit(peer.ip(), None, peer, now) {
+            return;
+        }
+        let answer = node.answer(&question.asked, self.server.as_ref(), question.origin.local.ip());
         let referral = Message::MapReferral(answer.message(question.request.nonce));
         if answer.referral == Referral::Acknowledged
             && let Some(prefix) = self.server.as_ref().and_then(|s| s.longest_registered(&question.eid))
@@ -213,7 +219,7 @@ impl MappingSystem {
         if self.guard.seen(now, question.request.nonce, question.eid) {
             return cx.drop(DropReason::RequestLoop, Some(peer));
         }
-        // A Map-Resolver that follows referrals asks for many ITRs, of which each has its share.
+        // A Map-Resolver that follows referrals asks for many ITRs, of which each has its share, besides its own.
         let itr = question.ddt.then(|| reply_rloc(question.request, peer, |_| true)).flatten();
         if cx.admit(itr.unwrap_or(peer.ip()), None, peer, now) {
             cx.send(None, SocketAddr::new(to, CONTROL_PORT), &Message::Ecm(question.ecm.clone()));

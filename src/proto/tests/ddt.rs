@@ -227,16 +227,124 @@ fn only_who_was_asked_is_believed() {
     assert_eq!((tree.dropped(DropReason::ReferralUnsolicited), tree.remembered()), (1, (1, 0)));
 }
 
-/// Input: more Map-Requests than can wait. Output: as many as can are searched for.
+/// Input: a Map-Referral that seems to be of the root, by somebody who knows the nonce of the ITR. Output: none; the root's
+/// own one counts, and the Map-Request reaches the Map-Server, and the ETR, with the nonce of the ITR.
+#[test]
+fn who_may_ask_can_not_answer_for_the_root() {
+    let mut tree = Tree::new(&[ROOT]);
+    tree.net.deliver(tree.resolver, "198.51.100.9:4342", &ecm(map_request("10.1.2.3/32", ITR, 77)));
+    let mut record = record("0.0.0.0/1", &["203.0.113.66"]);
+    record.action = Action::from_bits(0);
+    let record = ReferralRecord { incomplete: false, record, signatures: Vec::new() };
+    let forged = encode(Message::MapReferral(MapReferral { nonce: Nonce(77), records: vec![record] }));
+    tree.net.deliver(tree.resolver, &format!("{ROOT}:4342"), &forged);
+    assert_eq!((tree.dropped(DropReason::ReferralUnsolicited), tree.remembered()), (1, (1, 0)));
+    tree.net.run_for(SECOND);
+    let asked = tree.net.sent_by(tree.resolver).filter_map(|(_, to, message)| match message {
+        Message::Ecm(ecm) => match Message::decode(&ecm.payload) {
+            Ok(Message::MapRequest(request)) => Some((to.destination.ip(), request.nonce == Nonce(77))),
+            _ => None,
+        },
+        _ => None,
+    });
+    let asked: Vec<_> = asked.collect();
+    assert_eq!(asked, [(ip(ROOT), false), (ip(NODE), false), (ip(SERVER_A), true)]);
+    assert_eq!(tree.remembered(), (0, 2));
+}
+
+/// Input: a root that is the Map-Server itself. Output: the ITR gets an answer with its own nonce.
+#[test]
+fn a_map_server_may_be_the_root() {
+    let mut tree = Tree::new(&[SERVER_A]);
+    assert_eq!(tree.searched("10.1.2.3"), 2);
+    assert_eq!(tree.net.nodes[tree.itr].paths(eid("10.1.2.3")), [(ip(ETR), ip(ITR), 1, 100)]);
+    assert_eq!(tree.remembered().0, 0);
+}
+
+/// Input: a remembered Map-Server that is silent, and an ITR that repeats its Map-Request before each timeout. Output: after
+/// three tries the search begins at the root again.
+#[test]
+fn a_silent_map_server_is_given_up_however_often_the_itr_repeats() {
+    let mut tree = Tree::new(&[ROOT]);
+    let through = |to: &str| node(&["10.0.0.0/8"], vec![delegation("10.1.0.0/16", &[to], true)]);
+    tree.net.reload(tree.node, through("192.0.2.99"));
+    let repeat = |tree: &mut Tree, nonce| {
+        tree.net.deliver(tree.resolver, "198.51.100.9:4342", &ecm(map_request("10.1.9.9/32", ITR, nonce)));
+        tree.net.run_for(SECOND / 10);
+    };
+    repeat(&mut tree, 1);
+    assert_eq!((tree.asked(), tree.remembered()), (3, (1, 2)), "the silent Map-Server is remembered");
+    // That search ends, as it began at the root; and the referral is learnt anew.
+    tree.net.run_for(10 * SECOND);
+    assert_eq!(tree.dropped(DropReason::ReferralTimeout), 1);
+    repeat(&mut tree, 2);
+    tree.net.deliver(tree.resolver, "198.51.100.9:4342", &ecm(map_request("10.1.9.8/32", ITR, 100)));
+    tree.net.reload(tree.node, through(SERVER_A));
+    let before = tree.asked();
+    for nonce in 101..104 {
+        tree.net.deliver(tree.resolver, "198.51.100.9:4342", &ecm(map_request("10.1.9.8/32", ITR, nonce)));
+        tree.net.run_for(SECOND / 10);
+    }
+    // Twice the silent one, then the root, the node, and the Map-Server that it names now.
+    assert_eq!(tree.asked() - before, 5);
+    assert_eq!(tree.remembered().0, 1, "only the other search is under way");
+}
+
+/// Input: two hosts that ask for the same EID with the same inner source. Output: both wait, and neither in the other one's
+/// place; nor does one displace the other by its nonce.
+#[test]
+fn nobody_takes_the_place_of_another_one() {
+    let mut tree = Tree::new(&["192.0.2.99"]);
+    let request = |nonce| ecm(map_request("10.1.2.3/32", ITR, nonce));
+    tree.net.deliver(tree.resolver, "198.51.100.9:4342", &request(1));
+    tree.net.deliver(tree.resolver, "203.0.113.66:4342", &request(2));
+    assert_eq!(tree.remembered().0, 2);
+    tree.net.deliver(tree.resolver, "203.0.113.66:4342", &request(1));
+    assert_eq!((tree.remembered().0, tree.dropped(DropReason::RequestLoop)), (2, 1));
+    tree.net.deliver(tree.resolver, "198.51.100.9:4342", &request(3));
+    assert_eq!(tree.remembered().0, 2, "a repetition");
+}
+
+/// Input: DDT Map-Requests of one sender that name a different ITR each time. Output: no more Map-Referrals, and no more
+/// Map-Requests to the ETR, than one RLOC may draw.
+#[test]
+fn who_sends_the_requests_is_limited_whatever_they_name() {
+    let mut tree = Tree::new(&[ROOT]);
+    let mut config = server(vec![site("a", "a", &["10.1.0.0/16"])]);
+    config.timers.replies_per_rloc = 10;
+    config.timers.requests_per_source = 100_000;
+    tree.net.reload(tree.a, config);
+    tree.net.sent.clear();
+    for n in 0..200_u64 {
+        let request = map_request("10.1.2.3/32", &format!("198.51.100.{n}"), n);
+        let Ok(Message::Ecm(mut wrapped)) = Message::decode(&ecm(request)) else { unreachable!() };
+        wrapped.ddt = true;
+        tree.net.deliver(tree.a, "203.0.113.66:4342", &encode(wrapped));
+    }
+    let sent = |what: fn(&Message) -> bool| tree.net.sent_by(tree.a).filter(|(_, _, m)| what(m)).count();
+    assert_eq!(sent(|message| matches!(message, Message::MapReferral(_))), 20, "two seconds' worth");
+    assert_eq!(sent(|message| matches!(message, Message::Ecm(_))), 20);
+    assert_eq!(tree.net.nodes[tree.a].dropped(DropReason::RateRloc), 180);
+}
+
+/// Input: more Map-Requests than can wait, of one sender and of many. Output: as many as can are searched for, and one sender
+/// leaves room to others.
 #[test]
 fn what_waits_is_bounded() {
     let mut tree = Tree::new(&["192.0.2.99"]);
     let mut config = resolver(&["192.0.2.99"]);
     config.timers.requests_per_source = 100_000;
     tree.net.reload(tree.resolver, config);
-    for n in 0..5000_u32 {
+    let ask = |tree: &mut Tree, peer: &str, n: u32| {
         let eid = format!("10.1.{}.{}/32", n >> 8, n & 255);
-        tree.net.deliver(tree.resolver, "198.51.100.9:4342", &ecm(map_request(&eid, ITR, u64::from(n))));
+        tree.net.deliver(tree.resolver, peer, &ecm(map_request(&eid, ITR, u64::from(n))));
+    };
+    for n in 0..1000 {
+        ask(&mut tree, "198.51.100.9:4342", n);
+    }
+    assert_eq!((tree.remembered().0, tree.dropped(DropReason::DdtPendingFull)), (256, 744));
+    for n in 1000..5000 {
+        ask(&mut tree, &format!("203.0.113.{}:4342", n % 40), n);
     }
     assert_eq!((tree.remembered().0, tree.dropped(DropReason::DdtPendingFull)), (4096, 904));
     tree.net.run_for(20 * SECOND);
