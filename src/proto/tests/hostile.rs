@@ -61,14 +61,21 @@ fn referral(from: &'static str, action: u8, covering: &'static str) -> Provocati
     Box::new(move |net, id| {
         searching(net, id);
         net.deliver(id, PEER, &ecm(map_request("172.16.0.1/32", "203.0.113.9", 1)));
+        net.run_for(SECOND / 100);
+        // DDT nodes are asked with a nonce that the ITR doesn't know.
+        let nonce = net.sent_by(id).filter_map(|(_, _, message)| match message {
+            Message::Ecm(ecm) if ecm.ddt => Message::decode(&ecm.payload).ok(),
+            _ => None,
+        });
+        let nonce = nonce.filter_map(|message| match message {
+            Message::MapRequest(request) => Some(request.nonce),
+            _ => None,
+        });
+        let nonce = nonce.last().unwrap();
         let mut record = record(covering, &[]);
         record.action = Action::from_bits(action);
         let record = ReferralRecord { incomplete: false, record, signatures: Vec::new() };
-        net.deliver(
-            id,
-            from,
-            &encode(Message::MapReferral(MapReferral { nonce: Nonce(1), records: vec![record] })),
-        );
+        net.deliver(id, from, &encode(Message::MapReferral(MapReferral { nonce, records: vec![record] })));
         net.reload(id, everything());
     })
 }
