@@ -315,13 +315,6 @@ pub enum Event {
         /// The prefix.
         prefix: EidPrefix,
     },
-    /// A host that another site has registered still answers here: it is registered again.
-    Disputed {
-        /// Its EID.
-        prefix: EidPrefix,
-        /// A locator of the other site.
-        rloc: Option<IpAddr>,
-    },
     /// A host that was found here is not taken in.
     NotTakenIn {
         /// Its EID.
@@ -408,7 +401,6 @@ impl Event {
             | Self::NonceRepeated { .. }
             | Self::NotTakenIn { .. }
             | Self::Unlocated { .. }
-            | Self::Disputed { .. }
             | Self::NameUnresolved { .. } => Severity::Warning,
         }
     }
@@ -442,7 +434,6 @@ impl Event {
             | Self::Vanished { .. }
             | Self::NotTakenIn { .. }
             | Self::Unlocated { .. }
-            | Self::Disputed { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. }
             | Self::SiteUnregistered { .. }
@@ -594,14 +585,6 @@ impl fmt::Display for Event {
                 f,
                 "nobody answers where {prefix} is, which may be at another site: asked again now and then"
             ),
-            Self::Disputed { prefix, rloc } => {
-                let site =
-                    rloc.map_or_else(|| "another site".to_owned(), |rloc| format!("the site of {rloc}"));
-                write!(
-                    f,
-                    "{site} has registered {prefix}, which still answers here: registered again. Is the address in use at both?"
-                )
-            }
             Self::NotTakenIn { prefix, flapping: true } => write!(
                 f,
                 "{prefix} was found here, but has moved too often lately: is the address in use at several sites?"

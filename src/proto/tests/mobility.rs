@@ -761,45 +761,6 @@ fn a_reload_without_detection_keeps_no_host_that_nobody_watches() {
 }
 
 #[test]
-fn a_host_that_is_still_here_is_not_lost_to_who_pretends_to_be_it() {
-    for by_command in [true, false] {
-        let mut w = World::new(23);
-        w.net.reload(w.a, detecting());
-        w.neighbour(w.a, HOST, NeighbourState::Known);
-        w.neighbour(w.a, HOST, NeighbourState::Reachable);
-        if by_command {
-            w.go(w.a, HOST, HERE).unwrap();
-        }
-        w.net.run_for(SECOND);
-        w.probes(w.a);
-        w.go(w.b, HOST, HERE).unwrap();
-        w.net.run_for(SECOND);
-        assert!(w.is_away(w.a) && w.is_here(w.b), "packets are not lost meanwhile");
-        assert_eq!(
-            w.net.nodes[w.a].probes,
-            [("lan0".to_owned(), ip(HOST))],
-            "the host itself is asked, once"
-        );
-        w.neighbour(w.a, HOST, NeighbourState::Reachable);
-        w.net.run_for(SECOND);
-        assert!(w.is_here(w.a) && w.is_away(w.b));
-        let said = Event::Disputed { prefix: to_prefix(HOST), rloc: Some(ip(B)) };
-        assert!(w.net.nodes[w.a].events.contains(&said));
-        let detected: Vec<bool> =
-            w.net.nodes[w.a].control.mobility().here().map(|(_, here)| here.detected).collect();
-        assert_eq!(detected, [!by_command]);
-
-        // One that has really gone does not answer, and what comes too late says nothing of that.
-        w.net.run_for(SECOND);
-        w.go(w.b, HOST, HERE).unwrap();
-        w.net.run_for(SECOND * 4);
-        w.neighbour(w.a, HOST, NeighbourState::Reachable);
-        w.net.run_for(SECOND);
-        assert!(w.is_away(w.a) && w.is_here(w.b));
-    }
-}
-
-#[test]
 fn a_record_of_ours_is_no_reason_to_ask() {
     let mut w = World::new(15);
     w.go(w.a, HOST, HERE).unwrap();

@@ -19,11 +19,6 @@
 //! it registers again what may have moved meanwhile, and gives way if somebody else has it. Until there is an answer, what
 //! was here stays in use at the site. If nobody answers at all, registering is tried now and then.
 //!
-//! # Whom to believe
-//! Detection believes whoever answers for a host on the link. So a site that watches for hosts and loses one asks the host
-//! itself, and registers it again if that still answers here. Where both go on answering, both tire of it after a few
-//! rounds ([`FLAPPING`]).
-//!
 //! # Several sites at a time
 //! With a priority given, a prefix is registered to be merged (RFC 9301 §5.6) with what other sites register so. Then
 //! nobody has to leave: traffic follows the priorities, until one site is told that the prefix is there no more.
@@ -118,8 +113,6 @@ pub struct Away {
     pub since: Instant,
     /// Until when packets are sent on, or the mapping system is asked again.
     pub until: Instant,
-    /// If it was here until then: whether it had been found.
-    was_detected: Option<bool>,
 }
 
 /// A question to the mapping system.
@@ -490,14 +483,7 @@ impl Mobility {
             }
             return;
         }
-        let away = self.away.get(&prefix).filter(|away| now.saturating_since(away.since) < PROBE_TIME);
-        let (was_detected, rloc) = away.map_or((None, None), |a| (a.was_detected, best(&a.locators)));
-        let disputed = was_detected.is_some();
-        let taken = self.arrive(world, prefix, None, was_detected.unwrap_or(true));
-        if disputed && taken.is_ok() {
-            world.cx.event(Event::Disputed { prefix, rloc });
-        }
-        if let Err(MoveError::Full(_)) = taken {
+        if let Err(MoveError::Full(_)) = self.arrive(world, prefix, None, true) {
             world.cx.event(Event::NotTakenIn { prefix, flapping: false });
         }
     }
@@ -633,9 +619,7 @@ impl Mobility {
         let (prefix, now) = (mapping.eid, world.now);
         let Some(config) = self.config_of(&prefix).cloned() else { return };
         let until = now + config.redirect_time;
-        let rloc = best(&mapping.locators);
-        let here = self.here.get(&prefix).filter(|here| here.priority.is_none());
-        let was_detected = here.map(|here| here.detected);
+        let rloc = mapping.locators.iter().min_by_key(|l| (l.priority, l.rloc)).map(|l| l.rloc);
         self.forget_here(world.cx, &prefix);
         let known = self.away.get_mut(&prefix).map(|away| {
             let same = away.locators == mapping.locators;
@@ -643,7 +627,7 @@ impl Mobility {
             same
         });
         if known.is_none() {
-            let away = Away { locators: mapping.locators.clone(), since: now, until, was_detected };
+            let away = Away { locators: mapping.locators.clone(), since: now, until };
             self.away.insert(prefix, away);
             self.timers.insert((until, prefix, Due::Away));
             world.cx.event(Event::MovedAway { prefix, rloc });
@@ -661,10 +645,6 @@ impl Mobility {
         }
         if let Some(itr) = &mut world.itr {
             itr.moved_away(world.cx, now, mapping, source, world.database);
-        }
-        if config.detect.is_some() && was_detected.is_some() && prefix == prefix.first().to_prefix() {
-            // Somebody on the other site's link may only pretend to be it.
-            self.probe(world.cx, now, prefix);
         }
     }
 
@@ -710,11 +690,6 @@ impl Mobility {
         }
         true
     }
-}
-
-/// The locator that packets go to.
-fn best(locators: &[Locator]) -> Option<IpAddr> {
-    locators.iter().min_by_key(|l| (l.priority, l.rloc)).map(|l| l.rloc)
 }
 
 /// A prefix as the database has it while it is here.
