@@ -10,7 +10,6 @@ pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;
 pub(crate) mod mobility;
-mod natives;
 pub(crate) mod pending;
 pub(crate) mod probe;
 pub(crate) mod proxy;
@@ -21,7 +20,6 @@ pub(crate) mod restored;
 pub(crate) mod signals;
 pub(crate) mod smr;
 pub(crate) mod synchronised;
-pub(crate) mod use_order;
 mod versions;
 
 pub use database::Entry as DatabaseEntry;

@@ -2,7 +2,10 @@
 //! configuration says of them.
 //!
 //! Owns: the entries and everything of them that reaches the FIB. Must not send messages; when to ask again is the
-//! ITR's business ([`Wake`]). Which entry is thrown out first is [`super::use_order`]'s.
+//! ITR's business ([`Wake`]). Which entry is thrown out first is [`use_order`]'s.
+
+mod natives;
+mod use_order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,9 +21,9 @@ use smallvec::SmallVec;
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, Mapping, Nonce, Rloc, Ttl};
 
 use super::database::{Database, LocalRlocs};
-use super::natives::Natives;
 use super::reachability::{Reachability, Verdict};
-use super::use_order::{Rank, TooMany, UseOrder};
+use natives::Natives;
+use use_order::{Rank, TooMany, UseOrder};
 
 /// Used where the sender leaves the time to live to us (RFC 9301 §5.4): as long as most sites say.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
