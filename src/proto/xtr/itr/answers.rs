@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::proto::context::Context;
-use crate::proto::control::{LigAnswer, Output};
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::{Database, LocalRlocs};
@@ -15,7 +14,6 @@ use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc, Ttl};
 use crate::wire::{EidRecord, MapReply};
 
 use super::Itr;
-use super::lig::Asker;
 
 impl Itr {
     pub(crate) fn map_reply(
@@ -29,22 +27,8 @@ impl Itr {
         if self.resolvers.explored(cx, now, reply.nonce) {
             return;
         }
-        if let Some(lig) = self.ligs.remove(&reply.nonce) {
-            let took = now.saturating_since(lig.sent);
-            self.resolvers.answered(cx, now, lig.asked, (lig.requests == 1).then_some(took));
-            let id = match lig.asker {
-                Asker::Command(id) => id,
-                Asker::Mobility(prefix) => return self.locate_reply(cx, prefix, &reply.records, source),
-            };
-            let answer = LigAnswer {
-                records: reply.records,
-                responder: source,
-                map_resolver: lig.asked,
-                rtt: took,
-                requests: lig.requests,
-            };
-            cx.outputs.push_back(Output::LigReply { id, result: Ok(answer) });
-            return;
+        if let Some(lig) = self.ligs.take(reply.nonce) {
+            return self.lig_reply(cx, now, &lig, reply, source);
         }
         if self.is_probe(reply.nonce) {
             return self.probe_reply(cx, now, reply, source, database);

@@ -3,20 +3,21 @@
 //!
 //! Owns: these questions, their retransmission, and their answers until they are taken.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::proto::context::Context;
-use crate::proto::control::{LigError, Output};
+use crate::proto::control::{LigAnswer, LigError, Output};
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::LocalRlocs;
 use crate::types::{Eid, EidPrefix, Instant, Mapping, Nonce};
-use crate::wire::{EidRecord, MapRequest};
+use crate::wire::{EidRecord, MapReply, MapRequest};
 
 use super::Itr;
 use super::message::{itr_rlocs, send_request};
 
 /// Map-Requests of a lig before it gives up.
-pub(super) const LIG_REQUESTS: u32 = 3;
+const LIG_REQUESTS: u32 = 3;
 /// Ligs under way at once, and questions where EID-prefixes are that may have moved.
 const MAX_LIGS: usize = 64;
 const MAX_LOCATES: usize = 4096;
@@ -29,24 +30,44 @@ pub(crate) struct Located {
     pub(crate) answer: Option<(Mapping, SocketAddr)>,
 }
 
+/// The questions.
+#[derive(Debug, Default)]
+pub(super) struct Ligs {
+    under_way: BTreeMap<Nonce, Lig>,
+    /// Where EID-prefixes are, that was asked by [`Itr::locate`].
+    located: Vec<Located>,
+}
+
+/// One question.
 #[derive(Debug)]
 pub(super) struct Lig {
-    pub(super) asker: Asker,
+    asker: Asker,
     eid: Eid,
     via: Option<IpAddr>,
-    pub(super) asked: IpAddr,
-    pub(super) requests: u32,
-    pub(super) sent: Instant,
-    pub(super) wake: Instant,
+    asked: IpAddr,
+    requests: u32,
+    sent: Instant,
+    wake: Instant,
 }
 
 /// Who wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+enum Asker {
     /// A command, with its number.
     Command(u64),
     /// Mobility, of this prefix.
     Mobility(EidPrefix),
+}
+
+impl Ligs {
+    /// The question that a Map-Reply with this nonce answers.
+    pub(super) fn take(&mut self, nonce: Nonce) -> Option<Lig> {
+        self.under_way.remove(&nonce)
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.under_way.values().map(|lig| lig.wake).min()
+    }
 }
 
 impl Itr {
@@ -59,7 +80,7 @@ impl Itr {
         via: Option<IpAddr>,
         local: &LocalRlocs,
     ) {
-        let commands = self.ligs.values().filter(|lig| matches!(lig.asker, Asker::Command(_)));
+        let commands = self.ligs.under_way.values().filter(|lig| matches!(lig.asker, Asker::Command(_)));
         if commands.count() >= MAX_LIGS {
             cx.outputs.push_back(Output::LigReply { id, result: Err(LigError::Busy) });
             return;
@@ -74,7 +95,7 @@ impl Itr {
     /// Asks the mapping system where `prefix` is, which may have moved. What it says comes by [`Self::take_located`].
     pub(crate) fn locate(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, local: &LocalRlocs) {
         let asker = Asker::Mobility(prefix);
-        if self.ligs.len() >= MAX_LOCATES {
+        if self.ligs.under_way.len() >= MAX_LOCATES {
             return self.lig_failed(cx, asker, LigError::Busy);
         }
         let nonce = cx.nonce();
@@ -85,15 +106,40 @@ impl Itr {
 
     /// Whether there is something to take.
     pub(crate) fn has_located(&self) -> bool {
-        !self.located.is_empty()
+        !self.ligs.located.is_empty()
     }
 
     /// What came of [`Self::locate`].
     pub(crate) fn take_located(&mut self) -> Vec<Located> {
-        std::mem::take(&mut self.located)
+        std::mem::take(&mut self.ligs.located)
     }
 
-    pub(super) fn locate_reply(
+    /// A Map-Reply answers a question.
+    pub(super) fn lig_reply(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        lig: &Lig,
+        reply: MapReply,
+        source: SocketAddr,
+    ) {
+        let took = now.saturating_since(lig.sent);
+        self.resolvers.answered(cx, now, lig.asked, (lig.requests == 1).then_some(took));
+        let id = match lig.asker {
+            Asker::Command(id) => id,
+            Asker::Mobility(prefix) => return self.locate_reply(cx, prefix, &reply.records, source),
+        };
+        let answer = LigAnswer {
+            records: reply.records,
+            responder: source,
+            map_resolver: lig.asked,
+            rtt: took,
+            requests: lig.requests,
+        };
+        cx.outputs.push_back(Output::LigReply { id, result: Ok(answer) });
+    }
+
+    fn locate_reply(
         &mut self,
         cx: &mut Context,
         prefix: EidPrefix,
@@ -106,24 +152,38 @@ impl Itr {
         if answer.is_none() {
             cx.drop_with(DropReason::ReplyNotCovering, Some(source), format!("{prefix} was asked for"));
         }
-        self.located.push(Located { prefix, answer: answer.map(|mapping| (mapping, source)) });
+        self.ligs.located.push(Located { prefix, answer: answer.map(|mapping| (mapping, source)) });
     }
 
-    pub(super) fn lig_failed(&mut self, cx: &mut Context, asker: Asker, error: LigError) {
-        match asker {
-            Asker::Command(id) => cx.outputs.push_back(Output::LigReply { id, result: Err(error) }),
-            Asker::Mobility(prefix) => self.located.push(Located { prefix, answer: None }),
+    /// Asks again what was not answered in time, or gives up.
+    pub(super) fn retry_ligs(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
+        let due = self.ligs.under_way.iter().filter(|(_, lig)| lig.wake <= now);
+        let due: Vec<Nonce> = due.map(|(nonce, _)| *nonce).collect();
+        for nonce in due {
+            let Some(lig) = self.ligs.take(nonce) else { continue };
+            if lig.requests >= LIG_REQUESTS {
+                self.lig_failed(cx, lig.asker, LigError::TimedOut);
+            } else {
+                self.send_lig(cx, now, nonce, lig, local);
+            }
         }
     }
 
-    pub(super) fn send_lig(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        nonce: Nonce,
-        mut lig: Lig,
-        local: &LocalRlocs,
-    ) {
+    /// The role ends: nobody is answered any more.
+    pub(super) fn stop_ligs(&mut self, cx: &mut Context) {
+        for (_, lig) in std::mem::take(&mut self.ligs.under_way) {
+            self.lig_failed(cx, lig.asker, LigError::NoItr);
+        }
+    }
+
+    fn lig_failed(&mut self, cx: &mut Context, asker: Asker, error: LigError) {
+        match asker {
+            Asker::Command(id) => cx.outputs.push_back(Output::LigReply { id, result: Err(error) }),
+            Asker::Mobility(prefix) => self.ligs.located.push(Located { prefix, answer: None }),
+        }
+    }
+
+    fn send_lig(&mut self, cx: &mut Context, now: Instant, nonce: Nonce, mut lig: Lig, local: &LocalRlocs) {
         let resolver = match lig.via {
             Some(_) if local.all().is_empty() => Err(LigError::NoLocalRloc),
             Some(via) => Ok(via),
@@ -157,7 +217,7 @@ impl Itr {
                 lig.requests += 1;
                 lig.sent = now;
                 lig.wake = now + cx.timers.request_retry;
-                self.ligs.insert(nonce, lig);
+                self.ligs.under_way.insert(nonce, lig);
             }
         }
     }

@@ -10,28 +10,24 @@ mod message;
 mod path_mtu;
 mod requests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fib::{FibUpdate, Punt};
+use crate::fib::Punt;
 use crate::proto::config::ItrConfig;
 use crate::proto::context::Context;
-use crate::proto::control::LigError;
-use crate::proto::rate::TokenBucket;
 use crate::proto::stats::DropReason;
-use crate::types::{Eid, EidPrefix, Instant, Nonce, Rloc};
-use crate::wire::MapRequest;
+use crate::types::{Eid, EidPrefix, Instant, Rloc};
 
-use super::database::{Database, LocalRlocs};
+use super::database::Database;
 use super::map_cache::{Keeping, MapCache, Wake};
 use super::pending::{Pending, PendingTable};
 use super::proxy::ProxyEtrs;
 use super::reachability::Cause;
 use super::resolvers::Resolvers;
 use super::restored::Unconfirmed;
-use lig::{LIG_REQUESTS, Lig};
-use message::send_request;
-use requests::{EXPECTING_RATE, SOLICITED_RATE, STRANGERS_RATE};
+use lig::Ligs;
+use path_mtu::PathMtus;
+use requests::Rates;
 
 pub(crate) use lig::Located;
 pub(super) use message::itr_rlocs;
@@ -45,18 +41,11 @@ pub(crate) struct Itr {
     config: ItrConfig,
     pub(super) cache: MapCache,
     pub(super) pending: PendingTable,
-    ligs: BTreeMap<Nonce, Lig>,
-    /// Where EID-prefixes are, that was asked by [`Itr::locate`].
-    located: Vec<Located>,
+    rates: Rates,
+    ligs: Ligs,
     resolvers: Resolvers,
-    /// Path MTUs that the underlay told, each until when it is believed.
-    path_mtus: BTreeMap<Rloc, (u16, Instant)>,
+    path_mtus: PathMtus,
     pub(super) proxy_etrs: ProxyEtrs,
-    /// What SMRs may still have asked for.
-    solicited: TokenBucket,
-    strangers: TokenBucket,
-    /// What may still be asked for without a packet that waits for it.
-    expecting: TokenBucket,
     /// What a snapshot said and nobody has confirmed yet.
     pub(super) unconfirmed: Unconfirmed,
 }
@@ -70,14 +59,11 @@ impl Itr {
         Self {
             config,
             cache,
-            solicited: TokenBucket::new(SOLICITED_RATE, now),
-            strangers: TokenBucket::new(STRANGERS_RATE, now),
-            expecting: TokenBucket::new(EXPECTING_RATE, now),
             pending: PendingTable::default(),
-            ligs: BTreeMap::new(),
-            located: Vec::new(),
+            rates: Rates::new(now),
+            ligs: Ligs::default(),
             resolvers,
-            path_mtus: BTreeMap::new(),
+            path_mtus: PathMtus::default(),
             proxy_etrs: ProxyEtrs::default(),
             unconfirmed: Unconfirmed::default(),
         }
@@ -116,7 +102,7 @@ impl Itr {
     }
 
     pub(crate) fn path_mtu_of(&self, rloc: &Rloc) -> Option<u16> {
-        self.path_mtus.get(rloc).map(|(mtu, _)| *mtu)
+        self.path_mtus.of(rloc)
     }
 
     pub(crate) fn pending(&self) -> impl Iterator<Item = (&Eid, &Pending)> {
@@ -151,12 +137,8 @@ impl Itr {
         for eid in self.pending.eids() {
             self.finish(cx, &eid);
         }
-        for (_, lig) in std::mem::take(&mut self.ligs) {
-            self.lig_failed(cx, lig.asker, LigError::NoItr);
-        }
-        for (rloc, _) in std::mem::take(&mut self.path_mtus) {
-            cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
-        }
+        self.stop_ligs(cx);
+        self.path_mtus.stop(cx);
     }
 
     /// Our own locators changed: paths get other sources, and what could not be asked now can.
@@ -169,7 +151,10 @@ impl Itr {
     pub(crate) fn punt(&mut self, cx: &mut Context, now: Instant, punt: Punt, database: &Database) {
         match punt {
             Punt::Miss { source, destination } => self.miss(cx, now, source, destination, database),
-            Punt::PathMtu { rloc, mtu } => self.path_mtu(cx, now, rloc, mtu),
+            Punt::PathMtu { rloc, mtu } => {
+                let used = self.cache.uses(&rloc);
+                self.path_mtus.told(cx, now, rloc, mtu, used);
+            }
             Punt::Unreachable { rloc } => {
                 if !self.unreachable(cx, now, rloc, Cause::Underlay, database.rlocs()) {
                     cx.drop(DropReason::UnreachableUnknown, None);
@@ -228,63 +213,27 @@ impl Itr {
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant, database: &Database) {
-        while let Some((eid, pending)) = self.pending.pop_due(now) {
-            if pending.resting {
-                if pending.punted {
-                    cx.fib(FibUpdate::Unpend { eid });
-                }
-            } else {
-                self.request(cx, now, eid, pending, database.rlocs());
-            }
-        }
+        let local = database.rlocs();
+        self.retry(cx, now, local);
         self.probe(cx, now, database);
         while let Some(wake) = self.cache.wake(cx, now) {
             if let Wake::Refresh(prefix) = wake
-                && !self.refresh(cx, now, prefix, false, database.rlocs())
+                && !self.refresh(cx, now, prefix, false, local)
             {
                 self.cache.wake_at(&prefix, now + REFRESH_AGAIN);
             }
         }
         self.cache.sweep(cx, now);
-        self.confirm(cx, now, database.rlocs());
-        let due: Vec<Nonce> =
-            self.ligs.iter().filter(|(_, lig)| lig.wake <= now).map(|(nonce, _)| *nonce).collect();
-        for nonce in due {
-            let Some(lig) = self.ligs.remove(&nonce) else { continue };
-            if lig.requests >= LIG_REQUESTS {
-                self.lig_failed(cx, lig.asker, LigError::TimedOut);
-            } else {
-                self.send_lig(cx, now, nonce, lig, database.rlocs());
-            }
-        }
-        if let Some((nonce, exploration)) = self.resolvers.explore(cx, now) {
-            let request = MapRequest {
-                nonce,
-                itr_rlocs: itr_rlocs(database.rlocs()),
-                records: vec![exploration.prefix.into()],
-                ..MapRequest::default()
-            };
-            let eid = exploration.prefix.first();
-            let local = database.rlocs();
-            let to = (local.control_source(&exploration.resolver, 0), exploration.resolver);
-            send_request(cx, &request, eid, None, to, local);
-        }
-        let forgotten: Vec<Rloc> =
-            self.path_mtus.iter().filter(|(_, (_, until))| *until <= now).map(|(rloc, _)| *rloc).collect();
-        for rloc in forgotten {
-            self.path_mtus.remove(&rloc);
-            cx.fib(FibUpdate::PathMtu { rloc, mtu: None });
-        }
+        self.confirm(cx, now, local);
+        self.retry_ligs(cx, now, local);
+        self.explore(cx, now, local);
+        self.path_mtus.handle_timeout(cx, now);
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        let ligs = self.ligs.values().map(|lig| lig.wake).min();
-        let path_mtus = self.path_mtus.values().map(|(_, until)| *until).min();
-        let unconfirmed = self.unconfirmed.next();
-        [self.pending.next(), self.cache.next(), self.resolvers.next(), unconfirmed, ligs, path_mtus]
-            .into_iter()
-            .flatten()
-            .min()
+        let questions = [self.pending.next(), self.resolvers.next(), self.ligs.next()];
+        let known = [self.cache.next(), self.unconfirmed.next(), self.path_mtus.next()];
+        questions.into_iter().chain(known).flatten().min()
     }
 }
 

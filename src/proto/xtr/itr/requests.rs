@@ -12,6 +12,7 @@ use crate::fib::FibUpdate;
 use crate::proto::context::{Context, is_unicast};
 use crate::proto::control::LigError;
 use crate::proto::event::Event;
+use crate::proto::rate::TokenBucket;
 use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::map_cache::GLEANED_TIME;
@@ -25,16 +26,62 @@ use super::message::{itr_rlocs, send_request};
 /// Entries that one SMR may have asked for again.
 const MAX_SOLICITED: usize = 8;
 /// SMR-invoked Map-Requests per second, all in all (bucket of twice as many).
-pub(super) const SOLICITED_RATE: u32 = 500;
+const SOLICITED_RATE: u32 = 500;
 /// The same of SMRs that don't come from a locator of the entry that they are about: a site that has moved sends such,
 /// but so can anybody.
-pub(super) const STRANGERS_RATE: u32 = 20;
+const STRANGERS_RATE: u32 = 20;
 /// Map-Requests outstanding that no packet waits for, at most; a quarter of a small table.
 const MAX_EXPECTING: usize = 256;
 /// Such Map-Requests per second (bucket of twice as many): what they are sent for may be forged.
-pub(super) const EXPECTING_RATE: u32 = 100;
+const EXPECTING_RATE: u32 = 100;
+
+/// What may still be asked for because of messages and packets that may be forged.
+#[derive(Debug)]
+pub(super) struct Rates {
+    /// By SMRs.
+    solicited: TokenBucket,
+    strangers: TokenBucket,
+    /// Without a packet that waits for it.
+    expecting: TokenBucket,
+}
+
+impl Rates {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            solicited: TokenBucket::new(SOLICITED_RATE, now),
+            strangers: TokenBucket::new(STRANGERS_RATE, now),
+            expecting: TokenBucket::new(EXPECTING_RATE, now),
+        }
+    }
+}
 
 impl Itr {
+    /// Asks again what was not answered in time, and tells the data plane of what has rested for long enough.
+    pub(super) fn retry(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
+        while let Some((eid, pending)) = self.pending.pop_due(now) {
+            if pending.resting {
+                if pending.punted {
+                    cx.fib(FibUpdate::Unpend { eid });
+                }
+            } else {
+                self.request(cx, now, eid, pending, local);
+            }
+        }
+    }
+
+    /// Asks a Map-Resolver only to see whether, and how fast, it answers.
+    pub(super) fn explore(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
+        let Some((nonce, exploration)) = self.resolvers.explore(cx, now) else { return };
+        let request = MapRequest {
+            nonce,
+            itr_rlocs: itr_rlocs(local),
+            records: vec![exploration.prefix.into()],
+            ..MapRequest::default()
+        };
+        let to = (local.control_source(&exploration.resolver, 0), exploration.resolver);
+        send_request(cx, &request, exploration.prefix.first(), None, to, local);
+    }
+
     pub(super) fn miss(
         &mut self,
         cx: &mut Context,
@@ -153,7 +200,8 @@ impl Itr {
             return;
         }
         // Versions in packets may be forged as SMRs may.
-        if self.solicited.take(SOLICITED_RATE, now) && self.refresh(cx, now, prefix, false, database.rlocs())
+        if self.rates.solicited.take(SOLICITED_RATE, now)
+            && self.refresh(cx, now, prefix, false, database.rlocs())
         {
             self.cache.note_asked(&prefix, now);
         }
@@ -221,11 +269,11 @@ impl Itr {
                 continue;
             }
             let stranger = entry.mapping.locators.iter().all(|l| l.rloc != peer.ip());
-            if stranger && !self.strangers.take(STRANGERS_RATE, now) {
+            if stranger && !self.rates.strangers.take(STRANGERS_RATE, now) {
                 cx.drop(DropReason::SmrStranger, Some(peer));
                 continue;
             }
-            if !self.solicited.take(SOLICITED_RATE, now) {
+            if !self.rates.solicited.take(SOLICITED_RATE, now) {
                 cx.drop(DropReason::SmrRate, Some(peer));
                 continue;
             }
@@ -259,7 +307,7 @@ impl Itr {
 
     /// Sends a Map-Request, the first or a further one, or lets the destination rest after enough of them
     /// (RFC 9301 §5.3). Inserts it back into the table.
-    pub(super) fn request(
+    fn request(
         &mut self,
         cx: &mut Context,
         now: Instant,
@@ -350,7 +398,7 @@ impl Itr {
     /// Makes sure that one more destination may become pending that no packet waits for, at the cost of an older one.
     fn make_room_expecting(&mut self, cx: &mut Context, now: Instant) -> bool {
         let most = MAX_EXPECTING.min(cx.timers.pending_requests / 4).max(1);
-        if !self.expecting.take(EXPECTING_RATE, now) {
+        if !self.rates.expecting.take(EXPECTING_RATE, now) {
             return false;
         }
         if self.pending.expected() >= most
