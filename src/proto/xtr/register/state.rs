@@ -1,0 +1,77 @@
+//! How the registrations stand, as people are shown it.
+//!
+//! Owns: nothing; it only reads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::auth::Algorithm;
+use crate::proto::context::Context;
+use crate::proto::xtr::database::LocalRlocs;
+use crate::types::{EidPrefix, Instant};
+
+use super::Registrar;
+use super::send::address_of;
+
+/// How the registration of a prefix with a Map-Server stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationState {
+    /// The Map-Server's name.
+    pub map_server: String,
+    /// Where it is, if known.
+    pub address: Option<IpAddr>,
+    /// When the last Map-Register was sent.
+    pub last_sent: Option<Instant>,
+    /// When a Map-Notify last confirmed the prefix; never where none is wanted.
+    pub last_notified: Option<Instant>,
+    /// Map-Registers since the last one that was confirmed; 0 where no Map-Notify is wanted.
+    pub unanswered: u32,
+    /// Whether confirmation by Map-Notify is wanted at all.
+    pub want_notify: bool,
+    /// The registration as it is now is confirmed, or sent where no confirmation is wanted.
+    pub confirmed: bool,
+    /// Map-Registers sent since the prefix was last changed.
+    pub sent: u64,
+    /// Map-Notifies since then that confirmed one.
+    pub notified: u64,
+    /// The Map-Server's last Map-Notify left this prefix out.
+    pub refused: bool,
+    /// The Map-Server's last Map-Notify has other locators for this prefix than we registered: another xTR of the site
+    /// registers it in another way.
+    pub contradicted: bool,
+    /// Key ID and algorithm of the last Map-Register that was confirmed, or else of the last one that was sent.
+    pub key: Option<(u8, Algorithm)>,
+}
+
+impl Registrar {
+    /// How the registrations of every prefix stand, in the order of the configured Map-Servers.
+    pub(crate) fn states(
+        &self,
+        cx: &Context,
+        rlocs: &LocalRlocs,
+    ) -> BTreeMap<EidPrefix, Vec<RegistrationState>> {
+        let mut states: BTreeMap<EidPrefix, Vec<RegistrationState>> = BTreeMap::new();
+        for server in &self.servers {
+            let address = address_of(cx, &server.config, 0, rlocs);
+            for (bundle, prefix) in server.bundles.iter().flat_map(|b| b.prefixes.iter().map(move |p| (b, p)))
+            {
+                let refused = bundle.refused.contains(prefix);
+                states.entry(*prefix).or_default().push(RegistrationState {
+                    map_server: server.config.name.clone(),
+                    address,
+                    last_sent: bundle.last_sent,
+                    last_notified: bundle.last_notified.filter(|_| !refused),
+                    unanswered: bundle.unanswered,
+                    want_notify: server.config.want_notify,
+                    confirmed: bundle.confirmed && !refused,
+                    sent: bundle.sent,
+                    notified: if refused { 0 } else { bundle.notified },
+                    refused,
+                    contradicted: server.contradicted.contains(prefix),
+                    key: bundle.key,
+                });
+            }
+        }
+        states
+    }
+}
