@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use crate::fib::{FibUpdate, SiteState};
 use crate::proto::context::Context;
-use crate::types::{Eid, Instant, Rloc};
+use crate::types::{Instant, Rloc};
 
 /// Locators that are asked at once.
 const MAX_ASKED: usize = 1024;
@@ -24,7 +24,6 @@ pub(crate) struct EchoNonce {
 #[derive(Debug)]
 struct Asked {
     nonce: u32,
-    eid: Eid,
     until: Instant,
     state: Arc<SiteState>,
 }
@@ -39,15 +38,8 @@ pub(crate) enum Silence {
 }
 
 impl EchoNonce {
-    /// Begins to ask a locator of the site of `eid`, whose packets `state` tells of.
-    pub(crate) fn ask(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        rloc: Rloc,
-        eid: Eid,
-        state: &Arc<SiteState>,
-    ) {
+    /// Begins to ask a locator, of whose site's packets `state` tells.
+    pub(crate) fn ask(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, state: &Arc<SiteState>) {
         if self.asked.contains_key(&rloc) || self.asked.len() >= MAX_ASKED {
             return;
         }
@@ -61,7 +53,7 @@ impl EchoNonce {
         cx.fib(FibUpdate::EchoRequest { rloc, nonce: Some(nonce) });
         state.ask_anew();
         let until = now + cx.timers.echo_nonce_timeout;
-        self.asked.insert(rloc, Asked { nonce, eid, until, state: Arc::clone(state) });
+        self.asked.insert(rloc, Asked { nonce, until, state: Arc::clone(state) });
     }
 
     /// The echo came. Whether it was waited for.
@@ -74,7 +66,7 @@ impl EchoNonce {
     }
 
     /// Ends what was not answered in time; what it means, where it means anything.
-    pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant) -> Vec<(Rloc, Eid, Silence)> {
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant) -> Vec<(Rloc, Silence)> {
         let due: Vec<Rloc> = self.asked.iter().filter(|(_, a)| a.until <= now).map(|(r, _)| *r).collect();
         let mut silent = Vec::new();
         for rloc in due {
@@ -85,7 +77,7 @@ impl EchoNonce {
             // What came sooner may have been sent before the nonce was there.
             let answerable = first + cx.timers.echo_nonce_timeout / 2;
             let heard = asked.state.heard().is_some_and(|heard| heard >= answerable);
-            silent.push((rloc, asked.eid, if heard { Silence::Dark } else { Silence::Unknown }));
+            silent.push((rloc, if heard { Silence::Dark } else { Silence::Unknown }));
         }
         silent
     }

@@ -132,7 +132,7 @@ impl Signals {
             (Punt::EchoDue { rloc, eid }, Some(itr)) => {
                 let found = itr.cache().longest(&eid).and_then(|(_, entry)| entry.site_state(&rloc));
                 if let (Some(state), true) = (found, cx.options.echo_nonce.is_some()) {
-                    self.echo.ask(cx, now, rloc, eid, state);
+                    self.echo.ask(cx, now, rloc, state);
                 }
             }
             (Punt::Echoed { rloc }, Some(itr)) => {
@@ -154,10 +154,10 @@ impl Signals {
         database: &Database,
     ) {
         let Some(itr) = itr else { return };
-        for (rloc, eid, silence) in self.echo.handle_timeout(cx, now) {
+        for (rloc, silence) in self.echo.handle_timeout(cx, now) {
             let dark = silence == Silence::Dark;
             cx.event(Event::EchoMissing { rloc, dark });
-            itr.silent(cx, now, rloc, &eid, dark, database);
+            itr.silent(cx, now, rloc, dark, database);
         }
         while let Some(prefix) = self.status.pop_due(now) {
             let damping = cx.timers.locator_status_damping;

@@ -182,18 +182,16 @@ impl Itr {
         self.proven(cx, now, rloc, database.rlocs());
     }
 
-    /// Packets to a locator of the site of `eid` were not answered, although they should have been; `dark` where packets
-    /// do come from the site, so that it is those to it that are lost (RFC 9300 §10.1).
+    /// Packets to a locator were not answered, although they should have been; `dark` where packets do come from its site,
+    /// so that it is those to it that are lost (RFC 9300 §10.1).
     pub(crate) fn silent(
         &mut self,
         cx: &mut Context,
         now: Instant,
         rloc: Rloc,
-        eid: &Eid,
         dark: bool,
         database: &Database,
     ) {
-        let _ = eid;
         if dark {
             self.unreachable(cx, now, rloc, Cause::Echo, database.rlocs());
         } else {

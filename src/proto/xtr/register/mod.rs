@@ -21,7 +21,7 @@ use crate::wire::{EidRecord, XtrSite};
 
 use super::database::{Database, Entry, LocalRlocs};
 use bundle::{Bundle, Withdrawal};
-use nonces::Reserved;
+use nonces::Nonces;
 use send::{Recipient, address_of, remember};
 
 pub(super) use bundle::{MAX_RECORD_BYTES, encoded_len};
@@ -43,10 +43,7 @@ pub(crate) struct Registrar {
     withdrawals: Vec<Withdrawal>,
     /// Prefixes none of whose locators is up, each when to say so; `None` = said.
     lacking: BTreeMap<EidPrefix, Option<Instant>>,
-    first_nonce: u64,
-    next_nonce: u64,
-    /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers anything.
-    reserved: Option<Reserved>,
+    nonces: Nonces,
     /// The next change is registered at once.
     hurry: bool,
     /// Prefixes that may move, each from when on it is not registered again before the mapping system was asked.
@@ -74,12 +71,20 @@ impl Registrar {
             servers: Vec::new(),
             withdrawals: Vec::new(),
             lacking: BTreeMap::new(),
-            first_nonce: nonce_base,
-            next_nonce: nonce_base,
-            reserved: None,
+            nonces: Nonces::new(nonce_base),
             hurry: false,
             trusted: BTreeMap::new(),
         }
+    }
+
+    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are remembered.
+    pub(crate) fn restored(&mut self, below: Option<u64>) {
+        self.nonces.restored(below);
+    }
+
+    /// The nonces below `below` may be used.
+    pub(crate) fn reserved(&mut self, below: u64) {
+        self.nonces.reserved(below);
     }
 
     /// The next [`Self::update`] is about something that packets wait for.
@@ -173,7 +178,7 @@ impl Registrar {
         let mut servers = std::mem::take(&mut self.servers);
         for server in &mut servers {
             for bundle in server.bundles.iter_mut().filter(|b| b.wake <= now) {
-                if !self.may_send() {
+                if !self.nonces.may_send() {
                     break;
                 }
                 let (config, xtr_site, merge) = (&server.config, server.xtr_site, bundle.merge);
@@ -202,7 +207,7 @@ impl Registrar {
         let (due, mut later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.withdrawals).into_iter().partition(|w| w.wake <= now);
         for mut withdrawal in due {
-            if !self.may_send() {
+            if !self.nonces.may_send() {
                 later.push(withdrawal);
                 continue;
             }
@@ -225,7 +230,14 @@ impl Registrar {
         let bundles = self.servers.iter().flat_map(|s| &s.bundles).map(|b| b.wake);
         let withdrawals = self.withdrawals.iter().map(|w| w.wake);
         // Without a nonce there is nothing to do but wait for one.
-        let registers = bundles.chain(withdrawals).filter(|_| self.may_send());
+        let registers = bundles.chain(withdrawals).filter(|_| self.nonces.may_send());
         registers.chain(self.lacking.values().copied().flatten()).min()
+    }
+
+    fn reserve(&mut self, cx: &mut Context) {
+        let idle = self.servers.iter().all(|s| s.bundles.is_empty()) && self.withdrawals.is_empty();
+        if !idle {
+            self.nonces.reserve(cx);
+        }
     }
 }

@@ -4,31 +4,44 @@
 
 use crate::proto::context::Context;
 use crate::proto::persist::{Change, Record};
-
-use super::Registrar;
+use crate::types::Nonce;
 
 /// Nonces that are reserved at once: as many Map-Registers as one write to the disk covers.
 const NONCE_BLOCK: u64 = 4096;
 
+/// The nonces.
+#[derive(Debug)]
+pub(super) struct Nonces {
+    first: u64,
+    next: u64,
+    /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers anything.
+    reserved: Option<Reserved>,
+}
+
 /// How far nonces are reserved.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reserved {
+struct Reserved {
     /// On the disk.
     durable: u64,
     /// Asked for.
     asked: u64,
 }
 
-impl Registrar {
+impl Nonces {
+    /// From `base` on, which must be greater than every nonce used before by this xTR.
+    pub(super) const fn new(base: u64) -> Self {
+        Self { first: base, next: base, reserved: None }
+    }
+
     /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are remembered.
-    pub(crate) fn restored(&mut self, below: Option<u64>) {
-        self.next_nonce = self.next_nonce.max(below.unwrap_or(0));
-        self.first_nonce = self.next_nonce;
-        self.reserved = Some(Reserved { durable: self.next_nonce, asked: self.next_nonce });
+    pub(super) fn restored(&mut self, below: Option<u64>) {
+        self.next = self.next.max(below.unwrap_or(0));
+        self.first = self.next;
+        self.reserved = Some(Reserved { durable: self.next, asked: self.next });
     }
 
     /// The nonces below `below` may be used.
-    pub(crate) fn reserved(&mut self, below: u64) {
+    pub(super) fn reserved(&mut self, below: u64) {
         if let Some(reserved) = &mut self.reserved {
             reserved.durable = reserved.durable.max(below);
         }
@@ -36,10 +49,9 @@ impl Registrar {
 
     /// Reserves nonces in time.
     pub(super) fn reserve(&mut self, cx: &mut Context) {
-        let idle = self.servers.iter().all(|s| s.bundles.is_empty()) && self.withdrawals.is_empty();
         let Some(reserved) = &mut self.reserved else { return };
-        if !idle && reserved.asked.saturating_sub(self.next_nonce) < NONCE_BLOCK / 2 {
-            let below = self.next_nonce.saturating_add(NONCE_BLOCK);
+        if reserved.asked.saturating_sub(self.next) < NONCE_BLOCK / 2 {
+            let below = self.next.saturating_add(NONCE_BLOCK);
             reserved.asked = below;
             cx.persist(|| Change::Put(Record::RegisterNonce { below }));
         }
@@ -47,6 +59,20 @@ impl Registrar {
 
     /// Whether the next nonce may be used.
     pub(super) fn may_send(&self) -> bool {
-        self.reserved.is_none_or(|reserved| self.next_nonce < reserved.durable)
+        self.reserved.is_none_or(|reserved| self.next < reserved.durable)
+    }
+
+    /// The next nonce, which is used up by [`Self::advance`].
+    pub(super) const fn next(&self) -> Nonce {
+        Nonce(self.next)
+    }
+
+    pub(super) const fn advance(&mut self) {
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Whether this router used `nonce` since it was started.
+    pub(super) fn used(&self, nonce: Nonce) -> bool {
+        (self.first..self.next).contains(&nonce.0)
     }
 }

@@ -82,7 +82,7 @@ impl Registrar {
             }
             Some(Answered::Withdrawal(at)) => drop(self.withdrawals.remove(at)),
             // One of our own nonces, but no longer of interest: a duplicate, or overtaken by a change.
-            None if (self.first_nonce..self.next_nonce).contains(&notify.nonce.0) => {
+            None if self.nonces.used(notify.nonce) => {
                 cx.drop(DropReason::NotifyStale, Some(source));
             }
             None => {

@@ -90,7 +90,7 @@ impl Registrar {
         let key = keys.get(turn.checked_rem(keys.len())?)?;
         // An address has its turn with every key.
         let address = address_of(cx, server, attempt as usize / keys.len().max(1), rlocs)?;
-        let nonce = Nonce(self.next_nonce);
+        let nonce = self.nonces.next();
         let register = MapRegister {
             proxy_reply: server.proxy_reply,
             want_notify: server.want_notify,
@@ -105,7 +105,7 @@ impl Registrar {
         let to = SocketAddr::new(address, CONTROL_PORT);
         match auth::seal(Message::MapRegister(register), key) {
             Ok(bytes) => {
-                self.next_nonce = self.next_nonce.wrapping_add(1);
+                self.nonces.advance();
                 let source = rlocs.control_source(&address, attempt as usize);
                 cx.send_encoded(MessageKind::MapRegister, source, to, bytes);
                 Some(Sent { nonce, address, key: (key.id, key.algorithm) })
