@@ -62,6 +62,11 @@ pub(super) struct ControlLoop {
     pub(super) keeper: Keeper,
     pub(super) snapshots: Snapshots,
     pub(super) vrrp: Vrrp,
+    pub(super) running: Running,
+}
+
+/// What only the loop itself uses.
+pub(super) struct Running {
     /// What is known of hosts on the site's interfaces, where any are to be found.
     neighbours: Option<NeighbourMonitor>,
     log: EventLog,
@@ -84,39 +89,11 @@ struct Signals {
     terminate: Signal,
 }
 
-/// The parts that [`ControlLoop::new`] is made of.
-pub(super) struct Parts {
-    pub(super) path: PathBuf,
-    pub(super) config: Config,
-    pub(super) clock: Clock,
-    pub(super) plane: ControlPlane,
-    pub(super) sockets: ControlSockets,
-    pub(super) forwarding: Option<Forwarding>,
-    pub(super) external: Option<External>,
-    pub(super) monitor: InterfaceMonitor,
-    pub(super) calls: mpsc::Receiver<Call>,
-    pub(super) keeper: Keeper,
-    pub(super) snapshots: Snapshots,
-    pub(super) vrrp: Vrrp,
-}
-
-impl ControlLoop {
+impl Running {
     /// Takes the signals SIGHUP, SIGINT and SIGTERM over.
-    pub(super) fn new(parts: Parts) -> Result<Self, RunError> {
+    pub(super) fn begin(now: Instant) -> Result<Self, RunError> {
         let handler = |kind| signal(kind).map_err(|error| RunError(format!("can't handle signals: {error}")));
         Ok(Self {
-            path: parts.path,
-            config: parts.config,
-            clock: parts.clock,
-            plane: parts.plane,
-            sockets: parts.sockets,
-            forwarding: parts.forwarding,
-            external: parts.external,
-            monitor: parts.monitor,
-            calls: parts.calls,
-            keeper: parts.keeper,
-            snapshots: parts.snapshots,
-            vrrp: parts.vrrp,
             neighbours: None,
             log: EventLog::default(),
             resolved: mpsc::channel(16),
@@ -127,10 +104,12 @@ impl ControlLoop {
                 interrupt: handler(SignalKind::interrupt())?,
                 terminate: handler(SignalKind::terminate())?,
             },
-            started: parts.clock.now(),
+            started: now,
         })
     }
+}
 
+impl ControlLoop {
     /// Runs until a signal says stop; then undoes what was done to the kernel.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
         let mut buffer = vec![0; 1 << 16];
@@ -164,8 +143,8 @@ impl ControlLoop {
                     }
                 }
                 event = self.monitor.next() => self.network(event).await,
-                neighbour = next_neighbour(&mut self.neighbours) => self.neighbour(neighbour),
-                Some(Resolved { name, addresses }) = self.resolved.1.recv() => {
+                neighbour = next_neighbour(&mut self.running.neighbours) => self.neighbour(neighbour),
+                Some(Resolved { name, addresses }) = self.running.resolved.1.recv() => {
                     self.plane.handle(self.clock.now(), Input::Resolved { name: &name, addresses: &addresses });
                 }
                 record = self.keeper.written() => {
@@ -175,9 +154,9 @@ impl ControlLoop {
                 Some(call) = self.calls.recv() => self.answer(call).await,
                 () = sleep_until(wake.unwrap_or_else(|| self.clock.to_tokio(Instant::FAR_FUTURE))),
                     if wake.is_some() => self.plane.handle_timeout(self.clock.now()),
-                _ = self.signals.hangup.recv() => drop(self.reload().await),
-                _ = self.signals.interrupt.recv() => break,
-                _ = self.signals.terminate.recv() => break,
+                _ = self.running.signals.hangup.recv() => drop(self.reload().await),
+                _ = self.running.signals.interrupt.recv() => break,
+                _ = self.running.signals.terminate.recv() => break,
             }
             self.drain().await;
         }
@@ -222,7 +201,7 @@ impl ControlLoop {
                     self.plane.handle(now, Input::Senders(&senders.unwrap_or_default()));
                 }
                 Output::LigReply { id, result } => self.lig_reply(id, result),
-                Output::Event(event) => self.log.write(&event, self.clock.now()),
+                Output::Event(event) => self.running.log.write(&event, self.clock.now()),
             }
         }
         if let Some(forwarding) = &mut self.forwarding {
@@ -271,7 +250,7 @@ impl ControlLoop {
 
     /// Looks a name up beside the loop. As many at once as there are names in the configuration.
     fn resolve(&self, name: String) {
-        let answers = self.resolved.0.clone();
+        let answers = self.running.resolved.0.clone();
         tokio::spawn(async move {
             let addresses = match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await
             {
@@ -286,12 +265,12 @@ impl ControlLoop {
     /// Follows the neighbour tables while hosts are to be found by them.
     fn watch_neighbours(&mut self) {
         let wanted = self.config.control.dynamic_eids.iter().any(|dynamic| dynamic.detect.is_some());
-        if !wanted || self.neighbours.is_some() {
-            self.neighbours = self.neighbours.take().filter(|_| wanted);
+        if !wanted || self.running.neighbours.is_some() {
+            self.running.neighbours = self.running.neighbours.take().filter(|_| wanted);
             return;
         }
         match Netlink::open().and_then(NeighbourMonitor::open) {
-            Ok(monitor) => self.neighbours = Some(monitor),
+            Ok(monitor) => self.running.neighbours = Some(monitor),
             Err(error) => {
                 tracing::warn!("hosts can't be found, as the neighbour tables can't be followed: {error}")
             }
@@ -361,7 +340,7 @@ impl ControlLoop {
             Request::ShowSites { filter } => Reply::Sites(views::sites(&self.plane, &filter, now)),
             Request::ShowLocators => Reply::Locators(views::locators(&self.plane, &self.config, now)),
             Request::ShowStatistics => Reply::Statistics(view::Statistics {
-                uptime: now.saturating_since(self.started).as_secs(),
+                uptime: now.saturating_since(self.running.started).as_secs(),
                 control: views::control_statistics(&self.plane),
                 data: self.forwarding.as_ref().map(Forwarding::statistics).unwrap_or_default(),
                 store: view::Store {
@@ -386,9 +365,9 @@ impl ControlLoop {
                 Reply::Cleared(before.saturating_sub(self.plane.map_cache_len()) as u64)
             }
             Request::Lig { eid, via } => {
-                let id = self.next_lig;
-                self.next_lig += 1;
-                self.ligs.insert(id, (eid, call.answer));
+                let id = self.running.next_lig;
+                self.running.next_lig += 1;
+                self.running.ligs.insert(id, (eid, call.answer));
                 self.plane.handle(now, Input::Command(Command::Lig { id, eid, via }));
                 return;
             }
@@ -440,7 +419,7 @@ impl ControlLoop {
     }
 
     fn lig_reply(&mut self, id: u64, result: Result<LigAnswer, LigError>) {
-        let Some((eid, answer)) = self.ligs.remove(&id) else { return };
+        let Some((eid, answer)) = self.running.ligs.remove(&id) else { return };
         let reply = match result {
             Ok(found) => Reply::Lig(views::lig(eid, &found)),
             Err(error) => Reply::Error(error.to_string()),

@@ -65,21 +65,10 @@ impl Snapshots {
         let now = clock.now();
         let role = config.control.itr.is_some();
         let mut this = Self {
-            clock,
             dir: Some(config.router.state_dir.clone()).filter(|_| is_kept),
             config: config.snapshot.filter(|_| role),
             identity: identity(config),
-            waiting: Vec::new(),
-            taking: None,
-            writing: None,
-            wake: Instant::FAR_FUTURE,
-            known: None,
-            cleared: false,
-            clearing: false,
-            last_written: None,
-            started: now,
-            restored: Restored::default(),
-            status: view::Snapshot::default(),
+            ..Self::none(clock)
         };
         if let (Some(dir), Some(told)) = (this.dir.clone(), this.config) {
             this.wake = now + told.interval;
@@ -332,6 +321,27 @@ impl Snapshots {
             }
         }
     }
+
+    /// Nothing is kept, or known from before.
+    fn none(clock: Clock) -> Self {
+        Self {
+            clock,
+            dir: None,
+            config: None,
+            identity: String::new(),
+            waiting: Vec::new(),
+            taking: None,
+            writing: None,
+            wake: Instant::FAR_FUTURE,
+            known: None,
+            cleared: false,
+            clearing: false,
+            last_written: None,
+            started: clock.now(),
+            restored: Restored::default(),
+            status: view::Snapshot::default(),
+        }
+    }
 }
 
 /// Who this router is to its own snapshots: what must not be mixed up where somebody copies a state directory.
@@ -396,21 +406,11 @@ mod tests {
             down: Vec::new(),
         };
         Snapshots {
-            clock,
             dir: Some(dir.to_owned()),
             config: Some(SnapshotConfig::default()),
             identity: "x".into(),
             waiting: vec![saved("10.1.0.0/16"), saved("10.2.0.0/16"), saved("10.3.0.0/16")],
-            taking: None,
-            writing: None,
-            wake: Instant::FAR_FUTURE,
-            known: None,
-            cleared: false,
-            clearing: false,
-            last_written: None,
-            started: clock.now(),
-            restored: Restored::default(),
-            status: view::Snapshot::default(),
+            ..Snapshots::none(clock)
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::clock::{Clock, wall_clock};
-use super::control_loop::{ControlLoop, Parts, forwards, has_data_plane};
+use super::control_loop::{ControlLoop, Running, forwards, has_data_plane};
 use super::control_sockets::ControlSockets;
 use super::external::External;
 use super::forwarding::Forwarding;
@@ -73,7 +73,8 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
         version = env!("CARGO_PKG_VERSION"),
         "router runs"
     );
-    ControlLoop::new(Parts {
+    Ok(ControlLoop {
+        running: Running::begin(clock.now())?,
         path: path.into(),
         config,
         clock,

@@ -4,42 +4,42 @@ use std::path::Path;
 
 use super::*;
 
+/// A core router and a mapping system.
+pub(super) const CORE: &str = r#"[[core]]
+name = "core"
+[[mapping-system]]
+name = "ms"
+addresses = ["192.0.2.1"]
+"#;
+
+/// The site `name`, which has 10.`number`.0.0/16, one router and one host.
+pub(super) fn site(name: &str, number: u8) -> String {
+    format!(
+        r#"[[site]]
+name = "{name}"
+key = "{name}"
+eid-prefixes = ["10.{number}.0.0/16"]
+[[xtr]]
+name = "x{name}"
+site = "{name}"
+rlocs = ["192.0.2.1{number}"]
+[[host]]
+name = "h{name}"
+site = "{name}"
+addresses = ["10.{number}.0.1/32"]
+"#
+    )
+}
+
 /// Two sites and a mapping system on one core router; `rest` adds traffic and faults.
 fn two_sites(duration: &str, rest: &str) -> Scenario {
+    let (a, b) = (site("a", 1), site("b", 2));
     let text = format!(
         r#"
         [simulation]
         duration = "{duration}"
         {rest}
-        [[core]]
-        name = "core"
-        [[mapping-system]]
-        name = "ms"
-        addresses = ["192.0.2.1"]
-        [[site]]
-        name = "a"
-        key = "a"
-        eid-prefixes = ["10.1.0.0/16"]
-        [[site]]
-        name = "b"
-        key = "b"
-        eid-prefixes = ["10.2.0.0/16"]
-        [[xtr]]
-        name = "xa"
-        site = "a"
-        rlocs = ["192.0.2.11"]
-        [[xtr]]
-        name = "xb"
-        site = "b"
-        rlocs = ["192.0.2.12"]
-        [[host]]
-        name = "ha"
-        site = "a"
-        addresses = ["10.1.0.1/32"]
-        [[host]]
-        name = "hb"
-        site = "b"
-        addresses = ["10.2.0.1/32"]
+        {CORE}{a}{b}
         [[link]]
         between = ["ms", "core"]
         delay = "10ms"

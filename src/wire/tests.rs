@@ -262,17 +262,8 @@ fn shared_extension() {
 /// The layout in [`cache_sync`].
 #[test]
 fn cache_syncs() {
-    let locator = LocatorRecord {
-        priority: 1,
-        weight: 75,
-        mpriority: 255,
-        mweight: 0,
-        local: true,
-        probe: false,
-        reachable: true,
-        address: ip("192.0.2.1").into(),
-    };
-    let record = EidRecord { locators: vec![locator], ..record() };
+    let mut record = record();
+    record.locators.truncate(1);
     let mapping =
         SyncMapping { copy: true, echoes: true, seconds: 86_399, millis: 250, inside: 2, age: 1, record };
     let message = CacheSync {

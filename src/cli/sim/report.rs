@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use comfy_table::Table;
+
 use crate::mgmt::table::{append, table};
 use crate::sim::{CaseResult, Study, Summary};
 
@@ -75,50 +77,37 @@ fn routers(case: &CaseResult, text: &mut String) {
 }
 
 fn virtual_routers(case: &CaseResult, text: &mut String) {
-    let mut lines = table(
+    let lines = table(
         ["Virtual router of", "Became master", "Advertisements sent", "Bytes", "Received", "Bytes"],
         &[1, 2, 3, 4, 5],
     );
-    for group in case.groups() {
-        if case.summary(group, "vrrp-sent").is_none() {
-            continue;
-        }
-        let get = |figure| cell(case.summary(group, figure));
-        lines.add_row([
-            group.to_owned(),
-            get("vrrp-became-master"),
-            get("vrrp-sent"),
-            get("vrrp-sent-bytes"),
-            get("vrrp-received"),
-            get("vrrp-received-bytes"),
-        ]);
-    }
-    if !lines.is_empty() {
-        text.push('\n');
-        append(text, &lines, 2);
-    }
+    let figures =
+        ["vrrp-became-master", "vrrp-sent", "vrrp-sent-bytes", "vrrp-received", "vrrp-received-bytes"];
+    of_each(case, text, lines, "vrrp-sent", &figures);
 }
 
 fn hosts(case: &CaseResult, text: &mut String) {
-    let mut lines = table(
+    let lines = table(
         ["Host", "Sent", "Received", "Pings", "Unanswered", "Datagrams", "Not arrived", "Longest gap ms"],
         &[1, 2, 3, 4, 5, 6, 7],
     );
-    for group in case.groups() {
-        if case.summary(group, "sent").is_none() {
-            continue;
-        }
-        let get = |figure| cell(case.summary(group, figure));
-        lines.add_row([
-            group.to_owned(),
-            get("sent"),
-            get("received"),
-            get("pings-sent"),
-            get("pings-lost"),
-            get("datagrams-sent"),
-            get("datagrams-lost"),
-            get("longest-gap-ms"),
-        ]);
+    let figures = [
+        "sent",
+        "received",
+        "pings-sent",
+        "pings-lost",
+        "datagrams-sent",
+        "datagrams-lost",
+        "longest-gap-ms",
+    ];
+    of_each(case, text, lines, "sent", &figures);
+}
+
+/// A line with these figures for each group that has `needed`.
+fn of_each(case: &CaseResult, text: &mut String, mut lines: Table, needed: &str, figures: &[&str]) {
+    for group in case.groups().into_iter().filter(|group| case.summary(group, needed).is_some()) {
+        let cells = figures.iter().map(|figure| cell(case.summary(group, figure)));
+        lines.add_row(std::iter::once(group.to_owned()).chain(cells));
     }
     if !lines.is_empty() {
         text.push('\n');

@@ -3,29 +3,11 @@
 use std::path::Path;
 
 use super::*;
+use crate::sim::tests::{CORE, site};
 
-/// The smallest useful scenario; `edit` spoils it.
+/// What is said of the smallest useful scenario with `to` in the place of `from`.
 fn problems(from: &str, to: &str) -> String {
-    const GOOD: &str = r#"[simulation]
-duration = "10s"
-[[core]]
-name = "core"
-[[mapping-system]]
-name = "ms"
-addresses = ["192.0.2.1"]
-[[site]]
-name = "a"
-key = "k"
-eid-prefixes = ["10.1.0.0/16"]
-[[xtr]]
-name = "xa"
-site = "a"
-rlocs = ["192.0.2.11"]
-[[host]]
-name = "ha"
-site = "a"
-addresses = ["10.1.0.1/32"]
-[[link]]
+    const REST: &str = r#"[[link]]
 between = ["xa", "core"]
 loss = "1%"
 [[traffic]]
@@ -37,8 +19,9 @@ interval = "1s"
 cut = ["xa", "core"]
 from = "5s"
 "#;
-    assert!(GOOD.contains(from), "{from}");
-    let text = GOOD.replacen(from, to, 1);
+    let good = format!("[simulation]\nduration = \"10s\"\n{CORE}{}{REST}", site("a", 1));
+    assert!(good.contains(from), "{from}");
+    let text = good.replacen(from, to, 1);
     match Scenario::parse(Path::new("s.toml"), &text) {
         Ok(_) => String::new(),
         Err(report) => report.to_string(),
