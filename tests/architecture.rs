@@ -211,7 +211,7 @@ fn find_sources(dir: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// `src/proto/xtr/itr.rs` → `[proto, xtr, itr]`; the crate roots → `[]`.
+/// `src/proto/xtr/etr.rs` → `[proto, xtr, etr]`; the crate roots → `[]`.
 fn module_path(file: &Path) -> Vec<String> {
     let mut parts: Vec<String> =
         file.with_extension("").iter().skip(1).map(|p| p.to_string_lossy().into_owned()).collect();

@@ -2,10 +2,16 @@
 
 mod ddt;
 mod dynamic;
+mod host;
+mod map_cache;
+mod map_servers;
+mod mapping_system;
 mod openlisp_format;
+mod probing;
 mod proxies;
 mod robustness;
-mod sections;
+mod roles;
+mod site;
 mod sync;
 mod values;
 mod vrrp;
@@ -93,6 +99,16 @@ fn expect(base: &str, from: &str, to: &str, expected: &str) {
     assert!(base.contains(from), "nothing to replace: {from}");
     let text = base.replacen(from, to, 1);
     assert_eq!(said(&text), expected, "in:\n{text}");
+}
+
+/// A text, what is replaced in it by what, and what is then said, whole lines.
+type Case = (&'static str, &'static str, &'static str, &'static str);
+
+/// [`expect`] for each of them.
+fn expect_all(cases: &[Case]) {
+    for (base, from, to, expected) in cases {
+        expect(base, from, to, expected);
+    }
 }
 
 /// Asserts what is said about a base text with lines added.
