@@ -1,6 +1,6 @@
-//! The fast path in memory: longest-prefix match alone, encapsulation and decapsulation over FIBs of several sizes,
-//! super-packets cut and joined, checksums.
-//! Destinations are drawn at random from all prefixes, so that the caches see what a busy router's see.
+//! The fast path in memory: longest-prefix match alone, encapsulation and decapsulation over FIBs of several
+//! sizes, super-packets cut and joined, checksums. Destinations are drawn at random from all prefixes, so
+//! that the caches see what a busy router's see.
 #![allow(missing_docs)]
 
 use std::cell::LazyCell;
@@ -29,8 +29,8 @@ const BATCH: usize = 64;
 /// How many different packets there are.
 const PACKETS: usize = 64 * 1024;
 
-/// A FIB with `size` prefixes of lengths 18 to 28 outside of 10.0.0.0/8, where packets may go, each with a path of its own to one of 1,000
-/// locators.
+/// A FIB with `size` prefixes of lengths 18 to 28 outside of 10.0.0.0/8, where packets may go, each with a
+/// path of its own to one of 1,000 locators.
 fn fill(size: usize) -> (FibWriter, FibReader, Vec<Ipv4Net>) {
     let mut rng = StdRng::seed_from_u64(size as u64);
     let mut fib = fib::new(1024);
@@ -195,8 +195,8 @@ fn encapsulation(c: &mut Criterion) {
     group.finish();
 }
 
-/// Encapsulation among 100,000 prefixes, alone and while another thread changes 100,000 of them a second: what readers
-/// pay for updates, beside the processor time that the updates themselves take.
+/// Encapsulation among 100,000 prefixes, alone and while another thread changes 100,000 of them a second:
+/// what readers pay for updates, beside the processor time that the updates themselves take.
 #[allow(clippy::print_stderr)] // the rate that was really reached
 fn encapsulation_under_updates(c: &mut Criterion) {
     const SIZE: usize = 100_000;

@@ -5,9 +5,9 @@
 //! valgrind --tool=callgrind --callgrind-out-file=/dev/null PROGRAM encapsulate off 1000
 //! ```
 //!
-//! The count of 2,000 rounds less that of 1,000 is what 1,000 rounds cost. Each round is a batch of 64 packets, or one
-//! super-packet. `off` leaves all options of the LISP header off, others switch one on. `scatter-2048` and `scatter-65536`
-//! encapsulate to as many destinations in turn, among 100,000 prefixes.
+//! The count of 2,000 rounds less that of 1,000 is what 1,000 rounds cost. Each round is a batch of 64
+//! packets, or one super-packet. `off` leaves all options of the LISP header off, others switch one on.
+//! `scatter-2048` and `scatter-65536` encapsulate to as many destinations in turn, among 100,000 prefixes.
 #![allow(missing_docs)]
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -57,8 +57,8 @@ impl Mac {
     }
 }
 
-/// The key of one message: HKDF-SHA256 (RFC 5869) of nonce and secret, salted by the message's type (RFC 9301 §5.6
-/// step 4).
+/// The key of one message: HKDF-SHA256 (RFC 5869) of nonce and secret, salted by the message's type (RFC 9301
+/// §5.6 step 4).
 pub(super) fn message_key(secret: &[u8], nonce: Nonce, salt: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let mut input = Zeroizing::new(Vec::with_capacity(8 + secret.len()));
     input.extend_from_slice(&nonce.0.to_be_bytes());

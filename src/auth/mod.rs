@@ -1,11 +1,11 @@
 //! Message authentication (RFC 9301 §5.6, §5.7).
 //!
-//! Owns: keyed MACs over encoded messages, per-message key derivation, key ids, replay windows. Must not touch
-//! sockets or policy.
+//! Owns: keyed MACs over encoded messages, per-message key derivation, key ids, replay windows. Must not
+//! touch sockets or policy.
 //!
-//! The MAC of a Map-Register, Map-Notify, Map-Notify-Ack, Info or CacheSync message lies in the message and covers it with its own
-//! field preset to 0. [`seal`] computes it while encoding; [`verify`] checks it in the bytes as they were received, so
-//! that nothing that decoding ignores goes unauthenticated.
+//! The MAC of a Map-Register, Map-Notify, Map-Notify-Ack, Info or CacheSync message lies in the message and
+//! covers it with its own field preset to 0. [`seal`] computes it while encoding; [`verify`] checks it in the
+//! bytes as they were received, so that nothing that decoding ignores goes unauthenticated.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -195,13 +195,14 @@ impl AuthError {
 
 /// Offset of the nonce in all authenticated messages.
 const NONCE: usize = 4;
-/// Offset of the authentication data in all authenticated messages; its key id, algorithm id and length precede it.
+/// Offset of the authentication data in all authenticated messages; its key id, algorithm id and length
+/// precede it.
 const AUTH_DATA: usize = 16;
 
 /// Fills in key id, algorithm and authentication data of `message` and encodes it.
 ///
-/// The MAC covers the whole message. RFC 9301 §5.6 ends it at the last RLOC-record, before xTR-ID and Site-ID;
-/// deployed routers do not, and there is no reason to leave the identifiers open to change.
+/// The MAC covers the whole message. RFC 9301 §5.6 ends it at the last RLOC-record, before xTR-ID and
+/// Site-ID; deployed routers do not, and there is no reason to leave the identifiers open to change.
 pub fn seal(mut message: Message, key: &Key) -> Result<Vec<u8>, SealError> {
     let kind = message.kind();
     let auth = message.auth_mut().ok_or(SealError::Unauthenticated(kind))?;
@@ -218,12 +219,13 @@ pub fn seal(mut message: Message, key: &Key) -> Result<Vec<u8>, SealError> {
     Ok(bytes)
 }
 
-/// Which of `keys`, by position, `bytes` was authenticated with. `bytes` is the whole UDP payload as it was received,
-/// of a Map-Register, Map-Notify, Map-Notify-Ack, Info, CacheSync or CacheSync-Ack message.
+/// Which of `keys`, by position, `bytes` was authenticated with. `bytes` is the whole UDP payload as it was
+/// received, of a Map-Register, Map-Notify, Map-Notify-Ack, Info, CacheSync or CacheSync-Ack message.
 ///
-/// Accepts whole and truncated digests, and both coverages: the whole message, or up to the last RLOC-record where
-/// xTR-ID and Site-ID follow (RFC 9301 §5.6 step 5). Under the second, whoever recorded the message can change the two
-/// identifiers and send it again: they must not be the only thing that a replay window is kept by.
+/// Accepts whole and truncated digests, and both coverages: the whole message, or up to the last RLOC-record
+/// where xTR-ID and Site-ID follow (RFC 9301 §5.6 step 5). Under the second, whoever recorded the message
+/// can change the two identifiers and send it again: they must not be the only thing that a replay window is
+/// kept by.
 ///
 /// Takes the same time wherever a digest differs.
 pub fn verify(bytes: &[u8], keys: &[Key]) -> Result<usize, AuthError> {
@@ -331,8 +333,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The salt of the key derivation (RFC 9301 §5.6 step 4). None is defined for Info messages and extensions; theirs
-/// follow the pattern.
+/// The salt of the key derivation (RFC 9301 §5.6 step 4). None is defined for Info messages and extensions;
+/// theirs follow the pattern.
 const fn salt(kind: MessageType, sub_type: Option<u16>) -> &'static [u8] {
     match kind {
         MessageType::MapNotify => b"Map-Notify Authentication",

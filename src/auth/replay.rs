@@ -10,8 +10,8 @@ pub enum NoncePolicy {
     /// Greater ones only, as RFC 9301 §5.6 asks.
     #[default]
     Increasing,
-    /// The same one again, too: for routers that never change theirs. Whoever records one of their messages can then
-    /// send it again, until the nonce grows.
+    /// The same one again, too: for routers that never change theirs. Whoever records one of their messages
+    /// can then send it again, until the nonce grows.
     AllowRepeats,
 }
 
@@ -41,8 +41,8 @@ impl ReplayError {
     }
 }
 
-/// The last nonce of each sender. What a sender is, is the caller's to say: RFC 9301 §5.6 means the pair of xTR-ID and
-/// key. Offer nonces of authentic messages only.
+/// The last nonce of each sender. What a sender is, is the caller's to say: RFC 9301 §5.6 means the pair of
+/// xTR-ID and key. Offer nonces of authentic messages only.
 #[derive(Clone, Debug)]
 pub struct LastNonces<S> {
     last: BTreeMap<S, Nonce>,
@@ -50,7 +50,8 @@ pub struct LastNonces<S> {
 }
 
 impl<S: Ord> LastNonces<S> {
-    /// Remembers at most `capacity` senders. Further ones are refused, since forgetting one would open it to replay.
+    /// Remembers at most `capacity` senders. Further ones are refused, since forgetting one would open it to
+    /// replay.
     pub const fn new(capacity: usize) -> Self {
         Self { last: BTreeMap::new(), capacity }
     }
@@ -93,9 +94,9 @@ impl<S: Ord> LastNonces<S> {
     }
 }
 
-/// The nonces that came from one sender whose messages may overtake each other: each is accepted once, also if greater
-/// ones came before it, but for those that are more than 63 behind the greatest (as RFC 4303 §3.4.3 has it for sequence
-/// numbers).
+/// The nonces that came from one sender whose messages may overtake each other: each is accepted once, also
+/// if greater ones came before it, but for those that are more than 63 behind the greatest (as RFC 4303
+/// §3.4.3 has it for sequence numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayWindow {
     greatest: Nonce,

@@ -1,4 +1,5 @@
-//! Packets that don't fit as they are: super-packets of the kernel, and those that are longer than the path takes.
+//! Packets that don't fit as they are: super-packets of the kernel, and those that are longer than the path
+//! takes.
 //!
 //! Owns: whether such a packet is cut, fragmented, or answered. How is [`cut`](crate::dataplane::cut)'s and
 //! [`fragment`](crate::dataplane::fragment)'s.
@@ -33,8 +34,8 @@ pub(in crate::dataplane) struct Job<'a> {
 }
 
 impl Encapsulator {
-    /// A super-packet, or a packet that is too long: cut, fragmented, or answered. Gives how many packets it became, and
-    /// their bytes.
+    /// A super-packet, or a packet that is too long: cut, fragmented, or answered. Gives how many packets it
+    /// became, and their bytes.
     #[inline(never)]
     pub(super) fn large(
         &mut self,

@@ -1,7 +1,8 @@
 //! From the site to the underlay.
 //!
-//! Owns: the way of a batch, and of a packet that fits: its LISP header, and its path's outer headers. Which path that is
-//! is found in [`route`]; packets that don't fit are [`large`]'s, those that go nowhere [`refuse`]'s.
+//! Owns: the way of a batch, and of a packet that fits: its LISP header, and its path's outer headers. Which
+//! path that is is found in [`route`]; packets that don't fit are [`large`]'s, those that go nowhere
+//! [`refuse`]'s.
 
 mod large;
 mod refuse;
@@ -69,8 +70,8 @@ pub struct Encapsulator {
     sum: SumFn,
     icmp_source: (IpAddr, IpAddr),
     icmp_limit: Limiter,
-    /// Of punts of misses: for all sources, and for those with the same hash, so that one that tries many destinations
-    /// leaves others a chance.
+    /// Of punts of misses: for all sources, and for those with the same hash, so that one that tries many
+    /// destinations leaves others a chance.
     punt_limit: Limiter,
     punt_limits: Box<[Limiter]>,
     counters: Arc<Counters>,
@@ -97,9 +98,10 @@ impl Encapsulator {
         }
     }
 
-    /// Takes packets from the site and adds what comes of them to `out`: data packets, ICMP errors, or nothing and a
-    /// count. `punt` hands a punt to the control plane, and says whether it could. Gives how many were taken: fewer than
-    /// there are where the batch had no more room. Then send it, clear it, and go on with the rest.
+    /// Takes packets from the site and adds what comes of them to `out`: data packets, ICMP errors, or
+    /// nothing and a count. `punt` hands a punt to the control plane, and says whether it could. Gives how
+    /// many were taken: fewer than there are where the batch had no more room. Then send it, clear it, and go
+    /// on with the rest.
     pub fn encapsulate(
         &mut self,
         turn: &Turn<'_>,
@@ -112,8 +114,8 @@ impl Encapsulator {
         let (mut total_packets, mut total_bytes) = (0, 0);
         let mut seen = [Seen::NOTHING; AT_ONCE];
         for chunk in packets.chunks(AT_ONCE) {
-            // Step by step for several packets, not packet by packet: what one step of them waits for in memory, the
-            // processor fetches for all at once.
+            // Step by step for several packets, not packet by packet: what one step of them waits for in
+            // memory, the processor fetches for all at once.
             let Some(seen) = seen.get_mut(..chunk.len()) else { break };
             for (packet, seen) in chunk.iter().zip(&mut *seen) {
                 seen.read(turn, arena.get(packet.piece));
@@ -143,8 +145,8 @@ impl Encapsulator {
         taken
     }
 
-    /// Counts what was sent, in the paths and entries that it took: once for packets of one path that come one behind the
-    /// other. Gives packets and bytes in all.
+    /// Counts what was sent, in the paths and entries that it took: once for packets of one path that come
+    /// one behind the other. Gives packets and bytes in all.
     #[inline]
     fn record(&self, seen: &[Seen<'_>], now: Instant) -> (u64, u64) {
         let (mut total_packets, mut total_bytes) = (0, 0);

@@ -1,7 +1,7 @@
 //! Packets that go nowhere: counted, and told to whom it concerns.
 //!
-//! Owns: what the control plane and the packet's source hear of it, and how often, so that a flood of such packets costs
-//! neither of them more than a part of its time.
+//! Owns: what the control plane and the packet's source hear of it, and how often, so that a flood of such
+//! packets costs neither of them more than a part of its time.
 
 use super::route::{Route, Seen};
 use super::{Encapsulator, Full, Turn};

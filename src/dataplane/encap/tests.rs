@@ -207,8 +207,9 @@ fn a_host_that_tries_everything_leaves_others_a_share_of_the_punts() {
 #[test]
 fn the_lists_of_a_batch_are_bounded() {
     let mut router = router();
-    // The most that a packet can become: super-packets of the smallest segments, each sent on its own, and behind
-    // them the longest packet that has to be cut into fragments; and more small packets than a batch may have.
+    // The most that a packet can become: super-packets of the smallest segments, each sent on its own, and
+    // behind them the longest packet that has to be cut into fragments; and more small packets than a batch
+    // may have.
     let datagrams = udp("10.1.0.1", "10.2.0.1", 9, &[1; 2048]);
     let mut longest = udp("10.1.0.1", "10.2.0.1", 9, &[1; 65_507]);
     longest[6] = 0; // may be fragmented

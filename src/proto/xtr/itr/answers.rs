@@ -1,6 +1,7 @@
 //! What Map-Replies say, and what of that the map-cache takes in.
 //!
-//! Owns: which records of a Map-Reply are believed (RFC 9301 §5.5). Which question it answers is told by its nonce.
+//! Owns: which records of a Map-Reply are believed (RFC 9301 §5.5). Which question it answers is told by its
+//! nonce.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -45,8 +46,8 @@ impl Itr {
         }
 
         let mut mappings = self.mappings(cx, &reply.records, source);
-        // The record that answers is the longest that covers what was asked for, or else the EID; others must be more
-        // specific exceptions to it (RFC 9301 §5.5).
+        // The record that answers is the longest that covers what was asked for, or else the EID; others must
+        // be more specific exceptions to it (RFC 9301 §5.5).
         let longest = |of: &dyn Fn(&EidPrefix) -> bool| {
             mappings.iter().filter(|m| of(&m.eid)).max_by_key(|m| m.eid.len())
         };

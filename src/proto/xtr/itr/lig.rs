@@ -1,5 +1,5 @@
-//! Questions to the mapping system that leave the map-cache alone: those of a person, and where a prefix is that may
-//! have moved.
+//! Questions to the mapping system that leave the map-cache alone: those of a person, and where a prefix is
+//! that may have moved.
 //!
 //! Owns: these questions, their retransmission, and their answers until they are taken.
 
@@ -92,7 +92,8 @@ impl Itr {
         self.send_lig(cx, now, nonce, lig, local);
     }
 
-    /// Asks the mapping system where `prefix` is, which may have moved. What it says comes by [`Self::take_located`].
+    /// Asks the mapping system where `prefix` is, which may have moved. What it says comes by
+    /// [`Self::take_located`].
     pub(crate) fn locate(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, local: &LocalRlocs) {
         let asker = Asker::Mobility(prefix);
         if self.ligs.under_way.len() >= MAX_LOCATES {

@@ -1,6 +1,7 @@
 //! Map-Requests as an ITR sends them to a Map-Resolver.
 //!
-//! Owns: where the answer may go, and the encapsulated control message around the request. Must not know why it is sent.
+//! Owns: where the answer may go, and the encapsulated control message around the request. Must not know why
+//! it is sent.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -24,8 +25,8 @@ pub(in crate::proto::xtr) fn itr_rlocs(local: &LocalRlocs) -> Vec<Address> {
         .collect()
 }
 
-/// Sends a Map-Request to a Map-Resolver in an encapsulated control message (RFC 9301 §5.8). The inner destination is
-/// the EID; the inner source is of its family: one of our locators, else the EID that asks.
+/// Sends a Map-Request to a Map-Resolver in an encapsulated control message (RFC 9301 §5.8). The inner
+/// destination is the EID; the inner source is of its family: one of our locators, else the EID that asks.
 pub(super) fn send_request(
     cx: &mut Context,
     request: &MapRequest,

@@ -1,8 +1,8 @@
 //! The ITR: finds the mapping of every destination that the data plane misses, and keeps those in use fresh.
 //!
-//! Owns: the parts of that, and when each has its turn: what is asked for is in [`requests`], what is answered in
-//! [`answers`], what people and mobility ask in [`lig`], what the underlay says in [`path_mtu`]. Must not answer requests:
-//! that is the ETR's.
+//! Owns: the parts of that, and when each has its turn: what is asked for is in [`requests`], what is
+//! answered in [`answers`], what people and mobility ask in [`lig`], what the underlay says in [`path_mtu`].
+//! Must not answer requests: that is the ETR's.
 
 mod answers;
 mod lig;
@@ -69,7 +69,8 @@ impl Itr {
         }
     }
 
-    /// The configured proxy-ETRs, or the addresses of their names, may be others now: what goes to them follows.
+    /// The configured proxy-ETRs, or the addresses of their names, may be others now: what goes to them
+    /// follows.
     pub(crate) fn update_proxy_etrs(&mut self, cx: &mut Context, database: &Database) {
         self.proxy_etrs.update(&self.config.proxy_etrs, &cx.names);
         let stale = self.cache.iter().filter_map(|(prefix, entry)| {
@@ -81,8 +82,8 @@ impl Itr {
         }
     }
 
-    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: locators that are among
-    /// them are not used, and others are again.
+    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: locators that
+    /// are among them are not used, and others are again.
     pub(crate) fn eids_changed(&mut self, cx: &mut Context, database: &Database) {
         for prefix in self.cache.recheck_circular(cx, database) {
             self.complain(cx, &prefix, None, database.rlocs());
@@ -182,8 +183,8 @@ impl Itr {
         self.proven(cx, now, rloc, database.rlocs());
     }
 
-    /// Packets to a locator were not answered, although they should have been; `dark` where packets do come from its site,
-    /// so that it is those to it that are lost (RFC 9300 §10.1).
+    /// Packets to a locator were not answered, although they should have been; `dark` where packets do come
+    /// from its site, so that it is those to it that are lost (RFC 9300 §10.1).
     pub(crate) fn silent(
         &mut self,
         cx: &mut Context,

@@ -15,7 +15,8 @@ use crate::types::{Instant, Rloc};
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
 /// Path MTUs that are remembered.
 const MAX_PATH_MTUS: usize = 4096;
-/// Smaller path MTUs are not believed: no underlay needs them, and a forged ICMP message could ask for anything.
+/// Smaller path MTUs are not believed: no underlay needs them, and a forged ICMP message could ask for
+/// anything.
 const MIN_PATH_MTU_IPV4: u16 = 552;
 const MIN_PATH_MTU_IPV6: u16 = 1280;
 
@@ -32,7 +33,8 @@ impl PathMtus {
         self.known.get(rloc).map(|(mtu, _)| *mtu)
     }
 
-    /// The underlay says that packets to `rloc` may have `mtu` bytes; `used`: it is a locator of the map-cache.
+    /// The underlay says that packets to `rloc` may have `mtu` bytes; `used`: it is a locator of the
+    /// map-cache.
     pub(super) fn told(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, mtu: u16, used: bool) {
         let known = self.known.contains_key(&rloc);
         if !used || (!known && self.known.len() >= MAX_PATH_MTUS) {

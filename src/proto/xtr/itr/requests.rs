@@ -1,8 +1,9 @@
-//! What the ITR asks the mapping system for: destinations that packets miss, entries that are to be known anew, and
-//! those that packets may go to soon.
+//! What the ITR asks the mapping system for: destinations that packets miss, entries that are to be known
+//! anew, and those that packets may go to soon.
 //!
-//! Owns: which of them are asked for and which are not, so that neither one host nor what may be forged makes the ITR
-//! ask without bound (RFC 9301 §5.3), and their retransmission. What has been asked is kept in [`PendingTable`].
+//! Owns: which of them are asked for and which are not, so that neither one host nor what may be forged makes
+//! the ITR ask without bound (RFC 9301 §5.3), and their retransmission. What has been asked is kept in
+//! [`PendingTable`].
 //!
 //! [`PendingTable`]: crate::proto::xtr::pending::PendingTable
 
@@ -27,8 +28,8 @@ use super::message::{itr_rlocs, send_request};
 const MAX_SOLICITED: usize = 8;
 /// SMR-invoked Map-Requests per second, all in all (bucket of twice as many).
 const SOLICITED_RATE: u32 = 500;
-/// The same of SMRs that don't come from a locator of the entry that they are about: a site that has moved sends such,
-/// but so can anybody.
+/// The same of SMRs that don't come from a locator of the entry that they are about: a site that has moved
+/// sends such, but so can anybody.
 const STRANGERS_RATE: u32 = 20;
 /// Map-Requests outstanding that no packet waits for, at most; a quarter of a small table.
 const MAX_EXPECTING: usize = 256;
@@ -140,8 +141,8 @@ impl Itr {
         }
     }
 
-    /// Another ITR asked for `ours` on behalf of `eid`: packets to `eid` will follow soon. Asks for it, unless that is
-    /// known or there is much else to ask for.
+    /// Another ITR asked for `ours` on behalf of `eid`: packets to `eid` will follow soon. Asks for it,
+    /// unless that is known or there is much else to ask for.
     pub(crate) fn expect(
         &mut self,
         cx: &mut Context,
@@ -162,8 +163,9 @@ impl Itr {
         self.request(cx, now, eid, pending, database.rlocs());
     }
 
-    /// A packet, or a Map-Request, came from an EID that the cache doesn't cover: asks for it, unless there is much else
-    /// to ask for, and uses the locator that it came from meanwhile, if that is wanted. It may be forged.
+    /// A packet, or a Map-Request, came from an EID that the cache doesn't cover: asks for it, unless there
+    /// is much else to ask for, and uses the locator that it came from meanwhile, if that is wanted. It may
+    /// be forged.
     pub(crate) fn unverified(
         &mut self,
         cx: &mut Context,
@@ -207,8 +209,8 @@ impl Itr {
         }
     }
 
-    /// Asks again for an entry that the map-cache has. Whether it is asked for now: there may be no room for that, or
-    /// it may have been asked for in vain until a moment ago.
+    /// Asks again for an entry that the map-cache has. Whether it is asked for now: there may be no room for
+    /// that, or it may have been asked for in vain until a moment ago.
     pub(in crate::proto::xtr) fn refresh(
         &mut self,
         cx: &mut Context,
@@ -247,9 +249,9 @@ impl Itr {
         true
     }
 
-    /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). What is known of it is asked for
-    /// again, through the mapping system and at a limited rate, whoever sent the SMR: it proves nothing. Whether there
-    /// is anything to ask for.
+    /// An SMR: the site of `prefix` says that its mapping changed (RFC 9301 §6.1). What is known of it is
+    /// asked for again, through the mapping system and at a limited rate, whoever sent the SMR: it proves
+    /// nothing. Whether there is anything to ask for.
     pub(crate) fn solicited(
         &mut self,
         cx: &mut Context,
@@ -395,7 +397,8 @@ impl Itr {
         }
     }
 
-    /// Makes sure that one more destination may become pending that no packet waits for, at the cost of an older one.
+    /// Makes sure that one more destination may become pending that no packet waits for, at the cost of an
+    /// older one.
     fn make_room_expecting(&mut self, cx: &mut Context, now: Instant) -> bool {
         let most = MAX_EXPECTING.min(cx.timers.pending_requests / 4).max(1);
         if !self.rates.expecting.take(EXPECTING_RATE, now) {

@@ -53,7 +53,8 @@ pub struct Entry {
     pub expires: Instant,
     /// Where it comes from.
     pub source: Source,
-    /// Who answered: the source of the Map-Reply, where there was one, or the xTR of the site that told of it.
+    /// Who answered: the source of the Map-Reply, where there was one, or the xTR of the site that told of
+    /// it.
     pub responder: Option<IpAddr>,
     /// Counters of the entry, the same over all refreshes.
     pub stats: Arc<Stats>,

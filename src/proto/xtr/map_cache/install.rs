@@ -1,6 +1,7 @@
 //! How the map-cache learns: an entry is added, refreshed, gleaned, or gets other locators.
 //!
-//! Owns: which of two mappings of an EID-prefix holds, how long an entry lasts, and what of an older one lives on in it.
+//! Owns: which of two mappings of an EID-prefix holds, how long an entry lasts, and what of an older one
+//! lives on in it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,8 +52,8 @@ pub(crate) struct Told {
 pub(crate) type Serial = (Instant, Nonce);
 
 impl MapCache {
-    /// Adds or refreshes the entry of `mapping.eid`, unless there is a static one or no room. The time to live must
-    /// not be 0. Whether it was done.
+    /// Adds or refreshes the entry of `mapping.eid`, unless there is a static one or no room. The time to
+    /// live must not be 0. Whether it was done.
     pub(crate) fn install(
         &mut self,
         cx: &mut Context,
@@ -103,8 +104,8 @@ impl MapCache {
         } else if is_gleaned {
             expires = now + GLEANED_TIME;
         } else {
-            // A less specific entry must not outlive the more specific ones inside it, or it would take over their
-            // packets (RFC 9301 §5.5).
+            // A less specific entry must not outlive the more specific ones inside it, or it would take over
+            // their packets (RFC 9301 §5.5).
             for (_, inner) in self.entries.strictly_within(&prefix).take(MAX_NESTED) {
                 expires = expires.min(inner.expires);
             }
@@ -201,8 +202,8 @@ impl MapCache {
         true
     }
 
-    /// Uses `rloc` for packets to `eid`, of which nothing is known, until that is verified, but for three seconds at most
-    /// (RFC 9300 §9).
+    /// Uses `rloc` for packets to `eid`, of which nothing is known, until that is verified, but for three
+    /// seconds at most (RFC 9300 §9).
     pub(crate) fn glean(
         &mut self,
         cx: &mut Context,

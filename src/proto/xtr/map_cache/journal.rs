@@ -15,7 +15,8 @@ const MAX_WITHDRAWN: usize = 1024;
 /// What there is to tell the site's other xTRs.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    /// Entries that Map-Replies made or refreshed; whether there is anything new about them beside their lifetime.
+    /// Entries that Map-Replies made or refreshed; whether there is anything new about them beside their
+    /// lifetime.
     pub(crate) learnt: BTreeMap<EidPrefix, bool>,
     /// EID-prefixes of which the mapping system says that they have no mapping of their own any more.
     pub(crate) gone: BTreeSet<EidPrefix>,

@@ -1,10 +1,11 @@
-//! The map-cache: what the mapping system said about other sites, until it expires or nobody uses it, and what the
-//! configuration says of them.
+//! The map-cache: what the mapping system said about other sites, until it expires or nobody uses it, and
+//! what the configuration says of them.
 //!
-//! Owns: the table of the entries, in what order they are looked at again, and their removal. What an entry is, is
-//! [`entry`]'s to say; how one comes or changes [`install`]'s, which ones go for others [`room`]'s. What of them the data
-//! plane hears is made in [`publish`], what the kernel hears in [`native_routes`], and what other xTRs hear is noted in
-//! [`journal`]. Must not send messages; when to ask again is the ITR's business ([`Wake`]).
+//! Owns: the table of the entries, in what order they are looked at again, and their removal. What an entry
+//! is, is [`entry`]'s to say; how one comes or changes [`install`]'s, which ones go for others [`room`]'s.
+//! What of them the data plane hears is made in [`publish`], what the kernel hears in [`native_routes`], and
+//! what other xTRs hear is noted in [`journal`]. Must not send messages; when to ask again is the ITR's
+//! business ([`Wake`]).
 
 mod entry;
 mod install;
@@ -65,7 +66,8 @@ pub(crate) struct MapCache {
     gleaned: BTreeSet<EidPrefix>,
     /// Kept where somebody reads it.
     pub(super) journal: Option<Journal>,
-    /// EID-prefixes without a mapping of their own, and since when the mapping system says so; kept with the journal.
+    /// EID-prefixes without a mapping of their own, and since when the mapping system says so; kept with the
+    /// journal.
     pub(super) withdrawn: BTreeMap<EidPrefix, Instant>,
     /// Counts what was added, changed or removed.
     changes: u64,
@@ -122,7 +124,8 @@ impl MapCache {
             if self.entries.get(&mapping.eid).is_some_and(unchanged) {
                 continue;
             }
-            // Whatever was learnt for the prefix gives way, with its counters, and so does what was inside it.
+            // Whatever was learnt for the prefix gives way, with its counters, and so does what was inside
+            // it.
             self.remove(cx, &mapping.eid);
             self.install(cx, now, mapping.clone(), learnt, database);
             let inside = self.entries.strictly_within(&mapping.eid).filter(|(_, entry)| !entry.is_static());
@@ -139,8 +142,8 @@ impl MapCache {
         while self.entries.len() > self.limit() && self.evict(cx, now, true) {}
     }
 
-    /// The static entry that says what becomes of packets to `prefix`, whatever the mapping system says: the longest
-    /// around it, unless what that says is to ask the mapping system.
+    /// The static entry that says what becomes of packets to `prefix`, whatever the mapping system says: the
+    /// longest around it, unless what that says is to ask the mapping system.
     pub(crate) fn settled(&self, prefix: &EidPrefix) -> Option<EidPrefix> {
         let (around, entry) = self.entries.covering(prefix).filter(|(_, entry)| entry.is_static()).last()?;
         let asks = entry.mapping.is_negative() && entry.mapping.action == Action::SendMapRequest;
@@ -183,7 +186,8 @@ impl MapCache {
         }
     }
 
-    /// An EID of an entry that no more specific one has. Where there is none, or it takes long to find, the first.
+    /// An EID of an entry that no more specific one has. Where there is none, or it takes long to find, the
+    /// first.
     pub(crate) fn own_eid(&self, prefix: &EidPrefix) -> Eid {
         let mut own = prefix.first();
         for (inner, _) in self.entries.strictly_within(prefix).take(MAX_NESTED) {
@@ -232,7 +236,8 @@ impl MapCache {
         true
     }
 
-    /// Removes the entries that contain `eid` and are more specific than `prefix`: they would hide a newer answer.
+    /// Removes the entries that contain `eid` and are more specific than `prefix`: they would hide a newer
+    /// answer.
     pub(crate) fn remove_hiding(&mut self, cx: &mut Context, now: Instant, eid: &Eid, prefix: &EidPrefix) {
         let hiding: Vec<EidPrefix> = self
             .entries
@@ -303,7 +308,8 @@ impl MapCache {
             .flat_map(|(prefix, entry)| entry.mapping.locators.iter().map(move |l| (prefix, l.rloc)))
     }
 
-    /// The entries that an SMR for `prefix` is about: the one that covers it, and those inside it, `most` at most.
+    /// The entries that an SMR for `prefix` is about: the one that covers it, and those inside it, `most` at
+    /// most.
     pub(crate) fn about(&self, prefix: &EidPrefix, most: usize) -> Vec<EidPrefix> {
         let covering = self.entries.longest_covering(prefix).map(|(p, _)| p);
         covering.into_iter().chain(self.entries.strictly_within(prefix).map(|(p, _)| p)).take(most).collect()

@@ -8,9 +8,9 @@ use crate::types::EidPrefix;
 use super::{Entry, MapCache};
 
 impl MapCache {
-    /// The kernel forwards natively what lies in a natively-forward entry, and must be told of the exceptions inside it,
-    /// which it would not know of. Brings `prefix`, which was added, changed or removed, and the entries right inside it
-    /// in line with that.
+    /// The kernel forwards natively what lies in a natively-forward entry, and must be told of the exceptions
+    /// inside it, which it would not know of. Brings `prefix`, which was added, changed or removed, and the
+    /// entries right inside it in line with that.
     pub(super) fn update_natives(&mut self, cx: &mut Context, prefix: &EidPrefix) {
         let outside = self.entries.covering(prefix).filter(|(p, _)| p != prefix).last();
         let outside = outside.is_some_and(|(_, entry)| entry.wants_native());

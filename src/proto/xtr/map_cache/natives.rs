@@ -1,14 +1,15 @@
 //! Which natively-forward entries of the map-cache are kept although nobody sees their packets.
 //!
-//! Owns: the marks of entries that are neither thrown out beside a scan nor let end at their time to live, and the memory
-//! of those that went. Must not know what an entry is.
+//! Owns: the marks of entries that are neither thrown out beside a scan nor let end at their time to live,
+//! and the memory of those that went. Must not know what an entry is.
 //!
-//! The kernel forwards the packets of such an entry itself and counts none of them, so that an entry in steady use looks
-//! like one that a scan left behind. What tells the two apart is what follows when the entry is gone: packets to a
-//! destination in use come back to us at once, a scan goes on elsewhere. So an entry that is missed soon after it went has
-//! proven itself, and each time that it does it is kept twice as long. Others are kept while there is room for it, which a
-//! proven one may take. All of them together are a bounded part of the map-cache, and each is asked for again a bounded
-//! number of times: then it has to prove itself anew, at the price of the packets of one Map-Request's round trip.
+//! The kernel forwards the packets of such an entry itself and counts none of them, so that an entry in
+//! steady use looks like one that a scan left behind. What tells the two apart is what follows when the entry
+//! is gone: packets to a destination in use come back to us at once, a scan goes on elsewhere. So an entry
+//! that is missed soon after it went has proven itself, and each time that it does it is kept twice as long.
+//! Others are kept while there is room for it, which a proven one may take. All of them together are a
+//! bounded part of the map-cache, and each is asked for again a bounded number of times: then it has to prove
+//! itself anew, at the price of the packets of one Map-Request's round trip.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,8 @@ use crate::types::{EidPrefix, Instant};
 
 /// An entry that is missed within this time after it went is in use.
 const MISSED: Duration = Duration::from_secs(60);
-/// How often an entry that has not proven itself is asked for again; twice as often for each time that it has …
+/// How often an entry that has not proven itself is asked for again; twice as often for each time that it has
+/// …
 const REFRESHES: u32 = 2;
 /// … up to so many times.
 const MAX_LEVEL: u8 = 5;
@@ -28,15 +30,16 @@ const MAX_LEVEL: u8 = 5;
 pub(super) struct Natives {
     /// Each since when, and how often it has proven itself.
     marks: BTreeMap<EidPrefix, (u8, Instant)>,
-    /// The first one has the least right to its mark: of several that have not proven themselves the latest, as the marks
-    /// that are left are soon a scan's.
+    /// The first one has the least right to its mark: of several that have not proven themselves the latest,
+    /// as the marks that are left are soon a scan's.
     order: BTreeSet<(u8, Reverse<Instant>, EidPrefix)>,
     gone: BTreeMap<EidPrefix, (u8, Instant)>,
     gone_order: BTreeSet<(Instant, EidPrefix)>,
 }
 
 impl Natives {
-    /// A natively-forward entry is new; of `most` marks it gets one if it may. The one that lost its mark by that.
+    /// A natively-forward entry is new; of `most` marks it gets one if it may. The one that lost its mark by
+    /// that.
     pub(super) fn installed(&mut self, prefix: EidPrefix, now: Instant, most: usize) -> Option<EidPrefix> {
         let before = self.forget_gone(&prefix);
         let level = match before {

@@ -1,6 +1,8 @@
-//! What the data plane hears of the map-cache: for each entry, the paths to choose from or what becomes of its packets.
+//! What the data plane hears of the map-cache: for each entry, the paths to choose from or what becomes of
+//! its packets.
 //!
-//! Owns: which locators of an entry are used, and everything of the map-cache that reaches the FIB but for removals.
+//! Owns: which locators of an entry are used, and everything of the map-cache that reaches the FIB but for
+//! removals.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,13 +16,14 @@ use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, Mapping, Rloc};
 use super::{Database, Entry, LocalRlocs, MapCache, Reachability};
 use crate::proto::xtr::reachability::Verdict;
 
-/// Paths of an entry that the data plane chooses from: as many as there are locator-status-bits (RFC 9300 §5.3). Each
-/// packet's choice looks at all of them, so that a record with 255 locators must not have its way.
+/// Paths of an entry that the data plane chooses from: as many as there are locator-status-bits (RFC 9300
+/// §5.3). Each packet's choice looks at all of them, so that a record with 255 locators must not have its
+/// way.
 pub(in crate::proto::xtr) const MAX_PATHS: usize = 32;
 
 impl MapCache {
-    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: so may be the locators
-    /// that are EIDs. The entries that have others of these now.
+    /// Our own EID-prefixes, or those that this router is a proxy for, are others than before: so may be the
+    /// locators that are EIDs. The entries that have others of these now.
     pub(crate) fn recheck_circular(&mut self, cx: &mut Context, database: &Database) -> Vec<EidPrefix> {
         let other = |(prefix, entry): (EidPrefix, &Entry)| {
             let circular = circular(&entry.mapping, database);
@@ -109,9 +112,10 @@ pub(super) fn circular(mapping: &Mapping, database: &Database) -> Vec<Rloc> {
     mapping.locators.iter().map(|l| l.rloc).filter(|rloc| is_circular(mapping, rloc, database)).collect()
 }
 
-/// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very EID-prefix that
-/// it is a locator of. Of other instances the EIDs are no addresses of the underlay. A default mapping covers all locators
-/// and means none; what is natively forwarded is no EID-prefix at all, so that a proxy-ETR may well be in it.
+/// Whether a locator is an EID: of this site, of one that this router is a proxy-ITR for, or of the very
+/// EID-prefix that it is a locator of. Of other instances the EIDs are no addresses of the underlay. A
+/// default mapping covers all locators and means none; what is natively forwarded is no EID-prefix at all, so
+/// that a proxy-ETR may well be in it.
 fn is_circular(mapping: &Mapping, rloc: &Rloc, database: &Database) -> bool {
     let eid = Eid::new(InstanceId::DEFAULT, *rloc);
     let own = mapping.eid.contains(&eid) && !mapping.eid.is_empty() && !mapping.is_by_proxy();
@@ -163,7 +167,8 @@ fn action(entry: &Entry, local: &LocalRlocs, reach: &Reachability) -> FibAction 
             Some((path, up))
         })
         .collect();
-    // As if the priority of those that are down were 255 (RFC 9301 §7); but where all are, they are used all the same.
+    // As if the priority of those that are down were 255 (RFC 9301 §7); but where all are, they are used all
+    // the same.
     paths.retain(|(_, up)| *up || !any_up);
     let mut paths: Vec<Path> = paths.into_iter().map(|(path, _)| path).collect();
     if paths.len() > MAX_PATHS {

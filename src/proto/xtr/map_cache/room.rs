@@ -1,7 +1,7 @@
 //! How many entries the map-cache has, and which go to make room for others or since nobody uses them.
 //!
-//! Owns: the limits. In which order entries go is [`super::use_order`]'s to say, and which natively-forward ones stay
-//! although nobody sees their packets is [`super::natives`]'s.
+//! Owns: the limits. In which order entries go is [`super::use_order`]'s to say, and which natively-forward
+//! ones stay although nobody sees their packets is [`super::natives`]'s.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl MapCache {
         if self.keeping.limit == 0 { DEFAULT_LIMIT } else { self.keeping.limit }
     }
 
-    /// Removes entries that nobody has used for the configured time. A set of overlapping entries goes as a whole: a
-    /// less specific one alone would take over the packets of those inside it (RFC 9301 §5.5).
+    /// Removes entries that nobody has used for the configured time. A set of overlapping entries goes as a
+    /// whole: a less specific one alone would take over the packets of those inside it (RFC 9301 §5.5).
     pub(crate) fn sweep(&mut self, cx: &mut Context, now: Instant) {
         let timeout = self.keeping.idle_timeout;
         if timeout.is_zero() || now < self.idle_pause {
@@ -59,8 +59,8 @@ impl MapCache {
         }
     }
 
-    /// Makes room: whether it could. Only with `any` at the cost of an entry that has carried packets: what another
-    /// router of the site may need displaces nothing that this one does.
+    /// Makes room: whether it could. Only with `any` at the cost of an entry that has carried packets: what
+    /// another router of the site may need displaces nothing that this one does.
     pub(super) fn evict(&mut self, cx: &mut Context, now: Instant, any: bool) -> bool {
         let spared = self.limit() / SPARED_SHARE;
         let entries = &mut self.entries;
@@ -111,8 +111,9 @@ impl MapCache {
     }
 }
 
-/// The rank that an entry has by now, which it keeps. An entry inside another goes no sooner than that one. What the
-/// kernel forwards natively may be in use without our knowing, so that until it expires it is not idle: `now`.
+/// The rank that an entry has by now, which it keeps. An entry inside another goes no sooner than that one.
+/// What the kernel forwards natively may be in use without our knowing, so that until it expires it is not
+/// idle: `now`.
 fn look(entries: &mut EidTable<Entry>, prefix: &EidPrefix, now: Instant) -> Option<Rank> {
     let mut rank = entries.get(prefix)?.own_rank();
     for (_, around) in entries.covering(prefix) {

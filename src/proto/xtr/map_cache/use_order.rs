@@ -1,9 +1,9 @@
 //! In which order map-cache entries are thrown out.
 //!
-//! Owns: the order, which is kept lazily: an entry stands where it belonged when it was last looked at, since the data
-//! plane only notes when an entry was used and tells nobody. Whoever looks at the first one puts it where it belongs by
-//! now, or finds that it is the right one. That is the second chance of a clock's hand, without walking over entries
-//! that are far from being thrown out. Must not know what an entry is.
+//! Owns: the order, which is kept lazily: an entry stands where it belonged when it was last looked at, since
+//! the data plane only notes when an entry was used and tells nobody. Whoever looks at the first one puts it
+//! where it belongs by now, or finds that it is the right one. That is the second chance of a clock's hand,
+//! without walking over entries that are far from being thrown out. Must not know what an entry is.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,8 @@ const IDLE_LOOKS: usize = 512;
 /// Where an entry stands. Lower ones go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rank {
-    /// It has carried packets to somewhere. What has not may be there because of a scan, and may not displace what has.
+    /// It has carried packets to somewhere. What has not may be there because of a scan, and may not displace
+    /// what has.
     pub(crate) proven: bool,
     /// Since when it has not been used.
     pub(crate) since: Instant,
@@ -41,9 +42,9 @@ impl UseOrder {
         self.class(rank.proven).remove(&(rank.since, prefix));
     }
 
-    /// The entry to throw out, which stays in the order until it is removed. Unproven ones come first, as long as there
-    /// are `spared` of them: with fewer, a new entry would be gone before its first packet. `look` gives
-    /// the rank that an entry has by now, and has the entry keep it.
+    /// The entry to throw out, which stays in the order until it is removed. Unproven ones come first, as
+    /// long as there are `spared` of them: with fewer, a new entry would be gone before its first packet.
+    /// `look` gives the rank that an entry has by now, and has the entry keep it.
     pub(crate) fn victim(
         &mut self,
         spared: usize,

@@ -1,7 +1,7 @@
 //! What is registered with each Map-Server, divided into Map-Registers, and what is withdrawn there.
 //!
-//! Owns: which EID-prefix is in which message, so that a change has only those sent again that say something else now.
-//! Must not send them.
+//! Owns: which EID-prefix is in which message, so that a change has only those sent again that say something
+//! else now. Must not send them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,7 +20,8 @@ use super::{Registrar, Server};
 const MAX_RECORDS: usize = 20;
 /// Bytes of all records of a Map-Register: what is left of a datagram that no underlay fragments.
 pub(in crate::proto::xtr) const MAX_RECORD_BYTES: usize = 1100;
-/// A change is registered within this time: short enough to be felt as at once, long enough to join several changes.
+/// A change is registered within this time: short enough to be felt as at once, long enough to join several
+/// changes.
 const CHANGE_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// What one Map-Register holds.
@@ -70,7 +71,8 @@ impl Bundle {
 }
 
 impl Registrar {
-    /// Distributes what is to be registered with a server over Map-Registers. Those that say the same as before stay.
+    /// Distributes what is to be registered with a server over Map-Registers. Those that say the same as
+    /// before stay.
     pub(super) fn rebundle(
         &mut self,
         cx: &mut Context,

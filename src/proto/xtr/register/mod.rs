@@ -1,7 +1,7 @@
 //! The ETR's registrations: keeps every Map-Server informed of the database (RFC 9301 §5.6, §5.7, §8.2).
 //!
-//! Owns: the Map-Servers, and when a message to one is due. What the messages say is made in [`bundle`] and sent by
-//! [`send`], Map-Notifies come in by [`notify`]. Answers to Map-Requests are in [`super::etr`].
+//! Owns: the Map-Servers, and when a message to one is due. What the messages say is made in [`bundle`] and
+//! sent by [`send`], Map-Notifies come in by [`notify`]. Answers to Map-Requests are in [`super::etr`].
 
 mod bundle;
 mod nonces;
@@ -33,7 +33,8 @@ const UNREACHABLE_AFTER: u32 = 4;
 const DOUBT_AFTER: u32 = 2;
 /// Withdrawals are sent this often at most; the registration times out in any case.
 const WITHDRAW_ATTEMPTS: u32 = 5;
-/// How long a prefix may lack a locator that is up before that is said: interfaces come up one after the other.
+/// How long a prefix may lack a locator that is up before that is said: interfaces come up one after the
+/// other.
 const LACKING_DELAY: Duration = Duration::from_secs(3);
 
 /// The machine.
@@ -46,7 +47,8 @@ pub(crate) struct Registrar {
     nonces: Nonces,
     /// The next change is registered at once.
     hurry: bool,
-    /// Prefixes that may move, each from when on it is not registered again before the mapping system was asked.
+    /// Prefixes that may move, each from when on it is not registered again before the mapping system was
+    /// asked.
     trusted: BTreeMap<EidPrefix, Instant>,
 }
 
@@ -77,7 +79,8 @@ impl Registrar {
         }
     }
 
-    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are remembered.
+    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are
+    /// remembered.
     pub(crate) fn restored(&mut self, below: Option<u64>) {
         self.nonces.restored(below);
     }
@@ -102,8 +105,8 @@ impl Registrar {
         }
     }
 
-    /// Brings the registrations in line with configuration and database: what is new or changed is registered soon,
-    /// what is gone is withdrawn, the rest goes on as before.
+    /// Brings the registrations in line with configuration and database: what is new or changed is registered
+    /// soon, what is gone is withdrawn, the rest goes on as before.
     pub(crate) fn update(&mut self, cx: &mut Context, now: Instant, config: &EtrConfig, database: &Database) {
         let xtr_site = config.xtr_site.map(|(xtr_id, site_id)| XtrSite { xtr_id, site_id });
         let mut old: Vec<Server> = std::mem::take(&mut self.servers);
@@ -145,7 +148,8 @@ impl Registrar {
         }
     }
 
-    /// Whether the Map-Servers know how `prefix` is registered now, or that it is no more, as far as we can tell.
+    /// Whether the Map-Servers know how `prefix` is registered now, or that it is no more, as far as we can
+    /// tell.
     pub(crate) fn knows(&self, prefix: &EidPrefix) -> bool {
         let mut bundles =
             self.servers.iter().flat_map(|s| &s.bundles).filter(|b| b.prefixes.contains(prefix));
@@ -158,7 +162,8 @@ impl Registrar {
         self.servers.iter().any(|s| !s.config.want_notify)
     }
 
-    /// Names were resolved: what could not be sent can be now, and a Map-Server that has moved hears of us at once.
+    /// Names were resolved: what could not be sent can be now, and a Map-Server that has moved hears of us at
+    /// once.
     pub(crate) fn kick(&mut self, cx: &Context, now: Instant) {
         for server in &mut self.servers {
             let addresses = cx.names.addresses(&server.config.host);

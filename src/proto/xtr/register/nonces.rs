@@ -14,7 +14,8 @@ const NONCE_BLOCK: u64 = 4096;
 pub(super) struct Nonces {
     first: u64,
     next: u64,
-    /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers anything.
+    /// Nonces from here on may not be used yet, lest a restart use them again; `None` = nobody remembers
+    /// anything.
     reserved: Option<Reserved>,
 }
 
@@ -33,7 +34,8 @@ impl Nonces {
         Self { first: base, next: base, reserved: None }
     }
 
-    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are remembered.
+    /// An earlier life had reserved the nonces below `below`, if any; from now on, reservations are
+    /// remembered.
     pub(super) fn restored(&mut self, below: Option<u64>) {
         self.next = self.next.max(below.unwrap_or(0));
         self.first = self.next;

@@ -1,6 +1,7 @@
 //! Map-Notifies: what Map-Servers confirm, and what they tell unasked (RFC 9301 §5.7).
 //!
-//! Owns: which Map-Notify answers what, which ones are authentic and new, and what they confirm, refuse or contradict.
+//! Owns: which Map-Notify answers what, which ones are authentic and new, and what they confirm, refuse or
+//! contradict.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,8 +28,8 @@ enum Answered {
 }
 
 impl Registrar {
-    /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301 §5.7). What
-    /// an unsolicited one says that is authentic and was not said before in the same message.
+    /// A Map-Notify: the answer to one of our Map-Registers, or unsolicited and then acknowledged (RFC 9301
+    /// §5.7). What an unsolicited one says that is authentic and was not said before in the same message.
     pub(crate) fn map_notify(
         &mut self,
         cx: &mut Context,
@@ -55,8 +56,8 @@ impl Registrar {
         let mut authentic = None;
         let mut failure = None;
         for server in candidates {
-            // Signed with the key that the Map-Register was signed with (RFC 9301 §5.7), which may have been another one
-            // than is in use now.
+            // Signed with the key that the Map-Register was signed with (RFC 9301 §5.7), which may have been
+            // another one than is in use now.
             let keys = server.keys();
             match auth::verify(bytes, &keys).map(|key| keys.get(key).cloned()) {
                 Ok(key) => authentic = authentic.or(key.map(|key| (server, key))),

@@ -72,9 +72,9 @@ impl Registrar {
         bundle.attempts = bundle.attempts.saturating_add(1);
     }
 
-    /// Sends a Map-Register, if it can be sent. A retransmission has a new nonce, since the Map-Server would take the old
-    /// one for a replay if only the Map-Notify was lost; and the next key, if there are several, since the Map-Server may
-    /// not know this one yet, or no longer.
+    /// Sends a Map-Register, if it can be sent. A retransmission has a new nonce, since the Map-Server would
+    /// take the old one for a replay if only the Map-Notify was lost; and the next key, if there are several,
+    /// since the Map-Server may not know this one yet, or no longer.
     pub(super) fn send(
         &mut self,
         cx: &mut Context,

@@ -36,10 +36,11 @@ pub struct RegistrationState {
     pub notified: u64,
     /// The Map-Server's last Map-Notify left this prefix out.
     pub refused: bool,
-    /// The Map-Server's last Map-Notify has other locators for this prefix than we registered: another xTR of the site
-    /// registers it in another way.
+    /// The Map-Server's last Map-Notify has other locators for this prefix than we registered: another xTR of
+    /// the site registers it in another way.
     pub contradicted: bool,
-    /// Key ID and algorithm of the last Map-Register that was confirmed, or else of the last one that was sent.
+    /// Key ID and algorithm of the last Map-Register that was confirmed, or else of the last one that was
+    /// sent.
     pub key: Option<(u8, Algorithm)>,
 }
 
