@@ -38,44 +38,36 @@ impl LookupCache {
     /// What [`InstanceFib::lookup`] gives. `fib` may be any instance's, of any time.
     #[inline]
     pub fn lookup<'a>(&mut self, fib: &'a InstanceFib, address: &IpAddr) -> Option<&'a Entry> {
-        match address {
-            IpAddr::V4(a) => self.lookup_v4(fib, a.to_bits()),
-            IpAddr::V6(a) => self.lookup_v6(fib, a.to_bits()),
-        }
-    }
-
-    /// The same for the bits of an IPv4 address.
-    #[inline]
-    pub fn lookup_v4<'a>(&mut self, fib: &'a InstanceFib, address: u32) -> Option<&'a Entry> {
-        let (hash, generation) = (u64::from(address).wrapping_mul(FACTOR), fib.generation());
-        let place = match self.v4.find(address, hash, generation) {
-            Some(place) => place,
-            None => self.miss_v4(fib, address, hash)?,
+        let generation = fib.generation();
+        let place = match address {
+            IpAddr::V4(a) => {
+                let (bits, hash) = (a.to_bits(), hash_v4(a.to_bits()));
+                match self.v4.find(bits, hash, generation) {
+                    Some(place) => place,
+                    None => self.v4.keep(bits, hash, generation, fib.place_v4(bits)?),
+                }
+            }
+            IpAddr::V6(a) => {
+                let (bits, hash) = (a.to_bits(), hash_v6(a.to_bits()));
+                match self.v6.find(bits, hash, generation) {
+                    Some(place) => place,
+                    None => self.v6.keep(bits, hash, generation, fib.place_v6(bits)?),
+                }
+            }
         };
         fib.entry(place)
+    }
+
+    /// The same for the bits of an IPv4 address, if [`lookup`](Self::lookup) found it before and it is remembered.
+    #[inline(always)]
+    pub fn known_v4<'a>(&mut self, fib: &'a InstanceFib, address: u32) -> Option<&'a Entry> {
+        fib.entry(self.v4.find(address, hash_v4(address), fib.generation())?)
     }
 
     /// The same for the bits of an IPv6 address.
     #[inline]
-    pub fn lookup_v6<'a>(&mut self, fib: &'a InstanceFib, address: u128) -> Option<&'a Entry> {
-        let high = (address >> 64) as u64;
-        let hash = (high.wrapping_mul(FACTOR).rotate_left(32) ^ address as u64).wrapping_mul(FACTOR);
-        let generation = fib.generation();
-        let place = match self.v6.find(address, hash, generation) {
-            Some(place) => place,
-            None => self.miss_v6(fib, address, hash)?,
-        };
-        fib.entry(place)
-    }
-
-    #[inline(never)]
-    fn miss_v4(&mut self, fib: &InstanceFib, address: u32, hash: u64) -> Option<u32> {
-        Some(self.v4.keep(address, hash, fib.generation(), fib.place_v4(address)?))
-    }
-
-    #[inline(never)]
-    fn miss_v6(&mut self, fib: &InstanceFib, address: u128, hash: u64) -> Option<u32> {
-        Some(self.v6.keep(address, hash, fib.generation(), fib.place_v6(address)?))
+    pub fn known_v6<'a>(&mut self, fib: &'a InstanceFib, address: u128) -> Option<&'a Entry> {
+        fib.entry(self.v6.find(address, hash_v6(address), fib.generation())?)
     }
 
     /// Bytes of memory that it takes now.
@@ -92,6 +84,17 @@ impl Default for LookupCache {
 
 /// Odd, and without pattern: the upper bits of a product with it depend on all bits of the other factor.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline]
+const fn hash_v4(address: u32) -> u64 {
+    (address as u64).wrapping_mul(FACTOR)
+}
+
+#[inline]
+const fn hash_v6(address: u128) -> u64 {
+    let high = (address >> 64) as u64;
+    (high.wrapping_mul(FACTOR).rotate_left(32) ^ address as u64).wrapping_mul(FACTOR)
+}
 
 #[derive(Clone, Debug)]
 struct Sets<K, const N: usize> {
@@ -292,9 +295,7 @@ mod tests {
         let guard = reader.enter().unwrap();
         let generation = guard.instance(iid(0)).unwrap().generation();
         let mut cache = cache.clone();
-        addresses
-            .filter(|&a| cache.v4.find(a, u64::from(a).wrapping_mul(FACTOR), generation).is_some())
-            .count()
+        addresses.filter(|&a| cache.v4.find(a, hash_v4(a), generation).is_some()).count()
     }
 
     #[test]

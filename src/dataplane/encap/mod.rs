@@ -113,12 +113,13 @@ impl Encapsulator {
         let mut taken = 0;
         let (mut total_packets, mut total_bytes) = (0, 0);
         let mut seen = [Seen::NOTHING; AT_ONCE];
+        let mut local = None;
         for chunk in packets.chunks(AT_ONCE) {
             // Step by step for several packets, not packet by packet: what one step of them waits for in
             // memory, the processor fetches for all at once.
             let Some(seen) = seen.get_mut(..chunk.len()) else { break };
             for (packet, seen) in chunk.iter().zip(&mut *seen) {
-                seen.read(turn, arena.get(packet.piece));
+                seen.read(turn, arena.get(packet.piece), &mut local);
             }
             for seen in &mut *seen {
                 seen.look_up(turn, &mut self.cache);

@@ -21,6 +21,11 @@ impl Encapsulator {
     #[cold]
     pub(super) fn refuse(&mut self, turn: &Turn<'_>, seen: &Seen<'_>, punt: &mut impl FnMut(Punt) -> bool) {
         match seen.route {
+            Route::Drop(DropReason::SourceNotLocal)
+                if !ip::is_forwardable(&seen.glance.ends.destination()) =>
+            {
+                self.counters.dropped(DropReason::NotUnicast, 1);
+            }
             Route::Drop(reason) => {
                 self.counters.dropped(reason, 1);
                 if reason == DropReason::SourceNotLocal {

@@ -2,10 +2,12 @@
 //!
 //! Owns: the steps, from the packet's addresses to the path of its flow. Must not change or count anything.
 
+use std::net::IpAddr;
+
 use super::Turn;
 use crate::dataplane::counters::DropReason;
 use crate::dataplane::glance::{Ends, Glance};
-use crate::fib::{Entry, EntryAction, EntryPath, LookupCache, Stats};
+use crate::fib::{Entry, EntryAction, EntryPath, InstanceFib, LookupCache, Stats};
 use crate::types::Action;
 use crate::wire::ip;
 
@@ -41,32 +43,47 @@ impl<'a> Seen<'a> {
     pub(super) const NOTHING: Self =
         Self { glance: Glance::NONE, route: Route::Unknown, packets: 0, bytes: 0 };
 
+    /// Reads its headers, and looks whether its source is one of the site's. `local` is one that was, so that the next
+    /// packet of the same host is not asked about again.
     #[inline(always)]
-    pub(super) fn read(&mut self, turn: &Turn<'a>, packet: &[u8]) {
+    pub(super) fn read(&mut self, turn: &Turn<'a>, packet: &[u8], local: &mut Option<u32>) {
         (self.packets, self.bytes) = (0, 0);
-        if self.glance.read(packet).is_none() {
-            self.route = Route::Drop(DropReason::Malformed);
-            return;
-        }
-        let (source, destination) = (self.glance.ends.source(), self.glance.ends.destination());
-        self.route = if !ip::is_forwardable(&destination) {
-            Route::Drop(DropReason::NotUnicast)
-        } else if !turn.fib.is_some_and(|fib| fib.is_local(&source) || fib.proxies_to(&destination)) {
-            Route::Drop(DropReason::SourceNotLocal)
-        } else {
+        self.route = if self.glance.read(packet).is_none() {
+            Route::Drop(DropReason::Malformed)
+        } else if matches!(self.glance.ends, Ends::V4(source, _) if Some(source) == *local)
+            || self.may_send(turn, local)
+        {
             Route::Unknown
+        } else {
+            Route::Drop(DropReason::SourceNotLocal)
         };
+    }
+
+    /// Whether packets from its source are taken.
+    #[inline(never)]
+    fn may_send(&self, turn: &Turn<'a>, local: &mut Option<u32>) -> bool {
+        let Some(fib) = turn.fib else { return false };
+        let is_local = fib.is_local(&self.glance.ends.source());
+        if let Ends::V4(source, _) = self.glance.ends
+            && is_local
+        {
+            *local = Some(source);
+        }
+        is_local || fib.proxies_to(&self.glance.ends.destination())
     }
 
     /// Finds the entry.
     #[inline(always)]
     pub(super) fn look_up(&mut self, turn: &Turn<'a>, cache: &mut LookupCache) {
-        if let Route::Unknown = self.route {
-            let entry = turn.fib.and_then(|fib| match self.glance.ends {
-                Ends::V4(_, destination) => cache.lookup_v4(fib, destination),
-                Ends::V6(_, destination) => cache.lookup_v6(fib, destination),
-            });
-            self.route = entry.map_or(Route::Miss, Route::Entry);
+        if let (Route::Unknown, Some(fib)) = (self.route, turn.fib) {
+            let known = match self.glance.ends {
+                Ends::V4(_, destination) => cache.known_v4(fib, destination),
+                Ends::V6(_, destination) => cache.known_v6(fib, destination),
+            };
+            self.route = match known {
+                Some(entry) => Route::Entry(entry),
+                None => Route::of(fib, self.glance.ends.destination(), cache),
+            };
         }
     }
 
@@ -74,18 +91,27 @@ impl<'a> Seen<'a> {
     #[inline(always)]
     pub(super) fn choose(&mut self, turn: &Turn<'a>) {
         if let Route::Entry(entry) = self.route {
-            self.route = match &entry.action {
-                EntryAction::Forward(choice) => match choice.path(self.glance.flow) {
-                    Some(path) => Route::Path(path, &entry.stats),
-                    None => Route::Drop(DropReason::NoPath),
-                },
-                _ => Route::refused(entry, turn, &self.glance),
+            self.route = if let EntryAction::Forward(choice) = &entry.action
+                && let Some(path) = choice.path(self.glance.flow)
+            {
+                Route::Path(path, &entry.stats)
+            } else {
+                Route::refused(entry, turn, &self.glance)
             };
         }
     }
 }
 
 impl<'a> Route<'a> {
+    /// To a destination that is not remembered. What is remembered was found to be unicast then.
+    #[inline(never)]
+    fn of(fib: &'a InstanceFib, destination: IpAddr, cache: &mut LookupCache) -> Self {
+        if !ip::is_forwardable(&destination) {
+            return Self::Drop(DropReason::NotUnicast);
+        }
+        cache.lookup(fib, &destination).map_or(Self::Miss, Self::Entry)
+    }
+
     /// By an entry that has no path.
     #[cold]
     fn refused(entry: &'a Entry, turn: &Turn<'_>, packet: &Glance) -> Self {

@@ -84,6 +84,25 @@ fn packets_that_must_not_leave_are_counted_by_reason() {
 }
 
 #[test]
+fn an_entry_for_everything_takes_unicast_alone_however_often_it_is_asked() {
+    let mut router = router();
+    router.set(0, "0.0.0.0/0", forward("203.0.113.9"));
+    router.set(0, "::/0", forward("203.0.113.9"));
+    for _ in 0..3 {
+        for packet in [
+            udp("10.1.0.1", "239.0.0.1", 9, b""),
+            udp("192.0.2.9", "127.0.0.1", 9, b""),
+            udp("2001:db8:1::1", "ff0e::2", 9, b""),
+        ] {
+            assert_eq!(router.encap(0, &packet).0, []);
+        }
+        assert_eq!(router.encap(0, &udp("10.1.0.1", "198.51.100.1", 9, b"")).0.len(), 1);
+        assert_eq!(router.encap(0, &udp("2001:db8:1::1", "2001:db8:9::1", 9, b"")).0.len(), 1);
+    }
+    assert_eq!(router.dropped(), Some((DropReason::NotUnicast, 9)));
+}
+
+#[test]
 fn a_proxy_itr_takes_packets_of_any_source_to_its_prefixes_alone() {
     let mut router = router();
     for p in ["10.2.0.0/16", "10.5.0.0/16", "2001:db8:2::/48"] {
