@@ -1,8 +1,7 @@
-//! The header that precedes packets on a TUN with offloads (virtio 1.2 §5.1.6, without its last field), in
-//! the machine's byte order:
+//! The header that precedes packets on a TUN with offloads (virtio 1.2 §5.1.6, without its last field):
 //!
 //! ```text
-//! flags (1) | gso_type (1) | hdr_len (2) | gso_size (2) | csum_start (2) | csum_offset (2)
+//! flags (1) | gso_type (1) | hdr_len (2) | gso_size (2) | csum_start (2) | csum_offset (2), in the machine's byte order
 //! ```
 
 /// What a packet on a TUN is, beside its bytes. The default is an ordinary packet.

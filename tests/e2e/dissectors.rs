@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,7 +9,7 @@ use crate::capture::{Capture, Dissection, decode, tshark};
 use crate::router::{Locator, Routers, XtrOptions};
 use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches, tcp_transfer};
-use crate::wait::Machine;
+use crate::wait::{Machine, PATIENCE};
 
 /// What a control message says, as lists in the order of the bytes, outermost message first.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -288,8 +287,8 @@ fn tshark_agrees_about_every_packet() {
         "",
     );
     for eids in Family::BOTH {
-        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)));
-        ping(&a.host, b.host_eid(eids), 50, 0.01, "-s 1300");
+        assert!(reaches(&a.host, b.host_eid(eids), PATIENCE));
+        ping(&a.host, b.host_eid(eids), 50, 0.01, "-b 1300");
         for port in 0..40 {
             // Flows enough that every locator gets its share.
             b.host.try_sh(&format!("echo x | timeout 1 nc -u -w0 {} {}", a.host_eid(eids), 4000 + port));
@@ -303,7 +302,7 @@ fn tshark_agrees_about_every_packet() {
             router.operator(&["lig", &a.host_eid(eids).to_string()]);
             router.clear_map_cache();
         }
-        assert!(reaches(&b.host, a.host_eid(eids), Duration::from_secs(5)));
+        assert!(reaches(&b.host, a.host_eid(eids), PATIENCE));
     }
 
     let mut seen = Vec::new();
@@ -327,11 +326,11 @@ fn ttl_dscp_and_ecn_go_through_the_tunnel() {
         let _routers = Routers::start(&net, locators);
         let (a, b) = (net.site(1), net.site(2));
         for eids in Family::BOTH {
-            assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)));
+            assert!(reaches(&a.host, b.host_eid(eids), PATIENCE));
             let outer = Capture::lisp(&net.core, "s1u0", net.file(&format!("outer-{eids}.pcap")));
             let far = Capture::start(&b.host, "lan0", net.file(&format!("far-{eids}.pcap")), "icmp or icmp6");
             // DSCP 46 (EF) and ECN 1 (ECT(1)): 0xb9. One router before the tunnel, so 10 becomes 9.
-            let seen = ping(&a.host, b.host_eid(eids), 3, 0.05, "-t 10 -Q 0xb9");
+            let seen = ping(&a.host, b.host_eid(eids), 3, 0.05, "-H 10 -O 0xb9");
             assert_eq!(seen.lost(), 0, "{}", seen.output);
             let case = format!("{eids} over {locators}");
             let towards_b = format!(

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -11,7 +10,7 @@ use crate::netns::Process;
 use crate::router::{Router, Routers, XtrOptions, mapping_config, xtr_config};
 use crate::topology::{Family, Network, Plan, Site};
 use crate::traffic::{Stream, ping, reaches, tcp_transfer};
-use crate::wait::{Machine, until};
+use crate::wait::{Machine, PATIENCE, until};
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/external-dataplane")
@@ -23,7 +22,7 @@ fn start_data_plane(net: &Network, socket: &Path, log: &str) -> Process {
     let script = script.to_str().expect("UTF-8");
     let command = ["python3", "-B", script, "--socket", socket, "--report", "0.5"];
     let mut process = net.site(1).xtr.spawn(&net.file(log), &command);
-    process.wait_for("synced:", Duration::from_secs(10));
+    process.wait_for("synced:", PATIENCE);
     process
 }
 
@@ -52,15 +51,15 @@ fn another_program_moves_the_packets() {
     let made = std::fs::metadata(&socket).expect("the socket");
     assert_eq!((made.uid(), made.mode() & 0o777), (65534, 0o600));
     // The control plane alone registers and answers, and leaves the kernel as it is: no packet passes.
-    assert_eq!(a.xtr.kernel_state(), before);
+    a.xtr.expect_state(&before, "what the router left behind");
     assert!(routers.xtrs[0].operator(&["show", "interfaces"]).contains("no program is connected"));
-    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-W 1").received, 0);
+    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-t 1000").received, 0);
     assert!(routers.xtrs[0].operator(&["lig", "172.16.2.2"]).contains("172.16.2.0/24"));
 
     let mut process = start_data_plane(&net, &socket, "data-plane.log");
     for eids in Family::BOTH {
         // Misses, resolution, entries; both ways.
-        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)), "{eids}:\n{}", process.log());
+        assert!(reaches(&a.host, b.host_eid(eids), PATIENCE), "{eids}:\n{}", process.log());
         for (from, to) in [(a, b), (b, a)] {
             let seen = ping(&from.host, to.host_eid(eids), 20, 0.01, "");
             assert_eq!(seen.lost(), 0, "{eids}:\n{}\n{}", seen.output, process.log());
@@ -71,7 +70,7 @@ fn another_program_moves_the_packets() {
 
     // What it reports of use is counted as if it were our own, at entry and locator.
     let xtr = &routers.xtrs[0];
-    until("reports of use", Duration::from_secs(5), || {
+    until("reports of use", PATIENCE, || {
         let cache = xtr.show("map-cache");
         let entries = cache["entries"].as_array().expect("entries");
         let used = |e: &&serde_json::Value| {
@@ -90,16 +89,16 @@ fn another_program_moves_the_packets() {
     };
     let asked = requests(xtr);
     xtr.clear_map_cache();
-    assert!(reaches(&a.host, b.host_eid(Family::V4), Duration::from_secs(5)));
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE));
     assert_eq!(requests(xtr), asked + 1);
 
     // A data plane that dies takes its traffic along; the next one is told everything, and asks for nothing.
     process.signal(Signal::SIGKILL);
-    process.wait(Duration::from_secs(5));
-    until("the end of the connection", Duration::from_secs(5), || {
+    process.wait(PATIENCE);
+    until("the end of the connection", PATIENCE, || {
         xtr.show("interfaces")["external"]["clients"].as_array().is_some_and(Vec::is_empty)
     });
-    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-W 1").received, 0);
+    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-t 1000").received, 0);
     // What it left behind in the kernel is its own affair; here the test cleans up.
     a.xtr.sh("for f in -4 -6; do while ip $f rule del priority 4341 2>&-; do :; done; while ip $f rule del priority 4342 2>&-; do :; done; done");
     let asked = requests(xtr);
@@ -110,15 +109,15 @@ fn another_program_moves_the_packets() {
 
     // A router that starts again finds its data plane by itself.
     routers.xtrs[0].stop();
-    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-W 1").received, 0);
+    assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-t 1000").received, 0);
     routers.xtrs[0].launch();
-    assert!(reaches(&a.host, b.host_eid(Family::V4), Duration::from_secs(10)), "{}", process.log());
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE), "{}", process.log());
 
     process.signal(Signal::SIGTERM);
-    assert_eq!(process.wait(Duration::from_secs(5)), Some(0), "{}", process.log());
+    assert_eq!(process.wait(PATIENCE), Some(0), "{}", process.log());
     routers.xtrs[0].stop();
     assert!(!socket.exists(), "the socket goes with the router");
-    assert_eq!(a.xtr.kernel_state(), before);
+    a.xtr.expect_state(&before, "what the router left behind");
 }
 
 /// Who only sends to the site is told of its changes too, as the other program says whom it hears.
@@ -148,12 +147,12 @@ fn who_sends_to_another_programs_site_hears_of_its_changes() {
     let process = start_data_plane(&net, &socket, "data-plane.log");
     let stream = Stream::start(&b.host, &a.host, a.host_eid(Family::V4));
     let judge = Judge::of(&net, 1);
-    judge.wait_for(0, Duration::from_secs(10));
+    judge.wait_for(0);
     assert!(routers.xtrs[0].show("map-cache")["entries"].as_array().is_some_and(Vec::is_empty));
     // Another locator, by a reload.
     routers.xtrs[0].write_config(net.dir(), &xtr_config(a, &options(a, 1)));
     assert!(routers.xtrs[0].control(&["reload"]).status.success());
-    judge.wait_for(1, Duration::from_secs(8));
+    judge.wait_for(1);
     let streamed = stream.finish();
     assert!(streamed.received > 100, "{streamed:?}\n{}", process.log());
 }
@@ -176,7 +175,7 @@ fn a_router_that_forwards_itself_has_no_data_plane_socket() {
     let command = ["python3", "-B", script.to_str().expect("UTF-8"), "--socket", &text, "--tun", "other0"];
     // The port of data packets is the router's.
     let mut process = a.xtr.spawn(&net.file("data-plane.log"), &command);
-    assert_eq!(process.wait(Duration::from_secs(10)), Some(1));
+    assert_eq!(process.wait(PATIENCE), Some(1));
     assert!(process.log().contains("Address already in use"), "{}", process.log());
     // And it is not exchanged while the router runs.
     router.write_config(net.dir(), &options("external"));

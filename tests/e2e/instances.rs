@@ -1,14 +1,13 @@
 //! Two customers with the same addresses, kept apart by instance IDs.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::capture::{Capture, decode};
 use crate::netns::Netns;
 use crate::router::{Router, XtrOptions, registered_prefixes, xtr_config};
 use crate::topology::{Family, Network, Plan, Site, address, default_route, link};
 use crate::traffic::{ping, reaches};
-use crate::wait::{Machine, until};
+use crate::wait::{Machine, PATIENCE, until};
 
 /// A second host at a site, with the very addresses of the first. The xTR has its routes in table 1007: what a VRF
 /// does, but for kernels without VRF devices too.
@@ -65,7 +64,7 @@ fn equal_addresses_in_two_instances_stay_apart() {
         .zip(&xtrs)
         .map(|(site, config)| Router::start(&net, &site.xtr, &format!("xtr{}", site.number), config))
         .collect();
-    until("registrations in both instances", Duration::from_secs(20), || {
+    until("registrations in both instances", PATIENCE, || {
         registered_prefixes(&mapping.show("sites")).len() == 8
     });
 
@@ -73,13 +72,13 @@ fn equal_addresses_in_two_instances_stay_apart() {
     let capture = Capture::lisp(&net.core, "s1u0", net.file("instances.pcap"));
     for eids in Family::BOTH {
         let target = b.host_eid(eids);
-        assert!(reaches(&a.host, target, Duration::from_secs(5)), "{eids}, default instance");
-        assert!(reaches(&seconds[0], target, Duration::from_secs(5)), "{eids}, instance 7");
+        assert!(reaches(&a.host, target, PATIENCE), "{eids}, default instance");
+        assert!(reaches(&seconds[0], target, PATIENCE), "{eids}, instance 7");
         // With one of the two hosts at the other end gone, only its own peer notices.
         b.host.sh("ip link set lan0 down");
         assert_eq!(ping(&seconds[0], target, 20, 0.01, "").lost(), 0, "{eids}, instance 7 alone");
         assert_eq!(
-            ping(&a.host, target, 3, 0.01, "-W 1").received,
+            ping(&a.host, target, 3, 0.01, "-t 1000").received,
             0,
             "{eids}, default instance without host"
         );
@@ -94,7 +93,7 @@ fn equal_addresses_in_two_instances_stay_apart() {
 
     for (router, (site, before)) in routers.iter_mut().zip(net.sites.iter().zip(&before)) {
         router.stop();
-        assert_eq!(site.xtr.kernel_state(), *before, "what xTR {} left behind", site.number);
+        site.xtr.expect_state(before, &format!("what xTR {} left behind", site.number));
     }
 }
 

@@ -10,7 +10,6 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -18,7 +17,7 @@ use crate::netns::Netns;
 use crate::router::{Router, Routers, XtrOptions, mapping_config, xtr_config};
 use crate::topology::{Family, Network, Plan, address, default_route, link, mapping_system};
 use crate::traffic::{ping, reaches, tcp_transfer};
-use crate::wait::{Machine, until};
+use crate::wait::{Machine, PATIENCE, until};
 
 /// What is there beside the sites.
 struct Outside {
@@ -117,8 +116,8 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
     for eids in Family::BOTH {
         let what = format!("{eids} over {locators}");
         // From outside first: the proxy-ITR's miss, the mapping, and the way back by the proxy-ETR.
-        assert!(reaches(&outside.world, a.host_eid(eids), Duration::from_secs(5)), "{what}");
-        assert!(reaches(&a.host, world(eids), Duration::from_secs(5)), "{what}");
+        assert!(reaches(&outside.world, a.host_eid(eids), PATIENCE), "{what}");
+        assert!(reaches(&a.host, world(eids), PATIENCE), "{what}");
         for (from, to) in [(&outside.world, a.host_eid(eids)), (&a.host, world(eids))] {
             let seen = ping(from, to, 20, 0.01, "");
             assert_eq!(seen.lost(), 0, "{what}:\n{}", seen.output);
@@ -134,7 +133,7 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
         assert_eq!(entry["locators"][0]["rloc"], proxy_rloc(locators), "{entry}");
         assert!(entry["locators"][0]["packets"].as_u64() > Some(100), "{entry}");
         // Sites talk as ever.
-        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)), "{what}");
+        assert!(reaches(&a.host, b.host_eid(eids), PATIENCE), "{what}");
     }
     let filtered = net.core.sh("nft list table inet urpf");
     assert_eq!(
@@ -151,9 +150,9 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
 
     // Site 2 is none that this proxy-ETR is for, although it uses it.
     assert_eq!(dropped(&proxy, "inner-source-not-proxied"), 0);
-    until("packets of site 2 at the proxy-ETR", Duration::from_secs(5), || {
+    until("packets of site 2 at the proxy-ETR", PATIENCE, || {
         for eids in Family::BOTH {
-            assert_eq!(ping(&b.host, world(eids), 1, 0.1, "-W 1").received, 0, "{eids}");
+            assert_eq!(ping(&b.host, world(eids), 1, 0.1, "-t 1000").received, 0, "{eids}");
         }
         dropped(&proxy, "inner-source-not-proxied") >= 2
     });
@@ -164,7 +163,7 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
     proxy.write_config(net.dir(), &proxy_config(locators, &["proxy-itr"]));
     proxy.reload();
     for eids in Family::BOTH {
-        assert_eq!(ping(&a.host, world(eids), 2, 0.1, "-W 1").received, 0, "{eids}");
+        assert_eq!(ping(&a.host, world(eids), 2, 0.1, "-t 1000").received, 0, "{eids}");
     }
     assert!(dropped(&proxy, "inner-destination-not-local") >= 4);
 
@@ -173,7 +172,7 @@ fn sites_and_world_talk_by_proxies_over(locators: Family) {
     proxy.reload();
     let before = proxy.show("statistics");
     for eids in Family::BOTH {
-        let seen = ping(&outside.world, a.host_eid(eids), 2, 0.1, "-W 1");
+        let seen = ping(&outside.world, a.host_eid(eids), 2, 0.1, "-t 1000");
         assert_eq!(seen.received, 0, "{eids}:\n{}", seen.output);
     }
     let after = proxy.show("statistics");
@@ -209,7 +208,7 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
     let mut xtr = Router::start(&net, &a.xtr, "xtr1", &xtr_config(a, &options));
     let both = ["proxy-itr", "proxy-etr"];
     let proxy = Router::start(&net, &outside.proxy, "proxy", &proxy_config(Family::V4, &both));
-    until("the registrations", Duration::from_secs(20), || {
+    until("the registrations", PATIENCE, || {
         crate::router::registered_prefixes(&mapping.show("sites")).len() == 2
     });
     let counted = |counter: &str| {
@@ -217,7 +216,7 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
         threads.iter().map(|t| t["counters"][counter].as_u64().expect("a number")).sum::<u64>()
     };
     for eids in Family::BOTH {
-        assert!(reaches(&a.host, world(eids), Duration::from_secs(5)), "{eids}");
+        assert!(reaches(&a.host, world(eids), PATIENCE), "{eids}");
         let decapsulated = counted("decapsulated-packets");
         let seen = ping(&a.host, world(eids), 20, 0.01, "");
         assert_eq!(seen.lost(), 0, "{eids}:\n{}", seen.output);
@@ -227,11 +226,14 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
         assert_eq!(sent, received, "{eids}");
     }
     let throws = |family| a.xtr.sh(&format!("ip {family} route show table 4341 | grep -c throw || true"));
-    assert_eq!((throws("-4").trim(), throws("-6").trim()), ("1", "0"));
+    until("a throw route", PATIENCE, || throws("-4").trim() == "1");
+    assert_eq!(throws("-6").trim(), "0");
     // The other family natively, too, as soon as no proxy-ETR is to be used.
     xtr.write_config(net.dir(), &xtr_config(a, &XtrOptions::over(a, Family::V4)));
     xtr.reload();
-    assert_eq!((throws("-4").trim(), throws("-6").trim()), ("1", "1"));
+    until("throw routes in both families", PATIENCE, || {
+        throws("-4").trim() == "1" && throws("-6").trim() == "1"
+    });
     let decapsulated = counted("decapsulated-packets");
     let seen = ping(&a.host, world(Family::V6), 20, 0.01, "");
     assert_eq!(seen.lost(), 0, "{}", seen.output);
@@ -244,7 +246,7 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
         .world
         .sh("ip addr add 192.0.2.130/24 dev eth0 && ip addr add 2001:db8:ffff:0:8000::2/64 dev eth0 nodad");
     for (_, inside) in exceptions {
-        assert!(reaches(&a.host, inside.parse().expect("address"), Duration::from_secs(5)), "{inside}");
+        assert!(reaches(&a.host, inside.parse().expect("address"), PATIENCE), "{inside}");
     }
     let drop =
         |(net, _): &(&str, &str)| format!("[[map-cache.static]]\nprefix = \"{net}\"\naction = \"drop\"\n");
@@ -252,15 +254,17 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
     xtr.write_config(net.dir(), &xtr_config(a, &XtrOptions { more, ..XtrOptions::over(a, Family::V4) }));
     xtr.reload();
     for ((_, inside), family) in exceptions.into_iter().zip(Family::BOTH) {
-        assert_eq!(ping(&a.host, inside.parse().expect("address"), 2, 0.1, "-W 1").received, 0, "{inside}");
+        let inside = inside.parse().expect("address");
+        until("the exception", PATIENCE, || ping(&a.host, inside, 1, 0.1, "-t 200").received == 0);
+        assert_eq!(ping(&a.host, inside, 4, 0.1, "-t 1000").received, 0, "{inside}");
         assert_eq!(ping(&a.host, world(family), 5, 0.01, "").lost(), 0, "{family} beside the exception");
     }
     assert!(dropped(&xtr, "negative-drop") >= 4);
     xtr.write_config(net.dir(), &xtr_config(a, &XtrOptions::over(a, Family::V4)));
     xtr.reload();
     for (_, inside) in exceptions {
-        assert!(reaches(&a.host, inside.parse().expect("address"), Duration::from_secs(5)), "{inside}");
+        assert!(reaches(&a.host, inside.parse().expect("address"), PATIENCE), "{inside}");
     }
     xtr.stop();
-    assert_eq!(a.xtr.kernel_state(), before, "what the xTR left behind");
+    a.xtr.expect_state(&before, "what the xTR left behind");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::netns::Netns;
 use crate::router::visit;
 use crate::topology::{Family, Network};
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 
 /// Counts data packets to each of a site's two locators as they pass the core.
 pub struct Judge<'a>(&'a Netns);
@@ -46,11 +46,11 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Waits until packets take this locator and not the other.
-    pub fn wait_for(&self, k: usize, limit: Duration) -> Duration {
+    /// Waits until packets take this locator and not the other, and gives how long that took.
+    pub fn wait_for(&self, k: usize) -> Duration {
         let start = Instant::now();
         self.packets();
-        until(&format!("traffic over locator {k}"), limit, || {
+        until(&format!("traffic over locator {k}"), PATIENCE, || {
             thread::sleep(Duration::from_millis(30));
             let seen = self.packets();
             seen[k] > 5 && seen[1 - k] == 0

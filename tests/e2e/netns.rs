@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::{until, within};
+use crate::wait::{PATIENCE, until, within};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -113,13 +113,19 @@ impl Netns {
     /// Connects by TCP from inside.
     pub fn tcp_connect(&self, addr: std::net::SocketAddr) -> TcpStream {
         self.run(|| {
-            TcpStream::connect_timeout(&addr, Duration::from_secs(20))
-                .unwrap_or_else(|e| panic!("connect to {addr}: {e}"))
+            TcpStream::connect_timeout(&addr, PATIENCE).unwrap_or_else(|e| panic!("connect to {addr}: {e}"))
         })
     }
 
     /// Addresses, rules, routes of all tables and links: what must be the same again once a router has left.
     pub fn kernel_state(&self) -> String {
+        // The kernel gives a link its own IPv6 address a moment after both ends are up.
+        let list = |line: &str| self.sh(line).lines().map(str::to_owned).collect::<Vec<_>>();
+        within(Duration::from_secs(5), || {
+            let links = list("ip -o link show up type veth | sed 's/^[0-9]*: //; s/@.*//'");
+            let ready = list("ip -o -6 addr show scope link | awk '{ print $2 }'");
+            links.iter().all(|link| ready.contains(link))
+        });
         let mut state = String::new();
         for line in [
             // Link and address lines carry no counters or ages here; IPv6 routes show theirs ("expires") not at all.
@@ -138,6 +144,16 @@ impl Netns {
             state.push('\n');
         }
         state
+    }
+
+    /// Waits until [`Self::kernel_state`] is what it was before; panics with both otherwise.
+    pub fn expect_state(&self, before: &str, what: &str) {
+        let mut now = String::new();
+        let same = within(Duration::from_secs(10), || {
+            now = self.kernel_state();
+            now == before
+        });
+        assert!(same, "{what}; before:\n{before}\nnow:\n{now}");
     }
 }
 

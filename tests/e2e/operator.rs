@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::router::{Router, Routers, XtrOptions, eidolon, mapping_config, visit, xtr_config};
 use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches};
-use crate::wait::{Machine, until, within};
+use crate::wait::{Machine, PATIENCE, until, within};
 
 /// One clear sentence (or a few lines of the form that `check` prints) and exit code 1, not a panic or a debug dump.
 fn expect_error(output: &Output, says: &[&str]) {
@@ -25,7 +25,7 @@ fn expect_error(output: &Output, says: &[&str]) {
 
 /// Runs a router that is expected to end by itself at once.
 fn run_and_fail(router: &Router<'_>, before: &str) -> Output {
-    let line = format!("timeout -k 1 10 {before} {} run -c {}", eidolon(), router.config_file().display());
+    let line = format!("timeout -k 1 60 {before} {} run -c {}", eidolon(), router.config_file().display());
     router.ns.try_sh(&line)
 }
 
@@ -41,7 +41,7 @@ fn a_bad_configuration_touches_nothing() {
     let output = run_and_fail(&router, "");
     // Both problems, where they stand, not just the first.
     expect_error(&output, &["xtr1.toml", "priority", "wieght"]);
-    assert_eq!(site.xtr.kernel_state(), before);
+    site.xtr.expect_state(&before, "what the router left behind");
 
     let checked = Command::new(eidolon()).arg("check").arg(router.config_file()).output().expect("eidolon");
     let said =
@@ -57,6 +57,7 @@ fn a_bad_configuration_touches_nothing() {
 
 #[test]
 fn every_example_configuration_is_valid() {
+    let _machine = Machine::shared();
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     let mut seen = 0;
     for dir in [configs.clone(), configs.join("demo")] {
@@ -85,6 +86,7 @@ fn every_example_configuration_is_valid() {
 
 #[test]
 fn the_example_of_the_readme_is_valid() {
+    let _machine = Machine::shared();
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
     let example =
@@ -116,7 +118,7 @@ fn a_taken_port_is_one_sentence() {
         expect_error(&output, &[&port.to_string()]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains("is taken by") || text.contains("another process has the port"), "{text}");
-        assert_eq!(site.xtr.kernel_state(), before, "after the failed start");
+        site.xtr.expect_state(&before, "after the failed start");
     }
 }
 
@@ -132,7 +134,7 @@ fn a_missing_privilege_is_one_sentence() {
     fs::copy(eidolon(), &binary).expect("copy of the binary");
     let dir = net.dir().display();
     let output = net.site(1).xtr.try_sh(&format!(
-        "chmod 777 {dir} && timeout -k 1 10 setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
+        "chmod 777 {dir} && timeout -k 1 60 setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
          {} run -c {}",
         binary.display(),
         router.config_file().display()
@@ -149,12 +151,12 @@ fn a_missing_tun_device_is_one_sentence() {
         Router::prepare(&net, &site.xtr, "xtr1", &xtr_config(site, &XtrOptions::over(site, Family::V4)));
     let before = site.xtr.kernel_state();
     let output = site.xtr.try_sh(&format!(
-        "timeout -k 1 10 unshare -m sh -c 'mount -t tmpfs none /dev/net && exec {} run -c {}'",
+        "timeout -k 1 60 unshare -m sh -c 'mount -t tmpfs none /dev/net && exec {} run -c {}'",
         eidolon(),
         router.config_file().display()
     ));
     expect_error(&output, &["/dev/net/tun"]);
-    assert_eq!(site.xtr.kernel_state(), before);
+    site.xtr.expect_state(&before, "what the router left behind");
 }
 
 /// An uplink that disappears is survived, and used again when it is back.
@@ -172,7 +174,7 @@ fn an_interface_may_go_and_come_back() {
     };
     let mut routers = Routers::start_with(&net, by_interface, "");
     let (a, b) = (net.site(1), net.site(2));
-    assert!(reaches(&a.host, b.host_eid(Family::V4), Duration::from_secs(5)));
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE));
 
     b.xtr.sh("ip addr del 10.2.1.2/24 dev wan1");
     std::thread::sleep(Duration::from_secs(1));
@@ -180,12 +182,12 @@ fn an_interface_may_go_and_come_back() {
     // Another address on the same interface: registered, and found by a lookup.
     b.xtr.sh("ip addr add 10.2.1.77/24 dev wan1 && ip route replace default via 10.2.1.1 table 101 && \
               ip rule add from 10.2.1.77 lookup 101");
-    let found = within(Duration::from_secs(30), || {
+    let found = within(PATIENCE, || {
         routers.xtrs[0].operator(&["lig", &b.host_eid(Family::V4).to_string()]).contains("10.2.1.77")
     });
     assert!(found, "the new address was never registered:\n{}", routers.xtr(2).log());
     routers.clear_map_caches();
-    assert!(reaches(&a.host, b.host_eid(Family::V4), Duration::from_secs(5)), "to the new address");
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE), "to the new address");
 
     b.xtr.sh("ip link del wan1");
     std::thread::sleep(Duration::from_secs(1));
@@ -199,7 +201,7 @@ fn a_reload_changes_what_changed() {
     let mut routers = Routers::start(&net, Family::V4);
     let (a, b) = (net.site(1), net.site(2));
     let target = b.host_eid(Family::V4);
-    assert!(reaches(&a.host, target, Duration::from_secs(5)));
+    assert!(reaches(&a.host, target, PATIENCE));
     let pid = routers.xtr(1).pid();
 
     // A bad file changes nothing, by command or by signal.
@@ -210,7 +212,7 @@ fn a_reload_changes_what_changed() {
     routers.xtr(1).process().signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_millis(500));
     assert!(routers.xtr(1).running(), "{}", routers.xtr(1).log());
-    assert!(reaches(&a.host, target, Duration::from_secs(2)));
+    assert!(reaches(&a.host, target, PATIENCE));
 
     // A new EID-prefix is registered, traffic of the others goes on without a loss meanwhile.
     let more = "[[eid-prefix]]\nprefix = \"192.0.2.0/24\"\n";
@@ -231,7 +233,7 @@ fn a_reload_changes_what_changed() {
         pinging.join().expect("ping")
     });
     assert_eq!(seen.lost(), 0, "during the reload:\n{}", seen.output);
-    until("the new prefix's registration", Duration::from_secs(30), || {
+    until("the new prefix's registration", PATIENCE, || {
         routers.registered().contains(&"192.0.2.0/24".to_owned())
     });
     assert_eq!(routers.registered().len(), 5, "the others stay: {:?}", routers.registered());
@@ -253,7 +255,7 @@ fn an_operator_sees_and_asks() {
     let nobody = routers.xtrs[0].operator(&["lig", "198.51.100.1"]);
     assert!(nobody.to_lowercase().contains("natively"), "{nobody}");
 
-    assert!(reaches(&a.host, target, Duration::from_secs(5)));
+    assert!(reaches(&a.host, target, PATIENCE));
     let has = |cache: &Value| {
         let mut found = false;
         visit(cache, &mut |o| found |= o.get("rloc").and_then(Value::as_str) == Some(rloc.as_str()));

@@ -11,9 +11,7 @@ use serde_json::Value;
 use crate::router::{Router, Routers, XtrOptions};
 use crate::topology::{Family, Network, Plan, Site};
 use crate::traffic::{ping, reaches};
-use crate::wait::{Machine, until};
-
-const LONG: Duration = Duration::from_secs(10);
+use crate::wait::{Machine, PATIENCE, until};
 
 fn options(site: &Site) -> XtrOptions {
     let mut options = XtrOptions::over(site, Family::V4);
@@ -53,7 +51,7 @@ fn cached_destinations_are_reached_after_a_restart_without_the_mapping_system() 
     let mut routers = Routers::start_with(&net, options, "");
     let (a, b) = (net.site(1), net.site(2));
     for eids in Family::BOTH {
-        assert!(reaches(&a.host, b.host_eid(eids), LONG));
+        assert!(reaches(&a.host, b.host_eid(eids), PATIENCE));
     }
     assert_eq!(entries(routers.xtr(1), "map-reply") + entries(routers.xtr(1), "probe"), 2);
     routers.mapping.kill();
@@ -83,7 +81,7 @@ fn cached_destinations_are_reached_after_a_restart_without_the_mapping_system() 
     assert_eq!(snapshot(routers.xtr(1))["restored"], 2);
 
     // Killed: what the last periodic one had.
-    until("a snapshot", LONG, || {
+    until("a snapshot", PATIENCE, || {
         let shown = snapshot(routers.xtr(1));
         shown["written"].as_u64() > Some(0) && shown["entries"] == 2
     });
@@ -97,7 +95,7 @@ fn cached_destinations_are_reached_after_a_restart_without_the_mapping_system() 
 
     // The mapping system is back, and is asked about what is in use.
     routers.mapping.launch();
-    until("the entries to be confirmed", Duration::from_secs(60), || {
+    until("the entries to be confirmed", PATIENCE, || {
         let _ = ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "");
         let _ = ping(&a.host, b.host_eid(Family::V6), 2, 0.1, "");
         entries(routers.xtr(1), "snapshot") == 0 && entries(routers.xtr(1), "map-reply") == 2
@@ -111,7 +109,7 @@ fn a_snapshot_that_can_not_be_trusted_is_set_aside_and_a_full_disk_stops_nobody(
     let net = Network::build(&Plan::default());
     let mut routers = Routers::start_with(&net, options, "");
     let (a, b) = (net.site(1), net.site(2));
-    assert!(reaches(&a.host, b.host_eid(Family::V4), LONG));
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE));
     routers.xtr(1).stop();
     let path = file(&net, "map-cache.snapshot");
     let good = fs::read(&path).expect("a snapshot");
@@ -134,7 +132,7 @@ fn a_snapshot_that_can_not_be_trusted_is_set_aside_and_a_full_disk_stops_nobody(
         assert!(log.contains(reason) && log.contains("set aside"), "{reason}:\n{log}");
         assert_eq!(fs::read(file(&net, "map-cache.snapshot.bad")).expect("what was set aside"), bytes);
         assert_eq!(snapshot(routers.xtr(1))["restored"], 0);
-        assert!(reaches(&a.host, b.host_eid(Family::V4), LONG), "and all goes on");
+        assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE), "and all goes on");
         routers.xtr(1).stop();
     }
 
@@ -143,8 +141,8 @@ fn a_snapshot_that_can_not_be_trusted_is_set_aside_and_a_full_disk_stops_nobody(
     fs::create_dir(file(&net, "map-cache.snapshot.new")).expect("a directory in the way");
     let said = routers.xtr(1).log().len();
     routers.xtr(1).launch();
-    until("several tries", LONG, || snapshot(routers.xtr(1))["failures"].as_u64() > Some(2));
-    assert!(reaches(&a.host, b.host_eid(Family::V4), LONG));
+    until("several tries", PATIENCE, || snapshot(routers.xtr(1))["failures"].as_u64() > Some(2));
+    assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE));
     let log = routers.xtr(1).log()[said..].to_owned();
     assert_eq!(log.matches("no map-cache snapshot").count(), 1, "{log}");
     let text = routers.xtr(1).operator(&["show", "statistics"]);
@@ -157,7 +155,7 @@ fn a_snapshot_that_can_not_be_trusted_is_set_aside_and_a_full_disk_stops_nobody(
     routers.xtr(1).launch();
     assert_eq!(snapshot(routers.xtr(1))["restored"], 1);
     routers.clear_map_caches();
-    until("an empty snapshot", LONG, || {
+    until("an empty snapshot", PATIENCE, || {
         let shown = snapshot(routers.xtr(1));
         shown["written"].as_u64() > Some(0) && shown["entries"] == 0
     });

@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::netns::{Netns, Process};
 use crate::topology::{Family, Network, Site, mapping_system};
-use crate::wait::{until, within};
+use crate::wait::{PATIENCE, until, within};
 
 /// The program under test: that of this build, or the one that the variable EIDOLON names.
 pub fn eidolon() -> &'static str {
@@ -57,7 +56,7 @@ impl<'a> Router<'a> {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let config = self.config.to_str().expect("UTF-8").to_owned();
         let mut process = self.ns.spawn(&self.log_file(), &[eidolon(), "run", "-c", &config]);
-        let answers = within(Duration::from_secs(15), || {
+        let answers = within(PATIENCE, || {
             !process.running() || self.control(&["show", "statistics", "--json"]).status.success()
         });
         assert!(answers && process.running(), "{} did not come up:\n{}", self.name, process.log());
@@ -100,7 +99,7 @@ impl<'a> Router<'a> {
     pub fn stop(&mut self) {
         let mut process = self.process.take().expect("a running router");
         process.signal(Signal::SIGTERM);
-        let code = process.wait(Duration::from_secs(10));
+        let code = process.wait(PATIENCE);
         assert_eq!(code, Some(0), "{} ended badly:\n{}", self.name, process.log());
     }
 
@@ -108,7 +107,7 @@ impl<'a> Router<'a> {
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("a running router");
         process.signal(Signal::SIGKILL);
-        process.wait(Duration::from_secs(10));
+        process.wait(PATIENCE);
     }
 
     /// Runs `eidolon` as the operator of this router.
@@ -281,7 +280,7 @@ impl<'a> Routers<'a> {
             })
             .collect();
         let routers = Self { mapping, xtrs };
-        routers.wait_registered(net, Duration::from_secs(20));
+        routers.wait_registered(net);
         routers
     }
 
@@ -291,8 +290,8 @@ impl<'a> Routers<'a> {
     }
 
     /// Waits until the Map-Server knows both prefixes of every site.
-    pub fn wait_registered(&self, net: &Network, limit: Duration) {
-        until("every site's registration", limit, || self.registered().len() == 2 * net.sites.len());
+    pub fn wait_registered(&self, net: &Network) {
+        until("every site's registration", PATIENCE, || self.registered().len() == 2 * net.sites.len());
     }
 
     /// EID-prefixes that the Map-Server has a registration of.

@@ -7,8 +7,8 @@ use crate::judge::Judge;
 use crate::netns::Netns;
 use crate::router::{Locator, Routers, XtrOptions, visit, xtr_config};
 use crate::topology::{Family, Network, Plan, Site};
-use crate::traffic::reaches;
-use crate::wait::{Machine, until};
+use crate::traffic::{deep_queue, ping, reaches};
+use crate::wait::{Machine, PATIENCE, until, within};
 
 const FLOWS: u64 = 10_000;
 
@@ -40,7 +40,18 @@ fn send_flows(from: &Netns, to: IpAddr, payload: usize) {
             std::thread::sleep(Duration::from_millis(10));
         }
     });
-    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Packets to each locator until no more come.
+fn counted(judge: &Judge<'_>) -> [u64; 2] {
+    let mut sum = [0; 2];
+    within(PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(300));
+        let more = judge.packets();
+        sum = [sum[0] + more[0], sum[1] + more[1]];
+        more == [0; 2]
+    });
+    sum
 }
 
 /// Whether these are about [`FLOWS`] packets: a few pings more, or a few lost where the machine was busy elsewhere.
@@ -57,18 +68,14 @@ fn flows_split_by_weight() {
     let judge = Judge::new(&net);
     let (a, b) = (net.site(1), net.site(2));
     // Room for all flows where the machine is busy elsewhere.
-    a.xtr.sh("ip link set lisp0 txqueuelen 20000");
+    deep_queue(&a.xtr);
     for eids in Family::BOTH {
-        assert!(reaches(&a.host, b.host_eid(eids), Duration::from_secs(5)));
+        assert!(reaches(&a.host, b.host_eid(eids), PATIENCE));
         judge.packets();
         send_flows(&a.host, b.host_eid(eids), 100);
-        let seen = judge.packets();
-        // Besides the flows there may be a ping or a Neighbour Solicitation's worth of others.
+        let seen = counted(&judge);
         let all = seen[0] + seen[1];
-        assert!(
-            (FLOWS..FLOWS + 10).contains(&all),
-            "{FLOWS} flows of one packet, seen by the core: {seen:?}"
-        );
+        assert!(most(all), "{FLOWS} flows of one packet, seen by the core: {seen:?}");
         let share = 100.0 * seen[0] as f64 / all as f64;
         assert!((72.0..=78.0).contains(&share), "{eids}: weights 75/25 came out as {share:.1} %, {seen:?}");
     }
@@ -101,26 +108,26 @@ fn only_the_best_priority_carries_traffic() {
     let judge = Judge::new(&net);
     let (a, b) = (net.site(1), net.site(2));
     // Room for all flows where the machine is busy elsewhere.
-    a.xtr.sh("ip link set lisp0 txqueuelen 20000");
+    deep_queue(&a.xtr);
     let to = b.host_eid(Family::V4);
-    assert!(reaches(&a.host, to, Duration::from_secs(5)));
+    assert!(reaches(&a.host, to, PATIENCE));
     judge.packets();
     send_flows(&a.host, to, 64);
-    let seen = judge.packets();
+    let seen = counted(&judge);
     assert!(most(seen[0]) && seen[1] == 0, "priority 1 and 2: {seen:?}");
 
     // The same with the priorities exchanged by a reload at the site: others hear of it once they ask again.
     routers.xtrs[1].write_config(net.dir(), &xtr_config(b, &options(b, [2, 1], [100, 100])));
     routers.xtrs[1].reload();
-    until("the exchanged priorities at site 1", Duration::from_secs(10), || {
+    until("the exchanged priorities at site 1", PATIENCE, || {
         routers.xtrs[0].clear_map_cache();
-        reaches(&a.host, to, Duration::from_secs(2));
+        reaches(&a.host, to, PATIENCE);
         judge.packets();
-        a.host.try_sh(&format!("ping -n -c 3 -i 0.01 {to}"));
+        ping(&a.host, to, 3, 0.01, "-t 500");
         judge.packets()[1] > 0
     });
     judge.packets();
     send_flows(&a.host, to, 64);
-    let seen = judge.packets();
+    let seen = counted(&judge);
     assert!(most(seen[1]) && seen[0] == 0, "priority 2 and 1: {seen:?}");
 }

@@ -20,8 +20,8 @@ use crate::capture::{Capture, tshark};
 use crate::netns::Netns;
 use crate::router::{Router, Routers, XtrOptions, xtr_config};
 use crate::topology::{Family, Network, Plan, address, default_route, link};
-use crate::traffic::{ping_every_millisecond, reaches};
-use crate::wait::{Machine, until};
+use crate::traffic::{Stream, deep_queue, go_on, reaches};
+use crate::wait::{Machine, PATIENCE, Stop, tell, until};
 
 /// On the link between the two.
 const ENDS: [&str; 2] = ["192.168.50.1", "192.168.50.2"];
@@ -98,18 +98,16 @@ fn what_one_xtr_learns_the_other_knows_also_after_a_restart() {
     );
     let first = &routers.xtrs[0];
     let mut second = Router::start(&net, &second_ns, "xtr1b", &second_config(&sync_section(1, "")));
-    until("both to know each other", Duration::from_secs(10), || {
+    until("both to know each other", PATIENCE, || {
         member(first)["state"] == "up" && member(&second)["state"] == "up"
     });
     let (a, b) = (net.site(1), net.site(2));
     for family in Family::BOTH {
-        assert!(reaches(&a.host, b.host_eid(family), Duration::from_secs(10)));
+        assert!(reaches(&a.host, b.host_eid(family), PATIENCE));
     }
     // A negative entry, too.
     a.host.try_sh("ping -n -c 1 -W 1 203.0.113.77");
-    until("the same map-cache at both", Duration::from_secs(10), || {
-        entries(&second).len() >= 3 && same(first, &second)
-    });
+    until("the same map-cache at both", PATIENCE, || entries(&second).len() >= 3 && same(first, &second));
     assert!(entries(&second).iter().all(|(_, _, source)| source == "synchronised"), "{:?}", entries(&second));
     assert_eq!(entries(first).iter().filter(|(_, _, source)| source == "synchronised").count(), 0);
     let detail = second.operator(&["show", "map-cache", "detail"]);
@@ -117,7 +115,7 @@ fn what_one_xtr_learns_the_other_knows_also_after_a_restart() {
 
     second.kill();
     second.launch();
-    until("it all again after a restart", Duration::from_secs(10), || {
+    until("it all again after a restart", PATIENCE, || {
         member(&second)["awaited"] == false && same(first, &second)
     });
     let table = second.operator(&["show", "sync"]);
@@ -128,7 +126,7 @@ fn what_one_xtr_learns_the_other_knows_also_after_a_restart() {
     let other = second_config(&sync_section(1, "").replace("of the site", "of another site"));
     second.write_config(net.dir(), &other);
     second.reload();
-    until("the wrong key to be counted", Duration::from_secs(10), || {
+    until("the wrong key to be counted", PATIENCE, || {
         member(first)["ignored"]["auth-wrong-key"].as_u64().unwrap_or(0) > 0
     });
     second.stop();
@@ -206,10 +204,10 @@ fn a_large_map_cache_reaches_a_fresh_member_without_disturbing_traffic() {
         let first = Router::start(&net, &net.site(1).xtr, "xtr1", &config(1, &sync_section(0, "")));
         let _other = Router::start(&net, &net.site(2).xtr, "xtr2", &config(2, ""));
         let (host, to) = (&net.site(1).host, net.site(2).host_eid(Family::V4));
-        assert!(reaches(host, to, Duration::from_secs(10)));
+        assert!(reaches(host, to, PATIENCE));
         let probe = host.run(|| UdpSocket::bind("0.0.0.0:0").expect("bind"));
         let learnt = || total(&first);
-        until("a full map-cache", Duration::from_secs(120), || {
+        until("a full map-cache", 2 * PATIENCE, || {
             for n in 0..sites {
                 let base = 0x0b00_0000 + (n << 17);
                 let _ = probe.send_to(b"x", (Ipv4Addr::from_bits(base | 0xff01), 9));
@@ -218,48 +216,25 @@ fn a_large_map_cache_reaches_a_fresh_member_without_disturbing_traffic() {
             learnt() >= u64::from(sites) * 255
         });
         let entries = learnt();
-        assert!(ping_every_millisecond(host, to, 500).lost() == 0, "before anything happens");
-
-        let done = AtomicBool::new(false);
-        let second = thread::scope(|inner| {
-            let traffic = inner.spawn(|| {
-                let (mut sent, mut lost) = (0, 0);
-                while !done.load(Ordering::Relaxed) {
-                    let ping = ping_every_millisecond(host, to, 500);
-                    sent += ping.sent;
-                    lost += ping.lost();
-                }
-                (sent, lost)
-            });
-            thread::sleep(Duration::from_millis(500));
-            let start = Instant::now();
-            let more = cache.to_owned() + &sync_section(1, "");
-            let second = Router::start(&net, &second_ns, "xtr1b", &second_config(&more));
-            until("the whole map-cache at the second xTR", Duration::from_secs(60), || {
-                member(&second)["awaited"] == false
-            });
-            let took = start.elapsed();
-            done.store(true, Ordering::Relaxed);
-            let (sent, lost) = traffic.join().expect("traffic");
-            let transfer = member(&second)["received_whole"].clone();
-            println!(
-                "{} entries received in {} ms, {took:?} after the start of the process; {lost} of {sent} pings lost",
-                transfer["records"], transfer["took_ms"]
-            );
-            assert!(sent >= 500 && lost == 0, "{lost} of {sent} pings lost");
-            assert_eq!(transfer["records"].as_u64(), Some(entries));
-            second
-        });
+        // Meanwhile the two sites talk.
+        let (other, from) = (&net.site(2).host, net.site(1).host_eid(Family::V4));
+        net.sites.iter().for_each(|site| deep_queue(&site.xtr));
+        let streams = [Stream::start(host, other, to), Stream::start(other, host, from)];
+        go_on("traffic before anything happens", &streams.each_ref());
+        let start = Instant::now();
+        let more = cache.to_owned() + &sync_section(1, "");
+        let second = Router::start(&net, &second_ns, "xtr1b", &second_config(&more));
+        until("the whole map-cache at the second xTR", PATIENCE, || member(&second)["awaited"] == false);
+        let took = start.elapsed();
+        let streams = streams.map(Stream::finish);
+        let transfer = member(&second)["received_whole"].clone();
+        tell(&format!(
+            "{} entries received in {} ms, {took:?} after the start of the process; {} and {}",
+            transfer["records"], transfer["took_ms"], streams[0], streams[1]
+        ));
+        assert!(streams.iter().all(|s| s.received as u64 == s.sent), "{streams:?}");
+        assert_eq!(transfer["records"].as_u64(), Some(entries));
         assert_eq!(total(&second), entries);
         assert_eq!(member(&first)["outstanding"].as_u64(), Some(0));
     });
-}
-
-/// Ends the Map-Resolver, also where a test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -1,22 +1,25 @@
 //! Traffic between hosts.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use sha2::{Digest, Sha256};
 
 use crate::netns::Netns;
+use crate::wait::{PATIENCE, until, within};
 
-/// What `ping` saw.
+/// What came of pings.
 #[derive(Clone, Debug)]
 pub struct Ping {
     pub sent: usize,
     pub received: usize,
-    /// ICMP sequence number of the first reply, from 1: one more than the requests lost before it.
+    /// Number of the request that the first reply was to, from 1: one more than the requests lost before it.
     pub first_sequence: Option<usize>,
     pub output: String,
 }
@@ -27,53 +30,33 @@ impl Ping {
     }
 }
 
-/// Pings `to` from `from`: `count` requests `interval` seconds apart, with further options of ping(8).
+/// Pings `to` from `from`: `count` requests `interval` seconds apart, whether replies come or not, each of which may
+/// take two seconds. With further options of fping(8), of which `-t` is another time, in milliseconds.
+///
+/// Not by ping(8): once there are replies, that waits for the last one for a moment only, and calls it lost where the
+/// machine was busy for longer.
 pub fn ping(from: &Netns, to: IpAddr, count: usize, interval: f64, options: &str) -> Ping {
-    let line = format!("ping -n -c {count} -i {interval} -W 2 {options} {to}");
-    let output = from.try_sh(&line);
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let summary = text
-        .lines()
-        .find(|l| l.contains("packets transmitted"))
-        .unwrap_or_else(|| panic!("`{line}` came to no summary:\n{text}"));
-    let numbers: Vec<usize> = summary.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
-    let first = text.lines().find(|l| l.contains("bytes from") && l.contains("icmp_seq="));
-    let after = |line: &str, key: &str| {
-        line.split_once(key).and_then(|(_, rest)| rest.split_whitespace().next().map(str::to_owned))
-    };
-    Ping {
-        sent: numbers[0],
-        received: numbers[1],
-        first_sequence: first.and_then(|l| after(l, "icmp_seq=")).and_then(|s| s.parse().ok()),
-        output: text,
-    }
-}
-
-/// One request a millisecond, whether replies come or not. (ping(8) waits for replies, 10 ms each, where it is asked
-/// for shorter intervals.)
-pub fn ping_every_millisecond(from: &Netns, to: IpAddr, count: usize) -> Ping {
-    let line = format!("fping -c {count} -p 1 -i 1 -t 2000 {to}");
+    let line = format!("fping -c {count} -p {} -i 1 -t 2000 {options} {to}", interval * 1000.0);
     let output = from.try_sh(&line);
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     // ADDRESS : xmt/rcv/%loss = 200/199/0%, min/avg/max = …
     let summary = text.split("xmt/rcv/%loss = ").nth(1).unwrap_or_else(|| panic!("`{line}`:\n{text}"));
     let mut numbers = summary.split('/').map(|n| n.parse().unwrap_or_else(|_| panic!("`{line}`:\n{text}")));
-    // ADDRESS : [0], 64 bytes, 0.017 ms …
-    let first =
-        text.split(" : [").nth(1).and_then(|rest| rest.split(']').next()).and_then(|n| n.parse().ok());
+    // ADDRESS : [0], 64 bytes, 0.017 ms …, or where nothing came: ADDRESS : [0], timed out …
+    let reply = text.lines().find(|line| line.contains(" : [") && line.contains(" bytes, "));
+    let first = reply.and_then(|line| line.split(" : [").nth(1)?.split(']').next()?.parse::<usize>().ok());
     Ping {
         sent: numbers.next().expect("a number"),
         received: numbers.next().expect("a number"),
-        first_sequence: first.map(|n: usize| n + 1),
+        first_sequence: first.map(|n| n + 1),
         output: text,
     }
 }
 
 /// Pings until a reply comes: whether one did within `limit`.
 pub fn reaches(from: &Netns, to: IpAddr, limit: Duration) -> bool {
-    crate::wait::within(limit, || from.try_sh(&format!("ping -n -c 1 -W 1 {to}")).status.success())
+    within(limit, || from.try_sh(&format!("ping -n -c 1 -W 1 {to}")).status.success())
 }
 
 /// Sends `bytes` bytes that don't repeat by TCP from one namespace to an address in another, and returns the SHA-256
@@ -84,7 +67,7 @@ pub fn tcp_transfer(from: &Netns, to: &Netns, addr: IpAddr, bytes: usize) -> ([u
     thread::scope(|scope| {
         let receiver = scope.spawn(move || {
             let (mut stream, _) = listener.accept().expect("accept");
-            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("time-out");
+            stream.set_read_timeout(Some(PATIENCE)).expect("time-out");
             let mut hash = Sha256::new();
             let mut buffer = vec![0; 1 << 18];
             loop {
@@ -96,7 +79,7 @@ pub fn tcp_transfer(from: &Netns, to: &Netns, addr: IpAddr, bytes: usize) -> ([u
             }
         });
         let mut stream = from.tcp_connect(target);
-        stream.set_write_timeout(Some(Duration::from_secs(30))).expect("time-out");
+        stream.set_write_timeout(Some(PATIENCE)).expect("time-out");
         let mut hash = Sha256::new();
         let mut left = bytes;
         let mut noise = Noise::new(bytes as u64);
@@ -141,11 +124,36 @@ impl Noise {
     }
 }
 
-/// A stream of a thousand small datagrams a second, each with its number.
+/// A UDP socket with room for what comes while its reader is kept from reading.
+pub fn roomy_socket(ns: &Netns, at: SocketAddr) -> UdpSocket {
+    let socket = ns.run(move || UdpSocket::bind(at).unwrap_or_else(|e| panic!("bind to {at}: {e}")));
+    setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20)).expect("a large receive buffer");
+    socket
+}
+
+/// Lets a router's TUN devices hold all that comes while the router is kept from reading: what is lost then is lost by
+/// the router. For as long as these devices live.
+pub fn deep_queue(xtr: &Netns) {
+    xtr.sh(
+        "for tun in $(ip -o link show type tun | cut -d: -f2); do ip link set $tun txqueuelen 20000; done",
+    );
+}
+
+/// A stream of a thousand small datagrams a second, each with its number; ended by [`Self::finish`], or when dropped.
 pub struct Stream {
-    stop: Arc<AtomicBool>,
+    over: Over,
+    arrived: Arc<AtomicUsize>,
     sender: thread::JoinHandle<u64>,
     receiver: thread::JoinHandle<Vec<u64>>,
+}
+
+/// Ends what looks at it, also where a test fails.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What became of a [`Stream`].
@@ -157,16 +165,26 @@ pub struct Streamed {
     pub longest_gap: u64,
 }
 
+impl fmt::Display for Streamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "longest gap {} ms, {} of {} packets arrived", self.longest_gap, self.received, self.sent)
+    }
+}
+
 impl Stream {
     /// Starts sending from `from` to an address of `to`.
     pub fn start(from: &Netns, to: &Netns, addr: IpAddr) -> Self {
-        let receiving = to.run(|| UdpSocket::bind(SocketAddr::new(addr, 0)).expect("UDP socket"));
+        let receiving = roomy_socket(to, SocketAddr::new(addr, 0));
         let target = receiving.local_addr().expect("local address");
         let any: IpAddr = if addr.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
         let sending = from.run(move || UdpSocket::bind(SocketAddr::new(any, 0)).expect("UDP socket"));
-        receiving.set_read_timeout(Some(Duration::from_millis(100))).expect("time-out");
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let pause = Duration::from_millis(50);
+        receiving.set_read_timeout(Some(pause)).expect("time-out");
+        let over = Arc::new(AtomicBool::new(false));
+        let arrived = Arc::new(AtomicUsize::new(0));
+        // How many were sent, once there are no more.
+        let total = Arc::new(AtomicU64::new(u64::MAX));
+        let (stopped, sum) = (Arc::clone(&over), Arc::clone(&total));
         let sender = thread::spawn(move || {
             let start = Instant::now();
             let mut number = 0u64;
@@ -178,30 +196,44 @@ impl Stream {
                     (start + Duration::from_millis(number)).saturating_duration_since(Instant::now()),
                 );
             }
+            sum.store(number, Ordering::Relaxed);
             number
         });
-        let stopped = Arc::clone(&stop);
+        let count = Arc::clone(&arrived);
         let receiver = thread::spawn(move || {
-            let mut seen = Vec::new();
+            let (mut seen, mut last, mut silent) = (Vec::new(), None, Duration::ZERO);
             let mut bytes = [0; 16];
             loop {
+                let total = total.load(Ordering::Relaxed);
+                // All are there; or the last one, and those that it overtook; or nothing comes any more.
+                let patience = if last.map(|n| n + 1) == Some(total) { pause } else { 20 * pause };
+                if seen.len() as u64 >= total || total < u64::MAX && silent >= patience {
+                    return seen;
+                }
                 match receiving.recv(&mut bytes) {
                     Ok(8) => {
-                        seen.push(u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")));
+                        let number = u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
+                        seen.push(number);
+                        count.store(seen.len(), Ordering::Relaxed);
+                        last = last.max(Some(number));
+                        silent = Duration::ZERO;
                     }
                     Ok(_) => {}
-                    // Nothing for 100 ms: the last ones have arrived.
-                    Err(_) if stopped.load(Ordering::Relaxed) => return seen,
-                    Err(_) => {}
+                    Err(_) => silent += pause,
                 }
             }
         });
-        Self { stop, sender, receiver }
+        Self { over: Over(over), arrived, sender, receiver }
+    }
+
+    /// How many have arrived by now.
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// Ends it.
     pub fn finish(self) -> Streamed {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.over);
         let sent = self.sender.join().expect("sender");
         let mut numbers = self.receiver.join().expect("receiver");
         let received = numbers.len();
@@ -215,4 +247,10 @@ impl Stream {
         }
         Streamed { sent, received, longest_gap }
     }
+}
+
+/// Waits until each of some streams has gone on for a while: 300 packets, which is as many milliseconds.
+pub fn go_on(what: &str, streams: &[&Stream]) {
+    let before: Vec<usize> = streams.iter().map(|s| s.arrived()).collect();
+    until(what, PATIENCE, || streams.iter().zip(&before).all(|(s, before)| s.arrived() >= before + 300));
 }

@@ -1,5 +1,4 @@
-//! The sections about the machine that the router runs on: instances, kernel, data plane, management, log,
-//! timers.
+//! The sections about the machine that the router runs on: instances, kernel, data plane, management, log, timers.
 
 use std::path::PathBuf;
 use std::time::Duration;

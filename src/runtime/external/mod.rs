@@ -321,6 +321,7 @@ mod tests {
     use std::io::{BufRead as _, Read as _, Write as _};
     use std::os::unix::net::UnixStream as StdStream;
     use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use ipnet::IpNet;
     use tokio::runtime::Builder;
@@ -370,6 +371,15 @@ mod tests {
         })
     }
 
+    /// Waits for what the server's loop has seen, at most half a minute.
+    fn wait_for(condition: impl Fn() -> bool) {
+        let waited = (0..3000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            condition()
+        });
+        assert!(waited, "in vain");
+    }
+
     fn lines(stream: &StdStream) -> impl Iterator<Item = ToDataPlane> + use<> {
         let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
         lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
@@ -413,22 +423,26 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_disconnected_and_holds_nobody_up() {
-        let mut most = 0;
-        let client = |path: PathBuf| {
+        // The most clients, and those of now.
+        let clients = Arc::<[AtomicUsize; 2]>::default();
+        let seen = Arc::clone(&clients);
+        let client = move |path: PathBuf| {
             let lazy = StdStream::connect(&path).unwrap();
             let keen = StdStream::connect(&path).unwrap();
             let synced = lines(&keen).find(|line| matches!(line, ToDataPlane::Synced { .. }));
             assert_eq!(synced, Some(ToDataPlane::Synced { entries: 50_000 }));
-            std::thread::sleep(Duration::from_millis(600));
+            // The keen one stays, until the lazy one is gone.
+            wait_for(|| [0, 1].map(|i| seen[i].load(Ordering::SeqCst)) == [2, 1]);
             // What was in the socket's buffer can be read, then there is an end.
             let all = std::io::BufReader::new(lazy).lines().count();
             assert!(all < 50_000, "{all}");
         };
-        with(Duration::from_millis(200), 50_000, client, |external| {
-            most = most.max(external.view().clients.len());
+        with(Duration::from_millis(500), 50_000, client, |external| {
+            let connected = external.view().clients.len();
+            clients[0].fetch_max(connected, Ordering::SeqCst);
+            clients[1].store(connected, Ordering::SeqCst);
             external.apply(set(1));
         });
-        assert_eq!(most, 2);
     }
 
     #[test]
@@ -448,19 +462,20 @@ mod tests {
 
     #[test]
     fn misses_beyond_the_queue_are_counted_and_lost() {
-        let mut lost = 0;
-        let client = |path| {
+        let lost = Arc::<AtomicU64>::default();
+        let seen = Arc::clone(&lost);
+        let client = move |path| {
             let mut stream = StdStream::connect(path).unwrap();
             for _ in 0..20 {
                 writeln!(stream, r#"{{"type":"miss","source":"10.1.0.5","eid":"10.2.0.9"}}"#).unwrap();
             }
             writeln!(stream, r#"{{"type":"get","id":1,"eid":"10.2.0.9"}}"#).unwrap();
             lines(&stream).find(|line| matches!(line, ToDataPlane::Entry { .. })).unwrap();
-            std::thread::sleep(Duration::from_millis(100));
+            wait_for(|| seen.load(Ordering::SeqCst) > 0);
         };
         with(PATIENCE, 1, client, |external| {
-            lost = lost.max(external.view().clients.iter().map(|c| c.punts_lost).sum());
+            lost.fetch_max(external.view().clients.iter().map(|c| c.punts_lost).sum(), Ordering::SeqCst);
         });
-        assert_eq!(lost, 16, "4 fit the queue");
+        assert_eq!(lost.load(Ordering::SeqCst), 16, "4 fit the queue");
     }
 }
