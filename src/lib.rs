@@ -6,24 +6,24 @@
 //! | module | owns | must not touch |
 //! | --- | --- | --- |
 //! | [`types`] | EIDs, RLOCs, mappings, nonces, time | bytes, clocks, I/O |
-//! | [`wire`] | bytes ⇄ messages, zero-copy views of data packets, the readable form of a message | keys, clocks, policy |
+//! | [`wire`] | bytes ⇄ messages, views of data packets, messages in readable form | keys, clocks, policy |
 //! | [`auth`] | keyed MACs over encoded spans, key derivation, replay windows | sockets, policy |
-//! | [`fib`] | the contract between control and data plane: prefix → action, updates, punts, counters | TTLs, nonces, messages |
-//! | [`proto`] | sans-IO machines: xTR, mapping system, and `control`, which demultiplexes to them | sockets, threads, clocks, files |
-//! | [`dataplane`] | packets in → packets out: encapsulation, decapsulation, path choice, MTU | proto, auth, sockets |
+//! | [`fib`] | between control and data plane: prefix → action, punts, counters | TTLs, nonces, messages |
+//! | [`proto`] | sans-IO machines: xTR, mapping system, `control` | sockets, threads, clocks, files |
+//! | [`dataplane`] | packets in → packets out: LISP headers, path choice, MTU | proto, auth, sockets |
 //! | `io` | Linux system calls, home of all unsafe code: TUN, UDP, frames, netlink | LISP semantics |
 //! | `store` | what survives a restart: an embedded database by default | protocol decisions |
-//! | `runtime` | threads, event loops, clock, signals, FIB publication, kernel integration | protocol decisions |
+//! | `runtime` | threads, event loops, clock, signals, FIB publication, kernel | protocol decisions |
 //! | `config` | text → validated plain structs; importers of other formats | I/O beyond the file |
 //! | `mgmt` | control socket, views and tables for `show` | live mutable state |
-//! | `sim` | a network in virtual time that runs `proto` and `dataplane` unchanged; scenarios and their figures | sockets, threads, clocks |
+//! | `sim` | `proto` and `dataplane` in virtual time; scenarios and figures | sockets, threads, clocks |
 //! | `cli` | the command line | everything that a library user would want |
 //!
 //! The life of a packet from the site:
 //! `runtime::data_loop → io::tun → dataplane::encap → fib → dataplane::batch → io::udp`;
 //! of one from the core: `runtime::data_loop → io::udp → dataplane::decap → fib → io::tun`.
-//! The life of a miss: `dataplane::encap → fib::Punt → runtime::control_loop → proto::control → proto::xtr::itr →
-//! Map-Request … Map-Reply → fib::FibUpdate → runtime → fib`.
+//! The life of a miss: `dataplane::encap → fib::Punt → runtime::control_loop → proto::control →
+//! proto::xtr::itr → Map-Request … Map-Reply → fib::FibUpdate → runtime → fib`.
 
 pub mod auth;
 pub mod dataplane;

@@ -1,7 +1,8 @@
 //! The arrows between the modules, as `lib.rs` draws them, read from the source itself.
 //!
-//! The sources are taken apart into tokens (so comments and strings don't count), every path in them is resolved
-//! to the top-level module or the library that it leads to, and each is compared with what that module may use.
+//! The sources are taken apart into tokens (so comments and strings don't count), every path in them is
+//! resolved to the top-level module or the library that it leads to, and each is compared with what that
+//! module may use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -60,8 +60,8 @@ fn vrrp() {
     }
 }
 
-/// Seeds are only worth something if they reach what they are named for: `bad-…` must not decode, all others must, and
-/// every type of message is among them.
+/// Seeds are only worth something if they reach what they are named for: `bad-…` must not decode, all
+/// others must, and every type of message is among them.
 #[test]
 fn seeds_are_what_their_names_say() {
     let mut kinds = Vec::new();

@@ -1,4 +1,5 @@
-//! The store against `kill -9`: whatever it said was written is there afterwards, and the file is never damaged.
+//! The store against `kill -9`: whatever it said was written is there afterwards, and the file is never
+//! damaged.
 #![allow(clippy::disallowed_methods, reason = "this test kills a real process at real times")]
 
 use std::io::{BufRead, BufReader, Write};

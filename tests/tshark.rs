@@ -348,7 +348,8 @@ fn tshark_agrees_on_flags_lcafs_and_inner_headers() {
     );
 }
 
-/// VRRP of both versions and families, and the frames by which a new master tells the link where its addresses are.
+/// VRRP of both versions and families, and the frames by which a new master tells the link where its
+/// addresses are.
 #[test]
 fn tshark_agrees_on_vrrp() {
     use eidolon::wire::vrrp::{

@@ -1,21 +1,27 @@
-//! `eidolon decode`: LISP messages from a hex string or a capture, and VRRP advertisements from a capture, readable.
+//! `eidolon decode`: LISP messages from a hex string or a capture, and VRRP advertisements from a capture,
+//! readable.
 //!
-//! Owns: reading captures, finding LISP and VRRP in their frames, and laying the result out. What a message looks like is
-//! [`wire::display`](crate::wire::display)'s to say. With `--json`, every packet is one JSON object on a line of its
-//! own (JSON Lines):
+//! Owns: reading captures, finding LISP and VRRP in their frames, and laying the result out. What a message
+//! looks like is [`wire::display`](crate::wire::display)'s to say. With `--json`, every packet is one JSON
+//! object on a line of its own (JSON Lines):
 //!
 //! | member | content |
 //! | --- | --- |
 //! | `frame`, `time` | number from 1 and UTC time (RFC 3339), from captures only |
-//! | `source`, `source_port`, `destination`, `destination_port` | outer header, from captures only; VRRP has no ports |
+//! | `source`, `source_port` | of the outer header, from captures only; VRRP has no ports |
+//! | `destination`, `destination_port` | the same |
 //! | `plane` | `control` (port 4342), `data` (port 4341), or `vrrp` (IP protocol 112) |
 //! | `length` | bytes of UDP payload, or of the VRRP message |
 //! | `message` | of a control message or VRRP advertisement: its fields |
-//! | `ttl`, `checksum` | of VRRP: the IP header's TTL or hop limit, which has to be 255, and what the right checksum covers: `pseudo-header` or `message-only` |
+//! | `ttl` | of VRRP: the IP header's TTL or hop limit, which has to be 255 |
+//! | `checksum` | of VRRP: what the right checksum covers, `pseudo-header` or `message-only` |
 //! | `lisp_header`, `inner` | of a data packet: the fields of its LISP header and of the packet inside |
-//! | `mac` | with `--key`, one entry per authenticated message, an ECM's inner one too: `message`, `result` (`right` or `wrong`), and `key`, counting `--key` from 1, or `reason` |
+//! | `mac` | with `--key`, one entry per authenticated message, an ECM's inner one too (see below) |
 //! | `error` | why there is no `message` or `inner`, or not a whole one |
 //! | `hex` | the UDP payload or VRRP message, or the frame where there is none |
+//!
+//! An entry of `mac` has `message`, `result` (`right` or `wrong`), and `key`, counting `--key` from 1, or
+//! `reason`.
 
 mod capture;
 mod packet;

@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Owns: arguments, exit codes (0 fine, 1 a clear error, 2 wrong usage) and what is written to standard output and
-//! error. Must not contain anything that a user of the library would want.
+//! Owns: arguments, exit codes (0 fine, 1 a clear error, 2 wrong usage) and what is written to standard
+//! output and error. Must not contain anything that a user of the library would want.
 
 mod control;
 pub mod decode;

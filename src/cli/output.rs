@@ -1,5 +1,5 @@
-//! The only place that writes to standard output and error. A reader that goes away (`eidolon show … | head`) ends
-//! the output without a complaint.
+//! The only place that writes to standard output and error. A reader that goes away (`eidolon show … |
+//! head`) ends the output without a complaint.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

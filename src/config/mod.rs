@@ -1,11 +1,11 @@
 //! Text → validated plain structs, and importers of other formats.
 //!
 //! Owns: the TOML format of `configs/reference.toml`, every check that a file can undergo before anything is
-//! touched, and the reading of keys from files and environment. Must not do I/O beyond the file and the keys that it
-//! names.
+//! touched, and the reading of keys from files and environment. Must not do I/O beyond the file and the keys
+//! that it names.
 //!
-//! A file is read in two steps: into [`raw`] sections, which know their place in the text, and from these into a
-//! [`Config`]. Both go on after a problem, so that one [`Report`] names all of them.
+//! A file is read in two steps: into [`raw`] sections, which know their place in the text, and from these
+//! into a [`Config`]. Both go on after a problem, so that one [`Report`] names all of them.
 
 mod model;
 mod openlisp;

@@ -11,15 +11,16 @@ use crate::proto::config::ControlConfig;
 use crate::proto::redundancy::vrrp::config::VirtualRouterConfig;
 use crate::types::{EidPrefix, InstanceId};
 
-/// Everything that one router is told. Two equal configurations make equal routers, so a reload compares parts.
+/// Everything that one router is told. Two equal configurations make equal routers, so a reload compares
+/// parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name and places of the router.
     pub router: RouterConfig,
     /// The control plane. Which roles the router has is which of its options are set.
     pub control: ControlConfig,
-    /// Every instance ID that the database uses or that is configured, in ascending order. Empty where there is
-    /// neither ITR nor ETR role.
+    /// Every instance ID that the database uses or that is configured, in ascending order. Empty where there
+    /// is neither ITR nor ETR role.
     pub instances: Vec<InstanceConfig>,
     /// How packets are brought to the router.
     pub kernel: KernelConfig,
@@ -66,8 +67,8 @@ pub struct InstanceConfig {
     pub iid: InstanceId,
     /// Name of its TUN interface.
     pub tun: String,
-    /// The site's interfaces: packets that come in there belong to this instance. Empty: any interface (allowed for
-    /// one instance only).
+    /// The site's interfaces: packets that come in there belong to this instance. Empty: any interface
+    /// (allowed for one instance only).
     pub interfaces: Vec<String>,
     /// Routing table that holds the site's own routes (a VRF's table); `None` is the main table.
     pub site_table: Option<u32>,
@@ -139,7 +140,8 @@ pub struct DataPlaneConfig {
     pub pending_limit: u32,
     /// Events that may wait for the control plane at once.
     pub punt_queue: u32,
-    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of packets.
+    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of
+    /// packets.
     pub punt_rate: u32,
 }
 

@@ -7,9 +7,10 @@
 //! #Eid-Prefix Mask TTL Flag           TTL in minutes; flag 1 = register
 //! #RLOC Priority Weight Local-flag    one per line
 //! ```
-//! Words are separated by blanks. `#` at the start of a word makes the rest of the line a comment; a comment that
-//! starts with `#Eid-Prefix` says that the next line is a new EID-prefix, so that several may share a section. The
-//! router is an ITR and an ETR; its keys are for HMAC-SHA-1, key id 0, the only ones that the format knows.
+//! Words are separated by blanks. `#` at the start of a word makes the rest of the line a comment; a comment
+//! that starts with `#Eid-Prefix` says that the next line is a new EID-prefix, so that several may share a
+//! section. The router is an ITR and an ETR; its keys are for HMAC-SHA-1, key id 0, the only ones that the
+//! format knows.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -28,7 +29,8 @@ use crate::types::{InstanceId, Ttl};
 
 const SECTIONS: [&str; 3] = ["@MAPSERVER", "@MAPRESOLVER", "@EID"];
 
-/// Whether `text` is in this format: its first line that is not a comment opens a section. No TOML starts like that.
+/// Whether `text` is in this format: its first line that is not a comment opens a section. No TOML starts
+/// like that.
 pub(super) fn detect(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#'));
     lines.next().is_some_and(|line| line.starts_with('@'))

@@ -24,7 +24,8 @@ pub struct RawProbing {
     pub timeout: Option<At<Duration>>,
     /// `retries`: repetitions before the locator counts as down, 0 to 10. Default 2.
     pub retries: Option<At<u64>>,
-    /// `back-off`: longest interval at which a dead locator is probed. Default 60 s, or the interval if that is longer.
+    /// `back-off`: longest interval at which a dead locator is probed. Default 60 s, or the interval if that
+    /// is longer.
     pub back_off: Option<At<Duration>>,
     /// `rate`: probes per second in all, 1 to 10000. Default 200.
     pub rate: Option<At<u64>>,

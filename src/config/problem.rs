@@ -21,7 +21,8 @@ pub struct Problem {
     pub severity: Severity,
     /// Line and column, both counted from 1, the column in characters; `None` where the whole file is meant.
     pub position: Option<(usize, usize)>,
-    /// Path of the key, as `locator[2].weight`; array elements are counted from 1. Empty where no key is meant.
+    /// Path of the key, as `locator[2].weight`; array elements are counted from 1. Empty where no key is
+    /// meant.
     pub key: String,
     /// What is wrong.
     pub message: String,

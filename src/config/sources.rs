@@ -42,7 +42,8 @@ impl Sources for System {
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        // Room for the line end after the longest secret, and for one byte more, which shows that it is too long.
+        // Room for the line end after the longest secret, and for one byte more, which shows that it is too
+        // long.
         let most = MOST_BYTES + 3;
         let mut content = Zeroizing::new(Vec::with_capacity(most));
         File::open(path)?.take(most as u64).read_to_end(&mut content)?;

@@ -26,7 +26,8 @@ pub struct RawVirtualRouter {
     pub interface: Option<At<InterfaceName>>,
     /// `vrid`, required: 1 to 255.
     pub vrid: Option<At<u64>>,
-    /// `addresses`, required: the virtual router's addresses, of one family; of IPv6, the first is link-local.
+    /// `addresses`, required: the virtual router's addresses, of one family; of IPv6, the first is
+    /// link-local.
     pub addresses: Option<At<Vec<At<IpAddr>>>>,
     /// `priority`: 1 to 254, or 255 for the owner of the addresses. Default 100.
     pub priority: Option<At<u64>>,
@@ -40,7 +41,8 @@ pub struct RawVirtualRouter {
     pub preempt_delay: Option<At<Duration>>,
     /// `checksum`: of version 3 over IPv4, `"pseudo-header"` or `"message-only"`. Default `"pseudo-header"`.
     pub checksum: Option<At<Checksum>>,
-    /// `virtual-mac`: whether the addresses have the virtual router's MAC address. Default true, but for the owner.
+    /// `virtual-mac`: whether the addresses have the virtual router's MAC address. Default true, but for the
+    /// owner.
     pub virtual_mac: Option<At<bool>>,
     /// `track-interfaces`: interfaces whose loss lowers the priority.
     pub track_interfaces: Option<At<Vec<At<InterfaceName>>>>,
@@ -151,8 +153,8 @@ impl RawVirtualRouter {
                 problems.error(
                     &address.place,
                     format!("{first} is not link-local"),
-                    "begin the list with a link-local address, as fe80::1, that all routers of the group have \
-                     in common",
+                    "begin the list with a link-local address, as fe80::1, that all routers of the group \
+                     have in common",
                 );
             }
         }

@@ -21,8 +21,9 @@ impl Piece {
     }
 }
 
-/// The memory of one thread's batch: first a scratch region for headers that are made, then the packets as they were
-/// read, one behind the other, each with room for a header before it. Its size is fixed when it is made.
+/// The memory of one thread's batch: first a scratch region for headers that are made, then the packets as
+/// they were read, one behind the other, each with room for a header before it. Its size is fixed when it is
+/// made.
 #[derive(Debug)]
 pub struct Arena {
     bytes: Box<[u8]>,
@@ -65,8 +66,8 @@ impl Arena {
         self.scratch_used = 0;
     }
 
-    /// Where the next packet is to be read to, preceded by `before` bytes (at most [`Self::HEADROOM`]) of another header;
-    /// `None` when there is no more room for the longest packet. Then call [`Self::commit`].
+    /// Where the next packet is to be read to, preceded by `before` bytes (at most [`Self::HEADROOM`]) of
+    /// another header; `None` when there is no more room for the longest packet. Then call [`Self::commit`].
     pub fn slot(&mut self, before: usize) -> Option<&mut [u8]> {
         let packet = self.used.next_multiple_of(16) + Self::HEADROOM;
         self.pending = packet;
@@ -175,8 +176,8 @@ impl Chain {
     }
 }
 
-/// One or more data packets that one system call can send: same addresses, port, TTL and TOS, and all of the same length
-/// but the last, which may be shorter.
+/// One or more data packets that one system call can send: same addresses, port, TTL and TOS, and all of the
+/// same length but the last, which may be shorter.
 #[derive(Clone, Debug)]
 pub struct SendGroup {
     /// Outer destination.
@@ -198,8 +199,8 @@ pub struct SendGroup {
     pieces: Chain,
     /// Tells ways apart for the length of a batch.
     way: usize,
-    /// Most UDP payload bytes in all: a UDP length field of 16 bits, and for IPv4 a total length of as many (RFC 768,
-    /// RFC 791). Zero once nothing can be added.
+    /// Most UDP payload bytes in all: a UDP length field of 16 bits, and for IPv4 a total length of as many
+    /// (RFC 768, RFC 791). Zero once nothing can be added.
     limit: u32,
 }
 
@@ -247,8 +248,9 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// Most bytes of memory that its lists take, with an arena of 512 KiB for packets and up to 1,024 of these: a header
-    /// of at least 28 bytes in [`Arena::SCRATCH`] for every packet that is made, two pieces each.
+    /// Most bytes of memory that its lists take, with an arena of 512 KiB for packets and up to 1,024 of
+    /// these: a header of at least 28 bytes in [`Arena::SCRATCH`] for every packet that is made, two pieces
+    /// each.
     pub const MAX_BYTES: usize = 2 << 20;
 
     /// For a pool of `ports` sockets, with up to `max_segments` packets per system call (1 = plain mode).
@@ -298,8 +300,8 @@ impl SendBatch {
         &self.icmp
     }
 
-    /// Adds a packet: joins it to the last group of its port if that takes it. Packets of one flow all go to one port and
-    /// so stay in order; those of others may overtake them.
+    /// Adds a packet: joins it to the last group of its port if that takes it. Packets of one flow all go to
+    /// one port and so stay in order; those of others may overtake them.
     #[inline(always)]
     pub(super) fn push(&mut self, out: Outgoing<'_>, head: Piece, body: Option<Piece>) {
         let len = head.len + body.map_or(0, |b| b.len);
@@ -362,8 +364,8 @@ pub struct TunBatch {
 }
 
 impl TunBatch {
-    /// Most bytes of memory that its lists take, where what was received is at most 512 KiB, or 64 datagrams: every packet
-    /// has a LISP and an IP header, 28 bytes at least.
+    /// Most bytes of memory that its lists take, where what was received is at most 512 KiB, or 64 datagrams:
+    /// every packet has a LISP and an IP header, 28 bytes at least.
     pub const MAX_BYTES: usize = 2 << 20;
 
     /// Bytes of memory that its lists take.

@@ -47,7 +47,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..PREFIXES.len(), 0u8..6, 0usize..4)
             .prop_map(|(prefix, kind, stats)| Event::Set { prefix, kind, stats }),
         1 => (0..PREFIXES.len()).prop_map(|prefix| Event::Remove { prefix }),
-        1 => (0..PREFIXES.len(), any::<bool>()).prop_map(|(prefix, present)| Event::Proxy { prefix, present }),
+        1 => (0..PREFIXES.len(), any::<bool>())
+            .prop_map(|(prefix, present)| Event::Proxy { prefix, present }),
         1 => prop_oneof![Just(None), Just(Some(1400)), Just(Some(1300))].prop_map(Event::Mtu),
         4 => proptest::collection::vec(packet, 1..50).prop_map(Event::Packets),
     ]
@@ -108,8 +109,8 @@ fn meet(router: &mut Router, event: &Event, entries: &[Arc<Stats>], paths: &[Arc
 }
 
 proptest! {
-    /// With and without a memory of where destinations were found: the same packets, punts and counts, whatever
-    /// changes between two batches.
+    /// With and without a memory of where destinations were found: the same packets, punts and counts,
+    /// whatever changes between two batches.
     #[test]
     fn what_is_remembered_changes_nothing(events in proptest::collection::vec(event(), 1..40)) {
         let stats = || [(); 4].map(|()| Arc::new(Stats::default()));

@@ -1,8 +1,8 @@
 //! Joining packets for the site into super-packets, which the kernel takes as one.
 //!
-//! Only neighbours of one flow that differ in nothing but what follows from their place in the stream are joined, and only
-//! after their checksums have been found right: the kernel computes a super-packet's checksums anew, and so would repair
-//! what was damaged on the way.
+//! Only neighbours of one flow that differ in nothing but what follows from their place in the stream are
+//! joined, and only after their checksums have been found right: the kernel computes a super-packet's
+//! checksums anew, and so would repair what was damaged on the way.
 
 use super::batch::{Piece, TunBatch};
 use super::vnet::{Gso, VnetHeader};
@@ -63,8 +63,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// `None` for a packet that stands alone: neither TCP with ACK alone nor UDP with a checksum, without payload, a
-    /// fragment, with IP options or extension headers.
+    /// `None` for a packet that stands alone: neither TCP with ACK alone nor UDP with a checksum, without
+    /// payload, a fragment, with IP options or extension headers.
     fn of(inner: &Inner, packet: &[u8], udp: bool) -> Option<Self> {
         let plain = if inner.source.is_ipv4() { 20 } else { 40 };
         if inner.transport != plain || inner.fragment {
@@ -107,8 +107,8 @@ impl Coalescer {
         Self { open: Vec::with_capacity(OPEN), udp, sum }
     }
 
-    /// Adds the packet of `flow` at `offset` of `bytes`: to a super-packet where that can be, otherwise as a write of its
-    /// own. Packets of one flow keep their order.
+    /// Adds the packet of `flow` at `offset` of `bytes`: to a super-packet where that can be, otherwise as a
+    /// write of its own. Packets of one flow keep their order.
     pub(super) fn push(
         &mut self,
         instance: u16,
@@ -197,7 +197,8 @@ impl Open {
         self.verified && is_valid(inner, packet, sum)
     }
 
-    /// Identifications count up, or stay the same where they mean nothing (DF: RFC 6864 §4.1). IPv6 has none.
+    /// Identifications count up, or stay the same where they mean nothing (DF: RFC 6864 §4.1). IPv6 has
+    /// none.
     fn id_continues(&self, id: u16) -> bool {
         if self.inner.source.is_ipv6() {
             return true;
@@ -277,8 +278,8 @@ impl Open {
     }
 }
 
-/// Whether two packets of the same shape differ in nothing but lengths, identification, sequence number, PSH and
-/// checksums.
+/// Whether two packets of the same shape differ in nothing but lengths, identification, sequence number, PSH
+/// and checksums.
 fn same_headers(a: &[u8], b: &[u8], segment: &Segment) -> bool {
     let same = |range: std::ops::Range<usize>| a.get(range.clone()) == b.get(range);
     let network = match a.first() {
@@ -298,7 +299,8 @@ fn same_headers(a: &[u8], b: &[u8], segment: &Segment) -> bool {
         }
         _ => return false,
     };
-    // Ports; for TCP acknowledgement, offset (PSH closes: the first packet has ACK alone), window, urgent, options.
+    // Ports; for TCP acknowledgement, offset (PSH closes: the first packet has ACK alone), window, urgent,
+    // options.
     same(network..network + 4)
         && (segment.udp
             || same(network + 8..network + 13)

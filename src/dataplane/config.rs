@@ -19,8 +19,8 @@ pub struct DataPlaneConfig {
     pub udp_checksum: UdpChecksum,
     /// What becomes of the DSCP on decapsulation.
     pub dscp: DscpMode,
-    /// Largest outer datagram, headers included, to locators of which no smaller path MTU is known (RFC 9300 §7.1
-    /// recommends 1500).
+    /// Largest outer datagram, headers included, to locators of which no smaller path MTU is known (RFC 9300
+    /// §7.1 recommends 1500).
     pub path_mtu: u16,
     /// Queues, each with one ITR and one ETR thread; 0 = chosen at start.
     pub queues: u16,
@@ -42,7 +42,8 @@ pub struct DataPlaneConfig {
     pub pending_limit: usize,
     /// How many punts may wait for the control plane at once.
     pub punt_queue: usize,
-    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of packets.
+    /// Misses per second that one thread tells the control plane of; a quarter of them for one source of
+    /// packets.
     pub punt_rate: u32,
 }
 
@@ -78,7 +79,8 @@ pub enum UdpChecksum {
 /// What becomes of the DSCP on decapsulation (RFC 2983 describes both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DscpMode {
-    /// The outer one is copied to the inner header, as RFC 9300 §5.3 recommends: the underlay's re-marking counts.
+    /// The outer one is copied to the inner header, as RFC 9300 §5.3 recommends: the underlay's re-marking
+    /// counts.
     Uniform,
     /// The inner one stays as the source set it.
     Pipe,

@@ -31,8 +31,8 @@ names! {
     DropReason {
         /// From the site: not an IP packet, or its lengths are impossible.
         Malformed = "malformed",
-        /// From the site: the source is not in an EID-prefix of this site, nor the destination in one that a proxy-ITR
-        /// is for.
+        /// From the site: the source is not in an EID-prefix of this site, nor the destination in one that a
+        /// proxy-ITR is for.
         SourceNotLocal = "source-not-local",
         /// From the site: the destination is an EID of this site, to which the kernel has no route.
         DestinationLocal = "destination-local",
@@ -76,8 +76,8 @@ names! {
         InnerNotUnicast = "inner-not-unicast",
         /// From the underlay: the inner destination is not in an EID-prefix of this site and instance.
         InnerDestinationNotLocal = "inner-destination-not-local",
-        /// From the underlay: the inner destination has moved to another site, which is not known, or is where the packet
-        /// came from.
+        /// From the underlay: the inner destination has moved to another site, which is not known, or is
+        /// where the packet came from.
         InnerDestinationAway = "inner-destination-away",
         /// From the underlay: the inner source claims to be of this site.
         InnerSourceLocal = "inner-source-local",
@@ -90,10 +90,11 @@ names! {
         /// From the underlay: sent after an old version of our mapping by somebody who was told so ten times
         /// (RFC 9302 §7.1).
         StaleVersion = "destination-version-old",
-        /// From the underlay: sent by somebody with an older version of his mapping than is known (RFC 9302 §7.2).
+        /// From the underlay: sent by somebody with an older version of his mapping than is known (RFC 9302
+        /// §7.2).
         SourceVersion = "source-version-old",
-        /// From the underlay, at a proxy-ETR: neither is the inner source in an EID-prefix that it is for, nor does its
-        /// mapping list the outer source.
+        /// From the underlay, at a proxy-ETR: neither is the inner source in an EID-prefix that it is for,
+        /// nor does its mapping list the outer source.
         InnerSourceNotProxied = "inner-source-not-proxied",
         /// From the underlay: congestion was marked on a packet whose sender can't be told (RFC 6040 §4.2).
         Congestion = "congestion",

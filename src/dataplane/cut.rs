@@ -1,5 +1,5 @@
-//! Cutting super-packets from the site into the packets that they stand for. The payload stays where it is: each packet
-//! is a new header and a stretch of the super-packet.
+//! Cutting super-packets from the site into the packets that they stand for. The payload stays where it is:
+//! each packet is a new header and a stretch of the super-packet.
 
 use super::batch::{Arena, Piece, SendBatch};
 use super::encap::Job;
@@ -8,8 +8,8 @@ use crate::wire::data;
 use crate::wire::ip::{self, Inner, SumFn, protocol};
 use crate::wire::udp;
 
-/// The most packets that one super-packet may stand for: 64 KiB of the smallest segments that a TCP sends (48 bytes,
-/// Linux) are fewer.
+/// The most packets that one super-packet may stand for: 64 KiB of the smallest segments that a TCP sends (48
+/// bytes, Linux) are fewer.
 const MAX_SEGMENTS: usize = 2048;
 /// The longest headers of a super-packet: IPv6 with extension headers, and TCP with options.
 const MAX_HEADERS: usize = 160;
@@ -44,8 +44,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Checks a super-packet. TCP that may be fragmented is cut smaller where it would not fit `mtu`: its segments' lengths
-    /// are nobody's business.
+    /// Checks a super-packet. TCP that may be fragmented is cut smaller where it would not fit `mtu`: its
+    /// segments' lengths are nobody's business.
     pub(super) fn new(inner: &Inner, vnet: &VnetHeader, packet: &[u8], mtu: usize) -> Result<Self, Uncut> {
         let transport = packet.get(inner.transport..inner.len).ok_or(Uncut::Malformed)?;
         let (wanted, own_header) = match vnet.gso {
@@ -113,7 +113,8 @@ impl Cut {
         }
     }
 
-    /// Writes the `i`th packet's headers into `header`; gives the range of the super-packet that follows them.
+    /// Writes the `i`th packet's headers into `header`; gives the range of the super-packet that follows
+    /// them.
     pub(super) fn nth(
         &self,
         i: usize,
@@ -153,7 +154,8 @@ struct Template {
     flags: u8,
     /// IPv4 header without length, identification and checksum.
     ip_sum: u16,
-    /// Pseudo header without length, and transport header without sequence number, flags, UDP length and checksum.
+    /// Pseudo header without length, and transport header without sequence number, flags, UDP length and
+    /// checksum.
     transport_sum: u16,
 }
 

@@ -1,5 +1,5 @@
-//! Explicit Congestion Notification through the tunnel: RFC 6040, normal mode. An ECN field is the lower two bits of a
-//! TOS or traffic class.
+//! Explicit Congestion Notification through the tunnel: RFC 6040, normal mode. An ECN field is the lower two
+//! bits of a TOS or traffic class.
 
 /// The ECN bits of a TOS or traffic class.
 pub const MASK: u8 = 0b11;
@@ -17,8 +17,8 @@ pub const fn encapsulate(inner: u8) -> u8 {
     inner & MASK
 }
 
-/// The ECN field that a packet leaves the tunnel with, from the inner and outer TOS; `None` where it must be dropped
-/// (RFC 6040 §4.2, figure 4).
+/// The ECN field that a packet leaves the tunnel with, from the inner and outer TOS; `None` where it must be
+/// dropped (RFC 6040 §4.2, figure 4).
 pub const fn decapsulate(inner: u8, outer: u8) -> Option<u8> {
     match (inner & MASK, outer & MASK) {
         // The sender can't be told of congestion in any way but by losing the packet.
@@ -34,7 +34,8 @@ pub const fn decapsulate(inner: u8, outer: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// Figure 4 of RFC 6040, row by row: arriving inner header; columns: arriving outer header Not-ECT, ECT(0), ECT(1), CE.
+    /// Figure 4 of RFC 6040, row by row: arriving inner header; columns: arriving outer header Not-ECT,
+    /// ECT(0), ECT(1), CE.
     #[test]
     fn every_cell_of_the_decapsulation_table() {
         let columns = [NOT_ECT, ECT_0, ECT_1, CE];

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use crate::wire::ip::Inner;
 
-/// A hash of the packet's flow: addresses, protocol and, unless it is a fragment, ports. All fragments of a packet have
-/// the same hash, so that they take the same path. The outer source port and the choice among locators come from it
-/// (RFC 9300 §5.3), from different bits.
+/// A hash of the packet's flow: addresses, protocol and, unless it is a fragment, ports. All fragments of a
+/// packet have the same hash, so that they take the same path. The outer source port and the choice among
+/// locators come from it (RFC 9300 §5.3), from different bits.
 #[inline]
 pub fn flow_hash(inner: &Inner, packet: &[u8]) -> u64 {
     let ports = inner.ports(packet).unwrap_or(0);
@@ -44,7 +44,8 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The two halves of the 128-bit product, xored: every bit of the result depends on every bit of both factors.
+/// The two halves of the 128-bit product, xored: every bit of the result depends on every bit of both
+/// factors.
 #[inline]
 const fn fold_multiply(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
@@ -73,7 +74,8 @@ mod tests {
         assert_ne!(udp(1, 0x2000), udp(1, 0));
     }
 
-    /// The routers of a site must agree, so that a flow that moves from one to another takes the same locator.
+    /// The routers of a site must agree, so that a flow that moves from one to another takes the same
+    /// locator.
     #[test]
     fn every_router_in_every_run_computes_the_same() {
         assert_eq!(udp(1000, 0), 0xfbb0_fe55_c9f3_a5c0);

@@ -1,5 +1,5 @@
-//! Fragmentation of inner IPv4 packets that may be fragmented (RFC 9300 §7.1, RFC 791 §3.2). The payload stays where it
-//! is: each fragment is a new header and a stretch of the packet.
+//! Fragmentation of inner IPv4 packets that may be fragmented (RFC 9300 §7.1, RFC 791 §3.2). The payload
+//! stays where it is: each fragment is a new header and a stretch of the packet.
 
 use crate::wire::ip::{self, IPV4_HEADER, Inner};
 
@@ -22,8 +22,8 @@ pub(super) struct Fragment {
 }
 
 impl Fragments {
-    /// Cuts into as few fragments as fit `max` bytes each, all of about the same size. `None` if `max` holds no more than
-    /// a header.
+    /// Cuts into as few fragments as fit `max` bytes each, all of about the same size. `None` if `max` holds
+    /// no more than a header.
     pub(super) fn new(inner: &Inner, max: usize) -> Option<Self> {
         let header_len = inner.transport;
         let data = inner.len.checked_sub(header_len)?;
@@ -38,9 +38,9 @@ impl Fragments {
         })
     }
 
-    /// Writes the header of a fragment of `packet` into `header`, which is as long as the packet's own, and gives the
-    /// header's length: later fragments leave out the options that are not copied. `None`, with nothing sensible
-    /// written, if the packet is not what it was.
+    /// Writes the header of a fragment of `packet` into `header`, which is as long as the packet's own, and
+    /// gives the header's length: later fragments leave out the options that are not copied. `None`, with
+    /// nothing sensible written, if the packet is not what it was.
     pub(super) fn write_header(
         &self,
         fragment: &Fragment,
@@ -74,8 +74,8 @@ impl Iterator for Fragments {
     }
 }
 
-/// Moves the options that every fragment carries (copied flag, RFC 791 §3.1) to the front, pads them, and gives the new
-/// header length.
+/// Moves the options that every fragment carries (copied flag, RFC 791 §3.1) to the front, pads them, and
+/// gives the new header length.
 fn drop_uncopied_options(header: &mut [u8]) -> usize {
     let (mut read, mut write) = (IPV4_HEADER, IPV4_HEADER);
     while let Some(&kind) = header.get(read) {
@@ -181,7 +181,9 @@ mod tests {
         }
 
         #[test]
-        fn hostile_headers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 20..200), max in 0usize..200) {
+        fn hostile_headers_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 20..200), max in 0usize..200
+        ) {
             let mut bytes = bytes;
             bytes[0] = 0x40 | (bytes[0] & 0x0f);
             let len = bytes.len() as u16;

@@ -1,5 +1,5 @@
-//! What the fast path wants to know of a packet from the site: less than all that its headers say, in as few steps as
-//! that takes for an ordinary packet.
+//! What the fast path wants to know of a packet from the site: less than all that its headers say, in as few
+//! steps as that takes for an ordinary packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,8 +51,9 @@ impl Glance {
     /// Of no packet.
     pub(super) const NONE: Self = Self { ends: Ends::V4(0, 0), flow: 0, len: 0, tos: 0, ttl: 0, protocol: 0 };
 
-    /// Becomes that of the packet at the start of `bytes`; `None`, and nothing sensible, where [`Inner::parse`] gives an
-    /// error. In place, since a copy made of small writes and wide reads would make the processor wait.
+    /// Becomes that of the packet at the start of `bytes`; `None`, and nothing sensible, where
+    /// [`Inner::parse`] gives an error. In place, since a copy made of small writes and wide reads would make
+    /// the processor wait.
     #[inline(always)]
     pub(super) fn read(&mut self, bytes: &[u8]) -> Option<()> {
         match bytes.first_chunk::<HEAD>() {

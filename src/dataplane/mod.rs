@@ -1,8 +1,9 @@
-//! Packets in → packets out: encapsulation, decapsulation, path choice, MTU, segmentation and coalescing, counters.
+//! Packets in → packets out: encapsulation, decapsulation, path choice, MTU, segmentation and coalescing,
+//! counters.
 //!
-//! Everything works on batches in an [`Arena`]: packets are read into it, headers are written around them, and what
-//! leaves is a list of [`Piece`]s of it, so that no payload is ever copied. Must not touch proto, auth or sockets:
-//! what to read and write is `runtime`'s to do.
+//! Everything works on batches in an [`Arena`]: packets are read into it, headers are written around them,
+//! and what leaves is a list of [`Piece`]s of it, so that no payload is ever copied. Must not touch proto,
+//! auth or sockets: what to read and write is `runtime`'s to do.
 
 mod batch;
 #[cfg(test)]

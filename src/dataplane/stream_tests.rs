@@ -121,7 +121,8 @@ fn checksum(packet: &[u8], transport: usize) -> u16 {
     }
 }
 
-/// What a kernel makes of a packet with this vnet header when it has to send it on a wire: the packets one at a time.
+/// What a kernel makes of a packet with this vnet header when it has to send it on a wire: the packets one at
+/// a time.
 fn one_at_a_time(packet: &[u8], vnet: &VnetHeader) -> Vec<Vec<u8>> {
     if vnet.gso.is_none() {
         assert!(!vnet.needs_csum);
@@ -174,7 +175,8 @@ fn one_at_a_time(packet: &[u8], vnet: &VnetHeader) -> Vec<Vec<u8>> {
     out
 }
 
-/// Packets by flow, in order. The identification of packets with DF means nothing (RFC 6864 §4.1), and is left out.
+/// Packets by flow, in order. The identification of packets with DF means nothing (RFC 6864 §4.1), and is
+/// left out.
 fn by_flow(packets: impl IntoIterator<Item = Vec<u8>>) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut flows: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for mut packet in packets {
@@ -208,7 +210,8 @@ fn router(coalescing: Coalescing) -> (Router, Router) {
 fn spec() -> impl Strategy<Value = Spec> {
     let sizes = prop_oneof![Just(0usize), 1..200usize, 1000..3000usize, 20_000..60_000usize];
     let flags = prop_oneof![
-        4 => Just(ACK), 1 => Just(ACK | PSH), 1 => Just(ACK | FIN), 1 => Just(ACK | CWR | PSH), 1 => Just(SYN), 1 => Just(RST | ACK),
+        4 => Just(ACK), 1 => Just(ACK | PSH), 1 => Just(ACK | FIN), 1 => Just(ACK | CWR | PSH),
+        1 => Just(SYN), 1 => Just(RST | ACK),
     ];
     let tos = prop_oneof![4 => Just(0x02u8), 1 => Just(0xb8), 1 => Just(0x03)];
     let options = prop_oneof![3 => Just(12usize), 1 => Just(0)];
@@ -251,7 +254,7 @@ proptest! {
     #[test]
     fn cut_wire_coalesce_is_as_one_packet_at_a_time(
         specs in proptest::collection::vec(spec(), 1..12),
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..3),
+        damage in proptest::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..3),
         ce in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
         outer_ttl in 1u8..255,
         udp: bool, runs in 1usize..6,
@@ -306,7 +309,8 @@ proptest! {
             ip::set_tos_ttl(&mut inner, s.tos, ttl);
             inner
         }).collect();
-        // The kernel joins neighbours with the same outer headers and length, the last of which may be shorter.
+        // The kernel joins neighbours with the same outer headers and length, the last of which may be
+        // shorter.
         let mut groups: Vec<(Outer, Vec<u8>, u16)> = Vec::new();
         let mut before = None;
         for s in &wire {

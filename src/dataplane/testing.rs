@@ -89,7 +89,8 @@ impl Router {
         self.fib.publish();
     }
 
-    /// What becomes of packets from the TUN of an instance: data packets, and ICMP errors with their destination.
+    /// What becomes of packets from the TUN of an instance: data packets, and ICMP errors with their
+    /// destination.
     pub(super) fn encap_all(
         &mut self,
         iid: u32,
@@ -134,7 +135,8 @@ impl Router {
         self.encap_all(iid, &[(packet.to_vec(), VnetHeader::default())])
     }
 
-    /// What data packets that arrived with these outer headers are written as: instance's place, vnet header, bytes.
+    /// What data packets that arrived with these outer headers are written as: instance's place, vnet header,
+    /// bytes.
     pub(super) fn decap_all(&mut self, groups: &[(Outer, Vec<u8>, u16)]) -> Vec<(u16, VnetHeader, Vec<u8>)> {
         let mut bytes = Vec::new();
         let mut datagrams = Vec::new();

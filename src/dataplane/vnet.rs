@@ -1,7 +1,8 @@
-//! The header that precedes packets on a TUN with offloads (virtio 1.2 §5.1.6, without its last field):
+//! The header that precedes packets on a TUN with offloads (virtio 1.2 §5.1.6, without its last field), in
+//! the machine's byte order:
 //!
 //! ```text
-//! flags (1) | gso_type (1) | hdr_len (2) | gso_size (2) | csum_start (2) | csum_offset (2), in the machine's byte order
+//! flags (1) | gso_type (1) | hdr_len (2) | gso_size (2) | csum_start (2) | csum_offset (2)
 //! ```
 
 /// What a packet on a TUN is, beside its bytes. The default is an ordinary packet.

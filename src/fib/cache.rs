@@ -1,10 +1,10 @@
-//! Where destinations were found when they were last looked up: one data thread's own memory in front of the longest
-//! match, which costs ten times as much.
+//! Where destinations were found when they were last looked up: one data thread's own memory in front of the
+//! longest match, which costs ten times as much.
 //!
-//! A line says at which place an address has its entry, and of which generation of the tables that is true. Thereby
-//! nothing has to be told to forget anything: where a prefix comes or goes, the generation is another one, and no line
-//! fits any more; where an entry is replaced, as when a locator is no longer reachable, the place has the new one. What
-//! has no entry is not remembered.
+//! A line says at which place an address has its entry, and of which generation of the tables that is true.
+//! Thereby nothing has to be told to forget anything: where a prefix comes or goes, the generation is another
+//! one, and no line fits any more; where an entry is replaced, as when a locator is no longer reachable, the
+//! place has the new one. What has no entry is not remembered.
 
 use std::net::IpAddr;
 
@@ -13,9 +13,9 @@ use super::{Entry, InstanceFib};
 /// A bounded memory of lookups. It begins with 8 KiB and grows with the number of destinations in use, up to
 /// [`Self::MAX_BYTES`].
 ///
-/// Lines are in sets of four (IPv6: two), of which a new line takes one that is out of date or, where all are in use,
-/// always the first; a line that is found there changes places with another one. So a scan of many addresses, each of
-/// them once, drives out other scans, and not what is in steady use.
+/// Lines are in sets of four (IPv6: two), of which a new line takes one that is out of date or, where all are
+/// in use, always the first; a line that is found there changes places with another one. So a scan of many
+/// addresses, each of them once, drives out other scans, and not what is in steady use.
 #[derive(Clone, Debug)]
 pub struct LookupCache {
     v4: Sets<u32, 4>,
@@ -353,8 +353,10 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (0u32..2, 0u32..16, 0u8..5, any::<bool>()).prop_map(|(n, a, l, six)| Step::Set(n, a, l, six)),
-            2 => (0u32..2, 0u32..16, 0u8..5, any::<bool>()).prop_map(|(n, a, l, six)| Step::Remove(n, a, l, six)),
+            3 => (0u32..2, 0u32..16, 0u8..5, any::<bool>())
+                .prop_map(|(n, a, l, six)| Step::Set(n, a, l, six)),
+            2 => (0u32..2, 0u32..16, 0u8..5, any::<bool>())
+                .prop_map(|(n, a, l, six)| Step::Remove(n, a, l, six)),
             2 => Just(Step::Publish),
             8 => (0u32..2, 0u32..16, any::<bool>()).prop_map(|(n, a, six)| Step::Ask(n, a, six)),
         ]
@@ -379,7 +381,8 @@ mod tests {
                 match step {
                     Step::Set(n, a, len, six) => {
                         let action = forward(&Ipv4Addr::from_bits(0xcb00_7100 + i as u32).to_string());
-                        fib.apply(FibUpdate::Set { prefix: within(n, a, len, six), action, stats: Arc::default() });
+                        let prefix = within(n, a, len, six);
+                        fib.apply(FibUpdate::Set { prefix, action, stats: Arc::default() });
                     }
                     Step::Remove(n, a, len, six) => {
                         fib.apply(FibUpdate::Remove { prefix: within(n, a, len, six) });

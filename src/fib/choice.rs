@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::{Path, Stats, Way};
 use crate::types::Rloc;
 
-/// A path as the data plane uses it. What many entries share is behind `way`, so that an entry with one path fits a
-/// cache line.
+/// A path as the data plane uses it. What many entries share is behind `way`, so that an entry with one path
+/// fits a cache line.
 #[derive(Debug)]
 pub struct EntryPath {
     /// Where packets go, and from where.
@@ -22,18 +22,18 @@ pub struct EntryPath {
 
 /// The best-priority paths of an entry, of which each flow takes one in proportion to the weights.
 ///
-/// By weighted rendezvous hashing: every path draws a number from the flow's hash, and the best draw wins. Compared
-/// with a ring or table of slots it needs no memory per entry, meets weights exactly in expectation, and when a path
-/// goes or a weight changes, no flow moves that need not.
+/// By weighted rendezvous hashing: every path draws a number from the flow's hash, and the best draw wins.
+/// Compared with a ring or table of slots it needs no memory per entry, meets weights exactly in expectation,
+/// and when a path goes or a weight changes, no flow moves that need not.
 #[derive(Debug)]
 pub struct Choice {
     paths: SmallVec<[EntryPath; 1]>,
 }
 
 impl Choice {
-    /// Keeps the paths of the best priority that have a share: weight 0 beside non-zero weights gets none, all
-    /// weights 0 = even shares (RFC 9301 §5.4). A path whose two addresses differ in family is left out, since
-    /// there is no outer header for it.
+    /// Keeps the paths of the best priority that have a share: weight 0 beside non-zero weights gets none,
+    /// all weights 0 = even shares (RFC 9301 §5.4). A path whose two addresses differ in family is left out,
+    /// since there is no outer header for it.
     pub(super) fn new(paths: Vec<Path>, mut way: impl FnMut(Rloc, Rloc) -> Arc<Way>) -> Self {
         let possible = |p: &&Path| p.rloc.is_ipv4() == p.source.is_ipv4();
         let best = paths.iter().filter(possible).map(|p| p.priority).min();
@@ -56,7 +56,8 @@ impl Choice {
     pub fn path(&self, flow: u64) -> Option<&EntryPath> {
         match self.paths.as_slice() {
             [only] => Some(only),
-            // Where two draw the same, the address decides and not their order, which may differ between routers.
+            // Where two draw the same, the address decides and not their order, which may differ between
+            // routers.
             several => several.iter().min_by(|a, b| {
                 a.draw(flow).total_cmp(&b.draw(flow)).then_with(|| a.way.rloc.cmp(&b.way.rloc))
             }),
@@ -70,14 +71,16 @@ impl Choice {
 }
 
 impl EntryPath {
-    /// Exponentially distributed with rate = weight: the smallest of several is each one's in proportion to its weight.
+    /// Exponentially distributed with rate = weight: the smallest of several is each one's in proportion to
+    /// its weight.
     fn draw(&self, flow: u64) -> f32 {
         let uniform = ((mix(flow ^ self.way.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
         -uniform.ln() * self.inverse_weight
     }
 }
 
-/// Depends on the address alone, so that a path's draws are the same before and after any change of the others.
+/// Depends on the address alone, so that a path's draws are the same before and after any change of the
+/// others.
 pub(super) fn seed(rloc: &Rloc) -> u64 {
     match rloc {
         IpAddr::V4(a) => mix(u64::from(a.to_bits()) ^ 0x6c69_7370_0000_0004),
@@ -144,8 +147,8 @@ mod tests {
         assert!(choice(&[]).path(7).is_none());
     }
 
-    /// Two routers of a site, each with an address of its own, that have learnt the same in another order, and forgotten
-    /// other things: whichever of them forwards a flow, it takes the same locator.
+    /// Two routers of a site, each with an address of its own, that have learnt the same in another order,
+    /// and forgotten other things: whichever of them forwards a flow, it takes the same locator.
     #[test]
     fn routers_of_a_site_choose_alike() {
         use crate::fib::{EntryAction, FibAction, FibUpdate};

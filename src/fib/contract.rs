@@ -26,7 +26,8 @@ pub enum FibAction {
     Forward(Vec<Path>),
     /// There are no locators.
     Negative(Action),
-    /// The prefix is one of this site's own: decapsulated packets to it are delivered, packets from it encapsulated.
+    /// The prefix is one of this site's own: decapsulated packets to it are delivered, packets from it
+    /// encapsulated.
     Local,
 }
 
@@ -42,8 +43,8 @@ pub enum Proxy {
 /// What EID-prefixes that may move need of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dynamic {
-    /// It has moved to another site: though it lies in a prefix of this one, it is not local. Packets to it that still
-    /// come here are sent on, whoever sent them.
+    /// It has moved to another site: though it lies in a prefix of this one, it is not local. Packets to it
+    /// that still come here are sent on, whoever sent them.
     Away,
     /// Hosts in it may turn up: the control plane is told of packets that they send.
     Watched,
@@ -84,7 +85,8 @@ pub enum FibUpdate {
         /// Whether from now on, or no longer.
         present: bool,
     },
-    /// Packets to `rloc` may be at most `mtu` bytes on the underlay, outer headers included. `None`: no known limit.
+    /// Packets to `rloc` may be at most `mtu` bytes on the underlay, outer headers included. `None`: no known
+    /// limit.
     PathMtu {
         /// Remote locator.
         rloc: Rloc,
@@ -98,15 +100,16 @@ pub enum FibUpdate {
     },
     /// What LISP headers say, and which checks received packets pass, from now on.
     Options(HeaderOptions),
-    /// What LISP headers say of the site of `prefix` or are checked against, until it is said anew or the prefix is
-    /// removed. For every entry that is set while [`HeaderOptions::any`] holds.
+    /// What LISP headers say of the site of `prefix` or are checked against, until it is said anew or the
+    /// prefix is removed. For every entry that is set while [`HeaderOptions::any`] holds.
     Site {
         /// Which entry.
         prefix: EidPrefix,
         /// What is known.
         site: Arc<Site>,
     },
-    /// Packets to `rloc` ask for this nonce (24 bits) to be echoed, or for none any more. Takes effect at once.
+    /// Packets to `rloc` ask for this nonce (24 bits) to be echoed, or for none any more. Takes effect at
+    /// once.
     EchoRequest {
         /// Remote locator.
         rloc: Rloc,
@@ -118,22 +121,22 @@ pub enum FibUpdate {
 /// A packet that needs the control plane's attention. The packet itself is never handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Punt {
-    /// No entry covers `destination`, or a send-map-request entry does. Punted once per destination until the FIB
-    /// covers it or [`FibUpdate::Unpend`] says so.
+    /// No entry covers `destination`, or a send-map-request entry does. Punted once per destination until the
+    /// FIB covers it or [`FibUpdate::Unpend`] says so.
     Miss {
         /// Inner source.
         source: IpAddr,
         /// Inner destination, with its instance.
         destination: Eid,
     },
-    /// A host of the site sends from an EID that is [watched](Dynamic::Watched) and not local. Once in some seconds for
-    /// each EID, and for a bounded number of them.
+    /// A host of the site sends from an EID that is [watched](Dynamic::Watched) and not local. Once in some
+    /// seconds for each EID, and for a bounded number of them.
     NewSource {
         /// The EID, with its instance.
         source: Eid,
     },
-    /// A data packet came for an EID that is [away](Dynamic::Away), and was sent on: who sent it does not know that yet.
-    /// Once in some seconds for each sender.
+    /// A data packet came for an EID that is [away](Dynamic::Away), and was sent on: who sent it does not
+    /// know that yet. Once in some seconds for each sender.
     Redirected {
         /// Inner destination, with its instance.
         destination: Eid,
@@ -147,13 +150,14 @@ pub enum Punt {
         /// Bytes, outer IP header included.
         mtu: u16,
     },
-    /// The underlay said that `rloc` is unreachable (ICMP net, host or port unreachable), or our kernel has no route.
+    /// The underlay said that `rloc` is unreachable (ICMP net, host or port unreachable), or our kernel has
+    /// no route.
     Unreachable {
         /// Remote locator.
         rloc: Rloc,
     },
-    /// A data packet came from an EID that no entry covers, and an option wants to know: the source check, or gleaning.
-    /// Once in some seconds for each EID, and for a bounded number of them.
+    /// A data packet came from an EID that no entry covers, and an option wants to know: the source check, or
+    /// gleaning. Once in some seconds for each EID, and for a bounded number of them.
     Unverified {
         /// Inner source, with its instance.
         source: Eid,
@@ -162,19 +166,20 @@ pub enum Punt {
         /// Outer source, which the underlay may have let somebody forge.
         rloc: Rloc,
     },
-    /// The locator-status-bits of a site changed, says a packet from a locator of its mapping. At most once a second for
-    /// each site.
+    /// The locator-status-bits of a site changed, says a packet from a locator of its mapping. At most once a
+    /// second for each site.
     LocatorStatus {
         /// Inner source, with its instance.
         source: Eid,
         /// Outer source.
         rloc: Rloc,
-        /// One bit for each of the mapping's first 32 locators, or 8 in an instance other than the default one: the
-        /// first one's is the least significant; set = up. Those of locators that it can't speak of are set.
+        /// One bit for each of the mapping's first 32 locators, or 8 in an instance other than the default
+        /// one: the first one's is the least significant; set = up. Those of locators that it can't speak of
+        /// are set.
         status: u32,
     },
-    /// A packet was sent to one of our EIDs after an old version of its mapping. At most once in three seconds for each
-    /// site that sends.
+    /// A packet was sent to one of our EIDs after an old version of its mapping. At most once in three
+    /// seconds for each site that sends.
     StaleVersion {
         /// Inner source, with its instance.
         source: Eid,
@@ -183,13 +188,14 @@ pub enum Punt {
         /// Outer source.
         rloc: Rloc,
     },
-    /// The mapping of `source` has a newer version than the one that we know. At most once a second for each site.
+    /// The mapping of `source` has a newer version than the one that we know. At most once a second for each
+    /// site.
     NewVersion {
         /// Inner source, with its instance.
         source: Eid,
     },
-    /// Packets go to `rloc` and others come from its site, but for a while none has shown that those arrive. At most
-    /// once in the interval of [`HeaderOptions::echo_nonce`] for each locator.
+    /// Packets go to `rloc` and others come from its site, but for a while none has shown that those arrive.
+    /// At most once in the interval of [`HeaderOptions::echo_nonce`] for each locator.
     EchoDue {
         /// Remote locator.
         rloc: Rloc,
@@ -204,8 +210,8 @@ pub enum Punt {
 }
 
 impl Punt {
-    /// Whether it is about the LISP header, or the outer source, of a received packet: what [`HeaderOptions`] has watched
-    /// for.
+    /// Whether it is about the LISP header, or the outer source, of a received packet: what [`HeaderOptions`]
+    /// has watched for.
     pub const fn is_of_header(&self) -> bool {
         !matches!(
             self,

@@ -1,8 +1,8 @@
 //! The tables of one instance: what the longest match, and the checks of sources and destinations, look into.
 //!
-//! An entry has a place in a list, and the trie holds places. So the place that an address maps to changes only where a
-//! prefix comes or goes, not where an entry is replaced, and what it once was can be remembered: see
-//! [`LookupCache`](super::LookupCache).
+//! An entry has a place in a list, and the trie holds places. So the place that an address maps to changes
+//! only where a prefix comes or goes, not where an entry is replaced, and what it once was can be remembered:
+//! see [`LookupCache`](super::LookupCache).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -70,7 +70,8 @@ impl InstanceFib {
         self.generation
     }
 
-    /// What is known of the site of `address`: of the same prefix as [`Self::lookup`] finds, while options are on.
+    /// What is known of the site of `address`: of the same prefix as [`Self::lookup`] finds, while options
+    /// are on.
     pub fn site(&self, address: &IpAddr) -> Option<&Site> {
         match address {
             IpAddr::V4(a) => self.sites_v4.get_lpm(&Key(a.to_bits(), 32)).map(|(_, s)| &**s),
@@ -116,15 +117,15 @@ impl InstanceFib {
         self.watched.contains(address)
     }
 
-    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5; and what
-    /// moved elsewhere).
+    /// Whether packets to `address` are taken from sources that are not the site's (proxy-ITR, RFC 6832 §5;
+    /// and what moved elsewhere).
     #[inline]
     pub fn proxies_to(&self, address: &IpAddr) -> bool {
         self.ingress.contains(address) || self.is_away(address)
     }
 
-    /// Whether decapsulated packets from `address` are taken to destinations that are not the site's (proxy-ETR,
-    /// RFC 6832 §6).
+    /// Whether decapsulated packets from `address` are taken to destinations that are not the site's
+    /// (proxy-ETR, RFC 6832 §6).
     #[inline]
     pub fn proxies_from(&self, address: &IpAddr) -> bool {
         self.egress.contains(address)
@@ -224,8 +225,8 @@ impl InstanceFib {
     }
 }
 
-/// The entries of both families by place. Both copies of the tables go through the same changes in the same order, and
-/// so have each entry at the same place.
+/// The entries of both families by place. Both copies of the tables go through the same changes in the same
+/// order, and so have each entry at the same place.
 #[derive(Clone, Debug, Default)]
 struct Entries {
     places: Vec<Option<Arc<Entry>>>,

@@ -21,12 +21,12 @@ pub enum Miss {
     Full,
 }
 
-/// The destinations that were punted and neither resolved nor given up since. Bounded; an entry whose punt was lost on
-/// the way ages out.
+/// The destinations that were punted and neither resolved nor given up since. Bounded; an entry whose punt
+/// was lost on the way ages out.
 ///
-/// An ordered map behind a lock, since only misses and their resolution touch it: a covering prefix then clears its
-/// whole range in one step, where a hash table would have to be searched through at every FIB update. The count
-/// beside the lock lets updates pass by while nothing is pending.
+/// An ordered map behind a lock, since only misses and their resolution touch it: a covering prefix then
+/// clears its whole range in one step, where a hash table would have to be searched through at every FIB
+/// update. The count beside the lock lets updates pass by while nothing is pending.
 #[derive(Debug)]
 pub(super) struct Pending {
     since: Mutex<BTreeMap<Eid, Instant>>,
@@ -35,8 +35,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// How long a destination stays without being resolved or given up: longer than the control plane's own first
-    /// retransmissions, which no second punt should double.
+    /// How long a destination stays without being resolved or given up: longer than the control plane's own
+    /// first retransmissions, which no second punt should double.
     const MAX_AGE: Duration = Duration::from_secs(5);
 
     pub(super) fn new(limit: usize) -> Self {

@@ -16,13 +16,13 @@ pub struct Sender {
     pub last: Instant,
 }
 
-/// The senders that one data thread has seen, each of which it notes at least once in every tick of the coarse clock in
-/// which it sends, and which the control plane reads when a mapping changes.
+/// The senders that one data thread has seen, each of which it notes at least once in every tick of the
+/// coarse clock in which it sends, and which the control plane reads when a mapping changes.
 ///
-/// A table of fixed size, without locks: noting a sender again is a comparison and two stores in a cache line that no
-/// other thread writes. With too many senders, those that were silent longest are forgotten. What only this thread
-/// writes needs no locked instructions; a reader sees by the slot's version whether it read while another sender took
-/// the slot.
+/// A table of fixed size, without locks: noting a sender again is a comparison and two stores in a cache line
+/// that no other thread writes. With too many senders, those that were silent longest are forgotten. What
+/// only this thread writes needs no locked instructions; a reader sees by the slot's version whether it read
+/// while another sender took the slot.
 #[derive(Debug)]
 pub struct Senders {
     slots: Box<[Slot]>,
@@ -110,7 +110,8 @@ impl Slot {
         let (rloc, eid) = (load(&self.rloc), load(&self.eid));
         let last = self.last.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        // Whoever takes the slot over right now will be seen the next time; the one before was silent for long.
+        // Whoever takes the slot over right now will be seen the next time; the one before was silent for
+        // long.
         if version & 1 == 1 || self.version.load(Ordering::Relaxed) != version || last == 0 {
             return None;
         }

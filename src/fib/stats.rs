@@ -24,8 +24,8 @@ impl Worker {
 /// Counters of a FIB entry or of a path: written by the data plane, read by the control plane at any time.
 ///
 /// Each data thread writes its own shard with plain loads and stores, so that counting costs neither a locked
-/// instruction nor a cache line shared with another thread. The first thread's shard is in place; those of others are
-/// allocated when one of them first counts here, so that an idle entry costs 48 bytes.
+/// instruction nor a cache line shared with another thread. The first thread's shard is in place; those of
+/// others are allocated when one of them first counts here, so that an idle entry costs 48 bytes.
 #[derive(Debug, Default)]
 pub struct Stats {
     first: Shard,

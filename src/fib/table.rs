@@ -59,7 +59,8 @@ impl Way {
         self.echo.ask()
     }
 
-    /// Whether it is time to tell the control plane that no echo was asked for in `interval`. It then counts as told.
+    /// Whether it is time to tell the control plane that no echo was asked for in `interval`. It then counts
+    /// as told.
     #[inline]
     pub fn echo_due(&self, now: Instant, interval: Duration) -> bool {
         self.echo.due(now, interval)
@@ -72,8 +73,8 @@ impl Way {
     }
 }
 
-/// The smallest path MTU that is believed: no IPv4 link of today has less, and IPv6 guarantees 1280 (RFC 8200 §5). A
-/// forged ICMP error must not be able to cut traffic to crumbs.
+/// The smallest path MTU that is believed: no IPv4 link of today has less, and IPv6 guarantees 1280 (RFC 8200
+/// §5). A forged ICMP error must not be able to cut traffic to crumbs.
 const MIN_MTU_V4: u16 = 576;
 const MIN_MTU_V6: u16 = 1280;
 
@@ -83,8 +84,8 @@ type Ways = Arc<DashMap<Rloc, Remote>>;
 /// The nonces that are to be echoed, each with the locator that it was sent to.
 type Echoes = Arc<DashMap<u32, Rloc>>;
 
-/// Sources that were punted and may be again once they have aged: few, so that forged ones don't keep the control plane
-/// busy.
+/// Sources that were punted and may be again once they have aged: few, so that forged ones don't keep the
+/// control plane busy.
 const UNVERIFIED: usize = 256;
 
 /// What is known of a remote locator.
@@ -105,8 +106,8 @@ impl Remote {
     }
 }
 
-/// The FIB with nothing in it: its writing side, from which reading sides are had. `pending_limit` is how many
-/// destinations may be waiting for the control plane.
+/// The FIB with nothing in it: its writing side, from which reading sides are had. `pending_limit` is how
+/// many destinations may be waiting for the control plane.
 pub fn new(pending_limit: usize) -> FibWriter {
     // The tables of several FIBs in one process have no generation in common either.
     static FIBS: AtomicU64 = AtomicU64::new(0);
@@ -128,8 +129,8 @@ pub fn new(pending_limit: usize) -> FibWriter {
     }
 }
 
-/// The control plane's side. Updates become visible at [`FibWriter::publish`], except a path MTU, which takes effect at
-/// once.
+/// The control plane's side. Updates become visible at [`FibWriter::publish`], except a path MTU, which takes
+/// effect at once.
 pub struct FibWriter {
     handle: WriteHandle<Tables, Op>,
     reader: FibReader,
@@ -192,8 +193,9 @@ impl FibWriter {
         }
     }
 
-    /// Makes all updates so far visible. Waits until no reader is in the middle of a batch that began before the
-    /// previous call: call it once per turn of the control loop, not once per update. Costs nothing if nothing changed.
+    /// Makes all updates so far visible. Waits until no reader is in the middle of a batch that began before
+    /// the previous call: call it once per turn of the control loop, not once per update. Costs nothing if
+    /// nothing changed.
     pub fn publish(&mut self) {
         if std::mem::take(&mut self.changed) {
             self.handle.publish();
@@ -256,21 +258,21 @@ pub struct FibReader {
 }
 
 impl FibReader {
-    /// The tables as they are, for the length of one batch: the writer waits for the guard to go. `None` once the
-    /// writer is gone.
+    /// The tables as they are, for the length of one batch: the writer waits for the guard to go. `None` once
+    /// the writer is gone.
     #[inline]
     pub fn enter(&self) -> Option<FibGuard<'_>> {
         self.handle.enter().map(|tables| FibGuard { tables, reader: self })
     }
 
-    /// What to do about a packet to `eid`, which has no entry. After [`Miss::Punt`] the destination counts as punted;
-    /// if the punt could not be delivered, take it back by [`FibReader::unpend`].
+    /// What to do about a packet to `eid`, which has no entry. After [`Miss::Punt`] the destination counts as
+    /// punted; if the punt could not be delivered, take it back by [`FibReader::unpend`].
     pub fn miss(&self, eid: Eid, now: Instant) -> Miss {
         self.pending.miss(eid, now)
     }
 
-    /// Whether the control plane is to be told that `source`, which is watched, sends. It then counts as told, for some
-    /// seconds.
+    /// Whether the control plane is to be told that `source`, which is watched, sends. It then counts as
+    /// told, for some seconds.
     pub fn is_new_source(&self, source: Eid, now: Instant) -> bool {
         self.moving.miss(source, now) == Miss::Punt
     }
@@ -290,8 +292,8 @@ impl FibReader {
         Some(self.ways.get(rloc)?.mtu).filter(|&mtu| mtu != 0)
     }
 
-    /// Lowers the path MTU of a locator that packets are sent to, at once, and gives what it is now; `None` if the
-    /// locator is unknown or its MTU is no higher already. Only the control plane raises it again.
+    /// Lowers the path MTU of a locator that packets are sent to, at once, and gives what it is now; `None`
+    /// if the locator is unknown or its MTU is no higher already. Only the control plane raises it again.
     pub fn lower_mtu(&self, rloc: &Rloc, mtu: u16) -> Option<u16> {
         let mut remote = self.ways.get_mut(rloc)?;
         let mtu = mtu.max(min_mtu(rloc));
@@ -329,14 +331,14 @@ impl FibGuard<'_> {
         self.tables.checks.then_some(&self.tables.options)
     }
 
-    /// Whether the control plane is to be told of a source that no entry covers. It then counts as told, for some
-    /// seconds.
+    /// Whether the control plane is to be told of a source that no entry covers. It then counts as told, for
+    /// some seconds.
     pub fn is_unverified(&self, source: Eid, now: Instant) -> bool {
         self.reader.unverified.miss(source, now) == Miss::Punt
     }
 
-    /// Whether the control plane is to be told that `rloc` sends to an EID of this instance that is away. It then counts
-    /// as told, for some seconds.
+    /// Whether the control plane is to be told that `rloc` sends to an EID of this instance that is away. It
+    /// then counts as told, for some seconds.
     pub fn is_redirected(&self, iid: InstanceId, rloc: Rloc, now: Instant) -> bool {
         self.reader.moving.miss(Eid::new(iid, rloc), now) == Miss::Punt
     }
@@ -602,7 +604,10 @@ mod tests {
     proptest! {
         /// Both copies see every update, in whatever portions they are published.
         #[test]
-        fn the_tables_equal_a_simple_model(ops in proptest::collection::vec((0u32..8, 0u8..4, any::<bool>(), any::<bool>()), 0..60)) {
+        fn the_tables_equal_a_simple_model(
+            ops in proptest::collection::vec((0u32..8, 0u8..4, any::<bool>(), any::<bool>()), 0..60)
+        ) {
+            let address_of = |bits: u32| std::net::Ipv4Addr::from_bits(bits).to_string();
             let mut fib = new(16);
             let reader = fib.reader();
             let mut model: std::collections::BTreeMap<(u32, u8), usize> = Default::default();
@@ -610,8 +615,9 @@ mod tests {
                 let (len, bits) = (29 + len, address & !((1u32 << (3 - len)) - 1));
                 let net = IpNet::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 + bits).into(), len).unwrap();
                 if add {
-                    fib.apply(FibUpdate::Set { prefix: net.into(), action: FibAction::Local, stats: Arc::default() });
-                    fib.apply(set(&net.to_string(), forward(&std::net::Ipv4Addr::from_bits(i as u32).to_string())));
+                    let (prefix, action) = (net.into(), FibAction::Local);
+                    fib.apply(FibUpdate::Set { prefix, action, stats: Arc::default() });
+                    fib.apply(set(&net.to_string(), forward(&address_of(i as u32))));
                     model.insert((bits, len), i);
                 } else {
                     fib.apply(FibUpdate::Remove { prefix: net.into() });
@@ -620,9 +626,9 @@ mod tests {
                 if publish {
                     fib.publish();
                     for a in 0..8u32 {
-                        let want = (29..=32).rev().find_map(|l| model.get(&(a & !((1u32 << (32 - l)) - 1), l)))
-                            .map(|&i| std::net::Ipv4Addr::from_bits(i as u32).to_string());
-                        prop_assert_eq!(rloc_of(&reader, &std::net::Ipv4Addr::from_bits(0x0a00_0000 + a).to_string()), want);
+                        let of_len = |l: u8| model.get(&(a & !((1u32 << (32 - l)) - 1), l));
+                        let want = (29..=32).rev().find_map(of_len).map(|&i| address_of(i as u32));
+                        prop_assert_eq!(rloc_of(&reader, &address_of(0x0a00_0000 + a)), want);
                     }
                 }
             }

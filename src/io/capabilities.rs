@@ -27,8 +27,8 @@ impl Capabilities {
     }
 }
 
-/// The process that has a UDP port of the calling thread's network namespace: its number and name. `None` where nobody
-/// has it, or it can't be found out.
+/// The process that has a UDP port of the calling thread's network namespace: its number and name. `None`
+/// where nobody has it, or it can't be found out.
 pub fn udp_port_holder(port: u16) -> Option<(u32, String)> {
     // `/proc/net` would be the namespace of the process's first thread.
     let sockets: Vec<String> = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"]
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn lines_of_the_socket_table_are_understood() {
-        let line = "  123: 00000000:10F5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 \
-                    4711 2 0000000000000000 0";
+        let line = "  123: 00000000:10F5 00000000:0000 07 \
+                    00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 0";
         assert_eq!(socket_on_port(line, 4341), Some(4711));
         assert_eq!(socket_on_port(line, 4342), None);
         assert_eq!(socket_on_port("  sl  local_address rem_address   st", 4341), None);

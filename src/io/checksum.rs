@@ -1,15 +1,15 @@
 //! The Internet checksum's sum (RFC 1071) with the widest vector unit that the processor has.
 //!
-//! All variants add the 16-bit halves of 32-bit lanes separately, so that no carry is lost: a lane overflows after
-//! 65,536 additions at the earliest, far beyond the longest packet; longer input is taken in parts.
+//! All variants add the 16-bit halves of 32-bit lanes separately, so that no carry is lost: a lane overflows
+//! after 65,536 additions at the earliest, far beyond the longest packet; longer input is taken in parts.
 
 use std::sync::OnceLock;
 
 /// Computes the one's complement sum of big-endian 16-bit words.
 type Sum = fn(&[u8]) -> u16;
 
-/// The fastest function that this processor can run, and its name. It gives what the definition gives, for input of any
-/// length and alignment; an odd last byte counts as if a zero followed.
+/// The fastest function that this processor can run, and its name. It gives what the definition gives, for
+/// input of any length and alignment; an odd last byte counts as if a zero followed.
 pub fn fastest() -> (Sum, &'static str) {
     static CHOSEN: OnceLock<(Sum, &'static str)> = OnceLock::new();
     *CHOSEN.get_or_init(|| *available().last().unwrap_or(&(scalar, "scalar")))
@@ -35,8 +35,8 @@ fn available() -> Vec<(Sum, &'static str)> {
     all
 }
 
-/// How many bytes a 32-bit lane of 16-bit halves can take in without overflow, for the narrowest unit (two halves added
-/// for every 16 bytes), rounded down to whole vectors.
+/// How many bytes a 32-bit lane of 16-bit halves can take in without overflow, for the narrowest unit (two
+/// halves added for every 16 bytes), rounded down to whole vectors.
 const PART: usize = 1 << 19;
 
 fn fold(mut total: u64) -> u16 {

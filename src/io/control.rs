@@ -27,8 +27,9 @@ impl ControlBuffer {
         if next > Self::LEN {
             return;
         }
-        // SAFETY: `used` is a multiple of the header's alignment, as is the buffer's address, and the header and the
-        // value that follows it end within the buffer, by the check above. A value need not be aligned.
+        // SAFETY: `used` is a multiple of the header's alignment, as is the buffer's address, and the header
+        // and the value that follows it end within the buffer, by the check above. A value need not be
+        // aligned.
         unsafe {
             let at = self.bytes.as_mut_ptr().add(self.used);
             let mut header: libc::cmsghdr = std::mem::zeroed();
@@ -64,7 +65,8 @@ impl ControlBuffer {
     }
 }
 
-/// The integer at the start of a control message's data, which the kernel sends as 4 bytes or, for some, as 1.
+/// The integer at the start of a control message's data, which the kernel sends as 4 bytes or, for some,
+/// as 1.
 pub(super) fn int(data: &[u8]) -> Option<i32> {
     match data {
         [one] => Some(i32::from(*one)),
@@ -124,13 +126,15 @@ impl RawAddress {
     pub(super) fn get(&self) -> Option<SocketAddr> {
         match i32::from(self.storage.ss_family) {
             libc::AF_INET => {
-                // SAFETY: the family says that it is a sockaddr_in; a sockaddr_storage is large and aligned enough.
+                // SAFETY: the family says that it is a sockaddr_in; a sockaddr_storage is large and aligned
+                // enough.
                 let a = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in>().read() };
                 let ip = Ipv4Addr::from_bits(u32::from_be(a.sin_addr.s_addr));
                 Some((ip, u16::from_be(a.sin_port)).into())
             }
             libc::AF_INET6 => {
-                // SAFETY: the family says that it is a sockaddr_in6; a sockaddr_storage is large and aligned enough.
+                // SAFETY: the family says that it is a sockaddr_in6; a sockaddr_storage is large and aligned
+                // enough.
                 let a = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in6>().read() };
                 Some((Ipv6Addr::from(a.sin6_addr.s6_addr), u16::from_be(a.sin6_port)).into())
             }

@@ -1,5 +1,5 @@
-//! UDP sockets for the control plane: one datagram per call, each with the local address that it came to or leaves
-//! from. Nothing here is fast; the data plane has [`super::udp`].
+//! UDP sockets for the control plane: one datagram per call, each with the local address that it came to or
+//! leaves from. Nothing here is fast; the data plane has [`super::udp`].
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -51,8 +51,8 @@ impl DatagramSocket {
 
     /// The same in an event loop. Must be called within a tokio runtime.
     pub fn into_async(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the socket owns its descriptor, gives it out by reference only, and neither closes nor replaces it
-        // before it is dropped.
+        // SAFETY: the socket owns its descriptor, gives it out by reference only, and neither closes nor
+        // replaces it before it is dropped.
         Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
@@ -61,8 +61,8 @@ impl DatagramSocket {
         self.family
     }
 
-    /// Takes one datagram: its length, its sender, and the local address and port that it was sent to. A datagram
-    /// longer than `buffer` is cut, and its full length returned.
+    /// Takes one datagram: its length, its sender, and the local address and port that it was sent to. A
+    /// datagram longer than `buffer` is cut, and its full length returned.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
         let mut control = cmsg_space!(nix::libc::in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];

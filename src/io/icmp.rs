@@ -1,7 +1,7 @@
 //! Sending ICMP errors to hosts of the site.
 //!
-//! Through raw sockets rather than through the TUN: the kernel adds the IP header, chooses the source address by route,
-//! and its reverse path checks don't apply.
+//! Through raw sockets rather than through the TUN: the kernel adds the IP header, chooses the source address
+//! by route, and its reverse path checks don't apply.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Whole frames of one interface: VRRP, ARP and Neighbor Discovery, for which the source MAC address matters.
 //!
-//! Packet sockets rather than raw IP sockets: they see what comes to the interface's other MAC addresses too, whatever
-//! the kernel makes of it, and are not subject to its reverse path checks.
+//! Packet sockets rather than raw IP sockets: they see what comes to the interface's other MAC addresses too,
+//! whatever the kernel makes of it, and are not subject to its reverse path checks.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -29,8 +29,8 @@ pub struct LinkSocket {
 }
 
 impl LinkSocket {
-    /// For the interface with this index; receives IPv4 and IPv6 packets of this protocol to our MAC addresses and to
-    /// these groups. Needs CAP_NET_RAW.
+    /// For the interface with this index; receives IPv4 and IPv6 packets of this protocol to our MAC
+    /// addresses and to these groups. Needs CAP_NET_RAW.
     pub fn open(index: u32, protocol: u8, v4: Ipv4Addr, v6: Ipv6Addr) -> io::Result<Self> {
         let mut this = Self::bound(index, protocol)?;
         let index_signed = i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -64,7 +64,8 @@ impl LinkSocket {
         // SAFETY: just opened, and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         attach_filter(&fd, protocol)?;
-        // Spares the interface a copy of every packet that it sends; kernels before 4.20 have the filter alone.
+        // Spares the interface a copy of every packet that it sends; kernels before 4.20 have the filter
+        // alone.
         let _ = set(&fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1i32);
         let index_signed = i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // SAFETY: a sockaddr_ll may be all zero.
@@ -87,8 +88,8 @@ impl LinkSocket {
 
     /// The same in an event loop. Must be called within a tokio runtime.
     pub fn into_async(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the socket owns its descriptor, gives it out by reference only, and neither closes nor replaces it
-        // before it is dropped.
+        // SAFETY: the socket owns its descriptor, gives it out by reference only, and neither closes nor
+        // replaces it before it is dropped.
         Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
@@ -138,8 +139,8 @@ fn set<T>(fd: &OwnedFd, level: i32, option: i32, value: T) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets pass: what was not sent by ourselves, has no VLAN tag (those belong to other interfaces), and is an IPv4 or IPv6
-/// packet of the protocol without extension headers.
+/// Lets pass: what was not sent by ourselves, has no VLAN tag (those belong to other interfaces), and is an
+/// IPv4 or IPv6 packet of the protocol without extension headers.
 fn attach_filter(fd: &OwnedFd, protocol: u8) -> io::Result<()> {
     let load = |size: u32, at: u32| libc::sock_filter {
         code: (libc::BPF_LD | size | libc::BPF_ABS) as u16,

@@ -111,7 +111,8 @@ impl StopSignal {
     /// Sets it: every poller that watches it for [`Interest::Read`] finds it ready from now on.
     pub fn set(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: eight valid bytes. The write can fail only if the counter would overflow, and then it is set already.
+        // SAFETY: eight valid bytes. The write can fail only if the counter would overflow, and then it is
+        // set already.
         unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }

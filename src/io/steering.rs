@@ -1,8 +1,8 @@
 //! An eBPF program that pins flows to the queues of a TUN device.
 //!
-//! Without one the kernel spreads packets over the queues by where it last saw a flow come from, which reorders TCP. The
-//! program hashes addresses, and ports of TCP and UDP packets that are no fragments; the kernel takes the result modulo
-//! the number of queues.
+//! Without one the kernel spreads packets over the queues by where it last saw a flow come from, which
+//! reorders TCP. The program hashes addresses, and ports of TCP and UDP packets that are no fragments; the
+//! kernel takes the result modulo the number of queues.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -57,8 +57,8 @@ impl Steering {
             kernel_version: 0,
             flags: 0,
         };
-        // SAFETY: the attributes are valid for the size given, and point to instructions and a string that live beyond
-        // the call, which only reads them.
+        // SAFETY: the attributes are valid for the size given, and point to instructions and a string that
+        // live beyond the call, which only reads them.
         let fd = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
@@ -126,8 +126,8 @@ fn one(code: u8, destination: u8, value: i32) -> Instruction {
     Instruction { code, registers: destination, offset: 0, immediate: value }
 }
 
-/// Loads into R0 from so many bytes into the packet, in the machine's byte order. A load beyond the packet ends the
-/// program with 0.
+/// Loads into R0 from so many bytes into the packet, in the machine's byte order. A load beyond the packet
+/// ends the program with 0.
 fn load(code: u8, at: i32) -> Instruction {
     Instruction { code, registers: 0, offset: 0, immediate: at }
 }

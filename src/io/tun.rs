@@ -23,7 +23,8 @@ impl Tun {
     /// The longest name of an interface.
     pub const MAX_NAME: usize = 15;
 
-    /// Creates the device `name` with one queue, whose packets come one by one and without any header before them.
+    /// Creates the device `name` with one queue, whose packets come one by one and without any header before
+    /// them.
     pub fn open_plain(name: &str) -> io::Result<Self> {
         check_name(name)?;
         let device = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tun)?;
@@ -34,9 +35,9 @@ impl Tun {
         Ok(Self { file, name: actual, offloads: None })
     }
 
-    /// Opens a queue of the device `name`, which is created by the first, with segmentation and checksum offloads: a
-    /// virtio-net header of [`Self::VNET_HEADER`] bytes precedes each packet, and packets may be super-packets. `shared`:
-    /// there will be several queues.
+    /// Opens a queue of the device `name`, which is created by the first, with segmentation and checksum
+    /// offloads: a virtio-net header of [`Self::VNET_HEADER`] bytes precedes each packet, and packets may be
+    /// super-packets. `shared`: there will be several queues.
     ///
     /// Kernels and containers may refuse: [`io::ErrorKind::InvalidInput`].
     pub fn open_offload(name: &str, shared: bool) -> io::Result<Self> {
@@ -52,7 +53,8 @@ impl Tun {
             *to = from as _;
         }
         request.ifr_ifru.ifru_flags = flags as _;
-        // SAFETY: the request is a valid ifreq, which the kernel reads and writes, with a name that ends in zero.
+        // SAFETY: the request is a valid ifreq, which the kernel reads and writes, with a name that ends in
+        // zero.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
         let size = Self::VNET_HEADER as libc::c_int;
         // SAFETY: the argument is a valid int, which the kernel reads.

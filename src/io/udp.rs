@@ -1,7 +1,7 @@
 //! UDP sockets of the data plane: many datagrams per system call, with TTL, TOS and addresses beside them.
 //!
-//! Datagrams are never fragmented (the kernel refuses those that exceed the path MTU), and errors from the underlay are
-//! read from the sockets' error queues.
+//! Datagrams are never fragmented (the kernel refuses those that exceed the path MTU), and errors from the
+//! underlay are read from the sockets' error queues.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -141,7 +141,8 @@ impl SendSocket {
         message.msg_control = control.as_mut_ptr();
         message.msg_controllen = ControlBuffer::LEN as _;
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-        // SAFETY: the name and control pointers are to memory of the lengths given; there is no iovec to write to.
+        // SAFETY: the name and control pointers are to memory of the lengths given; there is no iovec to
+        // write to.
         if unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) } < 0 {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
@@ -184,7 +185,8 @@ fn extended_error(data: &[u8]) -> Option<SendErrorKind> {
     })
 }
 
-/// What was received together: one datagram, or several from one sender that differ in nothing but their payload.
+/// What was received together: one datagram, or several from one sender that differ in nothing but their
+/// payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Where the payloads are in the buffer, one behind the other.
@@ -209,8 +211,9 @@ pub struct ReceiveSocket {
 }
 
 impl ReceiveSocket {
-    /// Binds to `port` on all addresses of a family. `shared`: other sockets of ours bind to it too, and flows are spread
-    /// over them. `join`: ask the kernel to join datagrams (`UDP_GRO`), which may be refused: see [`Self::joins`].
+    /// Binds to `port` on all addresses of a family. `shared`: other sockets of ours bind to it too, and
+    /// flows are spread over them. `join`: ask the kernel to join datagrams (`UDP_GRO`), which may be
+    /// refused: see [`Self::joins`].
     pub fn bind(
         family: Family,
         port: u16,
@@ -249,8 +252,8 @@ impl ReceiveSocket {
         Ok(self.socket.local_addr()?.as_socket().map_or(0, |a| a.port()))
     }
 
-    /// Takes what has been received, without waiting, into `bytes`, which is divided evenly among the slots of `batch`.
-    /// [`io::ErrorKind::WouldBlock`] when there is nothing.
+    /// Takes what has been received, without waiting, into `bytes`, which is divided evenly among the slots
+    /// of `batch`. [`io::ErrorKind::WouldBlock`] when there is nothing.
     pub fn receive(&self, batch: &mut ReceiveBatch, bytes: &mut [u8]) -> io::Result<()> {
         batch.received.clear();
         let room = bytes.len() / batch.slots.len().max(1);
@@ -265,8 +268,9 @@ impl ReceiveSocket {
             header.msg_hdr.msg_control = slot.control.as_mut_ptr();
             header.msg_hdr.msg_controllen = ControlBuffer::LEN as _;
         }
-        // SAFETY: every header points to its slot's name, control buffer and iovec, and that to its own part of `bytes`;
-        // all live beyond this call and have the lengths given. There are as many headers as said.
+        // SAFETY: every header points to its slot's name, control buffer and iovec, and that to its own part
+        // of `bytes`; all live beyond this call and have the lengths given. There are as many headers as
+        // said.
         let count = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
@@ -393,7 +397,8 @@ fn force_buffer(socket: &Socket, force: i32, ordinary: i32, bytes: u32) -> io::R
     set(socket, libc::SOL_SOCKET, force, bytes).or_else(|_| set(socket, libc::SOL_SOCKET, ordinary, bytes))
 }
 
-/// What is sent to our source ports is nothing we asked for: the kernel drops it, rather than queueing it for nobody.
+/// What is sent to our source ports is nothing we asked for: the kernel drops it, rather than queueing it for
+/// nobody.
 pub(super) fn drop_all_input(socket: &Socket) -> io::Result<()> {
     let mut program = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
     let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };

@@ -1,5 +1,5 @@
-//! The answering end of the control socket: takes requests to whoever knows the answers, and protects them from
-//! clients that are many, slow or wrong.
+//! The answering end of the control socket: takes requests to whoever knows the answers, and protects them
+//! from clients that are many, slow or wrong.
 
 use std::path::Path;
 use std::time::Duration;

@@ -34,9 +34,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket at `path`, readable and writable as `mode` says from its first moment on. A socket that
-    /// nobody listens at is replaced; missing directories are made. Must be called within a tokio runtime. `key` is what
-    /// the configuration calls it.
+    /// Makes the socket at `path`, readable and writable as `mode` says from its first moment on. A socket
+    /// that nobody listens at is replaced; missing directories are made. Must be called within a tokio
+    /// runtime. `key` is what the configuration calls it.
     ///
     /// # Errors
     /// If there is no making it; nothing is changed then.

@@ -39,8 +39,8 @@ pub struct ControlConfig {
     pub timers: Timers,
 }
 
-/// What the LISP header of data packets says beside the instance ID, and how received ones are checked. All of it is off
-/// by default, and but for the source check is for closed networks only (RFC 9300 §16).
+/// What the LISP header of data packets says beside the instance ID, and how received ones are checked. All
+/// of it is off by default, and but for the source check is for closed networks only (RFC 9300 §16).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderConfig {
     /// Whether the outer source of received packets has to be a locator of the inner source's mapping.
@@ -51,11 +51,11 @@ pub struct HeaderConfig {
     pub echo_nonce: bool,
     /// Send and check versions of mappings (RFC 9302).
     pub map_version: bool,
-    /// Take packets that were sent after an old version of ours in any case, even of somebody who was told of the new one
-    /// ten times in vain (RFC 9302 §7.1: these SHOULD be dropped).
+    /// Take packets that were sent after an old version of ours in any case, even of somebody who was told of
+    /// the new one ten times in vain (RFC 9302 §7.1: these SHOULD be dropped).
     pub accept_stale: bool,
-    /// Versions of own mappings that the operator counts, as where several xTRs of a site have to say the same; those of
-    /// others are counted by the router.
+    /// Versions of own mappings that the operator counts, as where several xTRs of a site have to say the
+    /// same; those of others are counted by the router.
     pub versions: BTreeMap<EidPrefix, MapVersion>,
 }
 
@@ -192,13 +192,15 @@ pub struct ItrConfig {
     pub map_cache_limit: usize,
     /// A map-cache entry that no packet has used for so long is forgotten; zero = never.
     pub idle_timeout: Duration,
-    /// Mappings that the map-cache always has, whatever the mapping system says. Their time to live doesn't count.
+    /// Mappings that the map-cache always has, whatever the mapping system says. Their time to live doesn't
+    /// count.
     pub static_entries: Vec<Mapping>,
-    /// When another ITR asks for one of our EIDs, ask the mapping system at once for the EID that it asks on behalf of
-    /// (the Map-Request's source EID): packets to there are about to follow, and would be lost to a miss.
+    /// When another ITR asks for one of our EIDs, ask the mapping system at once for the EID that it asks on
+    /// behalf of (the Map-Request's source EID): packets to there are about to follow, and would be lost to a
+    /// miss.
     pub expect_return: bool,
-    /// Use what packets and Map-Requests from an unknown EID say of its locator, for the seconds that it takes to verify
-    /// it (RFC 9300 §9). For closed networks only.
+    /// Use what packets and Map-Requests from an unknown EID say of its locator, for the seconds that it
+    /// takes to verify it (RFC 9300 §9). For closed networks only.
     pub glean: bool,
     /// Proxy-ETRs to which packets go that would be forwarded natively otherwise (RFC 6832 §6).
     pub proxy_etrs: Vec<ProxyEtr>,
@@ -221,9 +223,9 @@ pub struct ProxyEtr {
 
 /// RLOC-probing (RFC 9301 §7.1).
 ///
-/// The RFC gives no numbers. These find a dead locator within some 13 seconds, at the cost of a packet each way per
-/// locator in use every ten seconds; a peer that doesn't answer probes at all goes on being used, as long as none of
-/// its site's locators answers.
+/// The RFC gives no numbers. These find a dead locator within some 13 seconds, at the cost of a packet each
+/// way per locator in use every ten seconds; a peer that doesn't answer probes at all goes on being used, as
+/// long as none of its site's locators answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbingConfig {
     /// From one answered probe to the next.
@@ -238,7 +240,8 @@ pub struct ProbingConfig {
     pub back_off: Duration,
     /// Probes per second, all in all.
     pub rate: u32,
-    /// Whether the site's other xTRs are probed too, so that those that are dead are announced as unreachable.
+    /// Whether the site's other xTRs are probed too, so that those that are dead are announced as
+    /// unreachable.
     pub site: bool,
 }
 
@@ -263,13 +266,13 @@ pub struct SyncConfig {
     pub members: Vec<IpAddr>,
     /// How much is told when something was learnt.
     pub mode: SyncMode,
-    /// Whether what is told is acknowledged, and told again if it is not. What a member is told that (re)appeared always
-    /// is.
+    /// Whether what is told is acknowledged, and told again if it is not. What a member is told that
+    /// (re)appeared always is.
     pub ack: bool,
     /// Keys that are accepted; the first one is sent with. At least one.
     pub keys: Vec<Key>,
-    /// The address that messages leave from, which the others know this xTR by; to members of the other family, or where
-    /// it is `None`, they leave from the kernel's choice.
+    /// The address that messages leave from, which the others know this xTR by; to members of the other
+    /// family, or where it is `None`, they leave from the kernel's choice.
     pub source: Option<IpAddr>,
     /// How often a member is asked whether it is there.
     pub hello_interval: Duration,
@@ -340,7 +343,8 @@ pub struct EtrMapServer {
     pub want_notify: bool,
     /// T: it is to time registrations out by the TTL of the records, not after its own time (RFC 9301 §5.6).
     pub use_ttl: bool,
-    /// a: it is to merge the locators with those that other xTRs register for the same EID-prefix (RFC 9301 §5.6).
+    /// a: it is to merge the locators with those that other xTRs register for the same EID-prefix (RFC 9301
+    /// §5.6).
     pub merge: bool,
 }
 
@@ -381,7 +385,8 @@ pub struct SiteConfig {
     pub keys: Vec<Key>,
     /// EID-prefixes it owns.
     pub prefixes: Vec<SitePrefix>,
-    /// Accept a Map-Register that repeats its nonce (some routers never change it), giving up replay protection.
+    /// Accept a Map-Register that repeats its nonce (some routers never change it), giving up replay
+    /// protection.
     pub allow_repeated_nonce: bool,
 }
 
@@ -397,7 +402,8 @@ pub struct SitePrefix {
 /// The Map-Resolver role. With a Map-Server in the same process, its registrations are used directly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapResolverConfig {
-    /// Map-Servers of other machines and the EID-prefixes that they serve; longest match, first host that resolves.
+    /// Map-Servers of other machines and the EID-prefixes that they serve; longest match, first host that
+    /// resolves.
     pub forward: Vec<(EidPrefix, Vec<Host>)>,
 }
 
@@ -406,8 +412,8 @@ pub struct MapResolverConfig {
 pub struct DdtConfig {
     /// The role of DDT node.
     pub node: Option<DdtNodeConfig>,
-    /// Map-Server: every Map-Server of the same EID-prefixes, so that referrals may be remembered (RFC 8111 §6.3). Empty =
-    /// it is not known which those are.
+    /// Map-Server: every Map-Server of the same EID-prefixes, so that referrals may be remembered (RFC 8111
+    /// §6.3). Empty = it is not known which those are.
     pub map_server_peers: Vec<IpAddr>,
     /// Map-Resolver: the DDT nodes that a search begins at. Empty = none is made.
     pub roots: Vec<Host>,
@@ -457,8 +463,8 @@ pub struct Timers {
     pub request_retries: u32,
     /// How long a destination rests after that.
     pub request_rest: Duration,
-    /// SMRs to one RLOC, and Map-Requests for one EID-prefix that SMRs invoke, are at least so far apart (RFC 9301
-    /// §6.1: 3 s).
+    /// SMRs to one RLOC, and Map-Requests for one EID-prefix that SMRs invoke, are at least so far apart (RFC
+    /// 9301 §6.1: 3 s).
     pub smr_interval: Duration,
     /// How often an SMR is sent to an RLOC that does not react by a Map-Request, in all; 0 = none is sent.
     pub smr_attempts: u32,
@@ -466,20 +472,21 @@ pub struct Timers {
     pub negative_ttl_unconfigured: Ttl,
     /// TTL of a negative reply where a site is configured but not registered.
     pub negative_ttl_unregistered: Ttl,
-    /// Map-Replies with the same record that one requesting RLOC may draw, per second (bucket of twice as many).
+    /// Map-Replies with the same record that one requesting RLOC may draw, per second (bucket of twice as
+    /// many).
     pub replies_per_record: u32,
     /// Map-Replies that one requesting RLOC may draw, per second (bucket of twice as many).
     pub replies_per_rloc: u32,
     /// Map-Replies and forwarded Map-Requests of the whole router, per second (bucket of twice as many).
     pub replies_total: u32,
-    /// Map-Requests per second that one sender may have worked on (bucket of twice as many). A Map-Server forwards those
-    /// of many ITRs.
+    /// Map-Requests per second that one sender may have worked on (bucket of twice as many). A Map-Server
+    /// forwards those of many ITRs.
     pub requests_per_source: u32,
-    /// Bytes of Map-Replies per second to one RLOC that is not known to have asked, as the Map-Request only names it
-    /// (bucket of twice as many).
+    /// Bytes of Map-Replies per second to one RLOC that is not known to have asked, as the Map-Request only
+    /// names it (bucket of twice as many).
     pub unverified_bytes_per_rloc: u32,
-    /// ITR: destinations that may be unresolved at once; further misses are dropped and counted. The last quarter is not
-    /// for a source of packets that has half of them already.
+    /// ITR: destinations that may be unresolved at once; further misses are dropped and counted. The last
+    /// quarter is not for a source of packets that has half of them already.
     pub pending_requests: usize,
     /// DNS names are resolved again after this time. Their records' own time to live is not known.
     pub name_refresh: Duration,

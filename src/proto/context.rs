@@ -122,7 +122,8 @@ impl Context {
         }
     }
 
-    /// Whether something, a reply with `record` if there is one, may be sent on behalf of `rloc`; counts it if not.
+    /// Whether something, a reply with `record` if there is one, may be sent on behalf of `rloc`; counts it
+    /// if not.
     pub(crate) fn admit(
         &mut self,
         rloc: IpAddr,
@@ -170,8 +171,8 @@ fn rates(timers: &Timers) -> Rates {
     }
 }
 
-/// Whether `addr` can be the destination of a unicast control message or encapsulated packet: neither unspecified,
-/// loopback, multicast nor broadcast.
+/// Whether `addr` can be the destination of a unicast control message or encapsulated packet: neither
+/// unspecified, loopback, multicast nor broadcast.
 pub(crate) fn is_unicast(addr: &IpAddr) -> bool {
     let special = match addr {
         IpAddr::V4(v4) => v4.is_broadcast() || v4.octets().first() == Some(&0),

@@ -1,12 +1,12 @@
 //! What a router must not forget over a restart, as data.
 //!
-//! Owns: the kinds of records, and what tells two records of a kind apart. Writing them down is the runtime's, by way of
-//! `store`; what they mean is the machine's that asks for it.
+//! Owns: the kinds of records, and what tells two records of a kind apart. Writing them down is the
+//! runtime's, by way of `store`; what they mean is the machine's that asks for it.
 //!
-//! A machine says what to remember by [`Output::Persist`](super::control::Output::Persist), as often as it likes: a
-//! later record replaces the one with the same [`Key`]. After a restart the records come back by
-//! [`Input::Restored`](super::control::Input::Restored). What is sent meanwhile does not wait for the disk, except where
-//! a machine asks for that with [`Record::is_awaited`].
+//! A machine says what to remember by [`Output::Persist`](super::control::Output::Persist), as often as it
+//! likes: a later record replaces the one with the same [`Key`]. After a restart the records come back by
+//! [`Input::Restored`](super::control::Input::Restored). What is sent meanwhile does not wait for the disk,
+//! except where a machine asks for that with [`Record::is_awaited`].
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,9 @@ pub use super::event::Registrant;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Record {
-    /// Every nonce that this router's Map-Registers had or may have before the next restart is smaller than `below`
-    /// (RFC 9301 §5.6). One record covers a block of nonces, so that they need not be written one by one.
+    /// Every nonce that this router's Map-Registers had or may have before the next restart is smaller than
+    /// `below` (RFC 9301 §5.6). One record covers a block of nonces, so that they need not be written one by
+    /// one.
     RegisterNonce {
         /// The first nonce that is not reserved.
         below: u64,
@@ -35,8 +36,8 @@ pub enum Record {
         /// The nonce.
         nonce: Nonce,
     },
-    /// Map-Server: the start of the authentication data of a Map-Register that was taken in, so that nobody can send
-    /// it again from another address.
+    /// Map-Server: the start of the authentication data of a Map-Register that was taken in, so that nobody
+    /// can send it again from another address.
     RecentRegister {
         /// The site's name.
         site: String,

@@ -135,14 +135,15 @@ impl ReplyLimiter {
         self.per_source.take(source, self.rates.per_source, now)
     }
 
-    /// Whether so many bytes may be sent to `rloc`, of which nothing shows that it asked for them: a Map-Request with a
-    /// third party's address in it must not draw many bytes for few (RFC 9301 §9).
+    /// Whether so many bytes may be sent to `rloc`, of which nothing shows that it asked for them: a
+    /// Map-Request with a third party's address in it must not draw many bytes for few (RFC 9301 §9).
     pub(crate) fn admit_unverified(&mut self, rloc: IpAddr, bytes: usize, now: Instant) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.bytes.take_many(rloc, bytes, self.rates.bytes_unverified, now)
     }
 
-    /// Whether something may be sent on behalf of `rloc` now, a reply with `record` if there is one; if not, why.
+    /// Whether something may be sent on behalf of `rloc` now, a reply with `record` if there is one; if not,
+    /// why.
     pub(crate) fn admit(
         &mut self,
         rloc: IpAddr,

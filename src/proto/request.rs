@@ -34,8 +34,8 @@ impl Origin {
     }
 }
 
-/// Picks the ITR-RLOC that a Map-Reply goes to (RFC 9301 §5.5): the sender itself if it is listed, else the first that
-/// `reachable` says can be talked to, else the first.
+/// Picks the ITR-RLOC that a Map-Reply goes to (RFC 9301 §5.5): the sender itself if it is listed, else the
+/// first that `reachable` says can be talked to, else the first.
 pub(crate) fn reply_rloc(
     request: &MapRequest,
     peer: SocketAddr,
@@ -78,7 +78,8 @@ pub(crate) fn reply(
     if !cx.admit(rloc, record, origin.peer, now) {
         return;
     }
-    // The address that was asked answers, where the family allows; else the kernel's choice passes uRPF checks.
+    // The address that was asked answers, where the family allows; else the kernel's choice passes uRPF
+    // checks.
     let source = Some(origin.local.ip())
         .filter(|addr| origin.inner.is_none() && is_unicast(addr) && addr.is_ipv4() == rloc.is_ipv4());
     // E: who answers for its own site echoes nonces (RFC 9301 §5.4); a Map-Server can't say that of others.
@@ -91,7 +92,8 @@ pub(crate) fn reply(
         Ok(payload) => payload,
         Err(error) => return cx.drop_with(DropReason::Encode, Some(to), error.to_string()),
     };
-    // What came from the very address may well be of somebody who is there and asks, but sources can be forged, too.
+    // What came from the very address may well be of somebody who is there and asks, but sources can be
+    // forged, too.
     let likely = origin.inner.is_none() && origin.peer.ip() == rloc;
     let free = likely && payload.len() <= origin.len.saturating_mul(FREE_AMPLIFICATION);
     if !free && !cx.limiter.admit_unverified(rloc, payload.len(), now) {

@@ -6,9 +6,9 @@ use crate::io::clock::{boot_id, coarse, since_boot};
 use crate::proto::redundancy::snapshot::Moment;
 use crate::types::Instant;
 
-/// The monotonic clock of this process. Copies share one epoch, so that control and data threads speak of the same
-/// time; that epoch lies so long before the clock was made that the age of whatever another router has learnt doesn't
-/// reach back beyond it, and no reading is [`Instant::ZERO`].
+/// The monotonic clock of this process. Copies share one epoch, so that control and data threads speak of the
+/// same time; that epoch lies so long before the clock was made that the age of whatever another router has
+/// learnt doesn't reach back beyond it, and no reading is [`Instant::ZERO`].
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: std::time::Instant,
@@ -21,7 +21,8 @@ impl Clock {
     const OFFSET: Duration = Duration::from_secs(60 * 86_400);
 
     /// Starts the clock.
-    #[allow(clippy::disallowed_methods, clippy::new_without_default)] // the one place that reads the monotonic clock
+    #[allow(clippy::new_without_default)]
+    #[allow(clippy::disallowed_methods)] // the one place that reads the monotonic clock
     pub fn new() -> Self {
         Self { epoch: std::time::Instant::now(), coarse_epoch: coarse() }
     }

@@ -42,8 +42,8 @@ impl ControlSockets {
         }
     }
 
-    /// Takes a datagram, if there is one: its length, its sender, and where it was sent to. A datagram that can't be
-    /// read is passed over.
+    /// Takes a datagram, if there is one: its length, its sender, and where it was sent to. A datagram that
+    /// can't be read is passed over.
     pub(super) fn try_recv(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, SocketAddr)> {
         [&self.v4, &self.v6].into_iter().flatten().find_map(|socket| {
             loop {

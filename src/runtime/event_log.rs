@@ -18,8 +18,8 @@ pub(super) struct EventLog {
     buckets: BTreeMap<Kind, Bucket>,
 }
 
-/// What is limited together: dropped messages by reason, and within everything else by severity and subsystem, so that a
-/// flood of one kind hides none of the others.
+/// What is limited together: dropped messages by reason, and within everything else by severity and
+/// subsystem, so that a flood of one kind hides none of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Dropped(DropReason),

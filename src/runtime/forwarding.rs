@@ -1,5 +1,5 @@
-//! The data plane and the kernel's share in it, as the control thread holds them: a router without ITR and ETR role has
-//! neither.
+//! The data plane and the kernel's share in it, as the control thread holds them: a router without ITR and
+//! ETR role has neither.
 
 use tokio::sync::mpsc;
 
@@ -30,7 +30,8 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    /// Makes the TUN interfaces and has the kernel send the site's packets there, where they wait until [`go`](Self::go).
+    /// Makes the TUN interfaces and has the kernel send the site's packets there, where they wait until
+    /// [`go`](Self::go).
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, RunError> {
         let told = data_plane(config);
         let fib = fib::new(told.pending_limit);

@@ -1,9 +1,9 @@
 //! The thread that writes down what must survive a restart, so that the control loop never waits for a disk.
 //!
-//! Changes wait in a table by key, so that a later one replaces an earlier one that was not written yet: what waits is
-//! bounded by what there is to remember. They are written together after a moment, or at once where somebody waits.
-//! Where the disk fails, changes keep waiting, whoever waits for them is told that it is of no use, and the router goes
-//! on.
+//! Changes wait in a table by key, so that a later one replaces an earlier one that was not written yet: what
+//! waits is bounded by what there is to remember. They are written together after a moment, or at once where
+//! somebody waits. Where the disk fails, changes keep waiting, whoever waits for them is told that it is of
+//! no use, and the router goes on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,8 +56,8 @@ struct Queue {
 }
 
 impl Keeper {
-    /// Opens the store in the directory `dir`, and returns the records that were in it: `None` where there is no store,
-    /// which is said in the log with what to do about it.
+    /// Opens the store in the directory `dir`, and returns the records that were in it: `None` where there is
+    /// no store, which is said in the log with what to do about it.
     pub(super) async fn open(dir: &Path) -> (Self, Option<Vec<Record>>) {
         let place = dir.to_owned();
         let opening = spawn_blocking(move || Embedded::open(&place, wall_clock().as_secs()));
@@ -84,9 +84,10 @@ impl Keeper {
             let place = store.path().display();
             let notice = match &lost.set_aside {
                 Some(aside) => format!(
-                    "{place} can't be used: {}. It was set aside as {}, and the router starts without its earlier \
-                     state: registrations that were recorded could be replayed once, and if the clock went back, \
-                     Map-Servers may refuse this router's registrations until a new key-id is used",
+                    "{place} can't be used: {}. It was set aside as {}, and the router starts without its \
+                     earlier state: registrations that were recorded could be replayed once, and if the \
+                     clock went back, Map-Servers may refuse this router's registrations until a new key-id \
+                     is used",
                     lost.reason,
                     aside.display()
                 ),
@@ -102,8 +103,8 @@ impl Keeper {
     /// Keeps nothing.
     fn without(status: view::Store, problem: &str, remedy: &str) -> Self {
         tracing::warn!(
-            "state is not kept: {problem}; {remedy}, then restart. Until then nonces depend on the clock alone, and a \
-             Map-Server forgets the nonces of its sites when it restarts"
+            "state is not kept: {problem}; {remedy}, then restart. Until then nonces depend on the clock \
+             alone, and a Map-Server forgets the nonces of its sites when it restarts"
         );
         let (_, written) = mpsc::unbounded_channel();
         let status = view::Store { problem: Some(problem.to_owned()), ..status };
@@ -238,8 +239,8 @@ impl Queue {
         let problem = error.to_string();
         if self.status.problem.as_ref() != Some(&problem) {
             tracing::error!(
-                "state can't be kept: {problem}; {}. The router goes on; until that is done, a restart may repeat \
-                 nonces if the clock goes back, and forgets those of a Map-Server's sites",
+                "state can't be kept: {problem}; {}. The router goes on; until that is done, a restart may \
+                 repeat nonces if the clock goes back, and forgets those of a Map-Server's sites",
                 error.remedy()
             );
         }

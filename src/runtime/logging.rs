@@ -1,8 +1,8 @@
 //! Where log lines go and which are written.
 //!
-//! Every subsystem logs under the target of its module (`eidolon::proto::xtr`, …); [`LogConfig`] sets a level for
-//! all and for single ones. Lines go to standard error. The levels can be changed while the router runs, the format
-//! cannot.
+//! Every subsystem logs under the target of its module (`eidolon::proto::xtr`, …); [`LogConfig`] sets a
+//! level for all and for single ones. Lines go to standard error. The levels can be changed while the router
+//! runs, the format cannot.
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
@@ -56,7 +56,8 @@ pub fn apply(config: &LogConfig) -> Result<(), LoggingError> {
 fn filter(config: &LogConfig) -> Targets {
     let filter = Targets::new()
         .with_default(level(config.level.min(Level::Warn)))
-        // It warns of every answer that nobody waits for any more, as of a listing that was overtaken by an event.
+        // It warns of every answer that nobody waits for any more, as of a listing that was overtaken by an
+        // event.
         .with_target("netlink_proto::connection", level(config.level.min(Level::Error)))
         .with_target("eidolon", level(config.level));
     filter.with_targets(config.levels.iter().map(|(subsystem, l)| (subsystem.target(), level(*l))))

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::proto::config::{ControlConfig, ItrConfig, ProxyEtr};
 use crate::types::EidPrefix;
 
-/// A line for every part of the control plane's configuration that differs. Keys are compared, but never shown.
+/// A line for every part of the control plane's configuration that differs. Keys are compared, but never
+/// shown.
 pub(super) fn differences(old: &ControlConfig, new: &ControlConfig) -> Vec<String> {
     let mut lines = Vec::new();
     compare(

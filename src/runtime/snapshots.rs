@@ -1,8 +1,9 @@
 //! Map-cache snapshots: when they are taken, and what becomes of one at start.
 //!
-//! The control thread only copies entries into a buffer, some at a time with pauses in between, so that a large cache
-//! delays nothing; the checksum and the disk are other threads' work. Where the disk fails, the last good snapshot
-//! stays, the log says so once, and the router goes on. Only where the operator cleared something of it, it is removed.
+//! The control thread only copies entries into a buffer, some at a time with pauses in between, so that a
+//! large cache delays nothing; the checksum and the disk are other threads' work. Where the disk fails, the
+//! last good snapshot stays, the log says so once, and the router goes on. Only where the operator cleared
+//! something of it, it is removed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,8 +60,8 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Reads what an earlier life left in the state directory, if state `is_kept` there. What can't be used is set aside
-    /// and never read again.
+    /// Reads what an earlier life left in the state directory, if state `is_kept` there. What can't be used
+    /// is set aside and never read again.
     pub(super) async fn open(config: &Config, clock: Clock, is_kept: bool) -> Self {
         let now = clock.now();
         let role = config.control.itr.is_some();
@@ -132,8 +133,8 @@ impl Snapshots {
             let r = self.restored;
             self.waiting = Vec::new();
             tracing::info!(
-                "map-cache: {} entries taken up from the snapshot; not taken: {} expired, {} of instances that are \
-                 not here, {} of own EID-prefixes, {} known already, {} without room",
+                "map-cache: {} entries taken up from the snapshot; not taken: {} expired, {} of instances \
+                 that are not here, {} of own EID-prefixes, {} known already, {} without room",
                 r.taken,
                 r.expired,
                 r.instance,
@@ -178,7 +179,8 @@ impl Snapshots {
             Some(taking) => taking,
             None => {
                 let changes = plane.map_cache_changes();
-                // Where nothing changed, a fresh date is still worth something before the snapshot is too old.
+                // Where nothing changed, a fresh date is still worth something before the snapshot is too
+                // old.
                 let known = self.known.is_some_and(|(known, at)| {
                     known == changes && now.saturating_since(at) < config.max_age / 4
                 });
@@ -256,8 +258,8 @@ impl Snapshots {
         StoreError::Database { path: self.status.place.clone().into(), reason: reason.to_owned() }
     }
 
-    /// The operator cleared the entry of `prefix`, or all: that is not to come back by a crash, nor from what is still to be
-    /// taken up.
+    /// The operator cleared the entry of `prefix`, or all: that is not to come back by a crash, nor from what
+    /// is still to be taken up.
     pub(super) fn soon(&mut self, prefix: Option<&EidPrefix>) {
         self.waiting.retain(|saved| prefix.is_some_and(|prefix| saved.mapping.eid != *prefix));
         self.cleared = true;
@@ -344,7 +346,8 @@ impl Snapshots {
     }
 }
 
-/// Who this router is to its own snapshots: what must not be mixed up where somebody copies a state directory.
+/// Who this router is to its own snapshots: what must not be mixed up where somebody copies a state
+/// directory.
 fn identity(config: &Config) -> String {
     let xtr = config.control.etr.as_ref().and_then(|etr| etr.xtr_site).map(|(xtr, _)| xtr);
     match (xtr.filter(|xtr| xtr.0 != [0; 16]), &config.router.name) {

@@ -90,8 +90,9 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<ControlLoop, Ru
     })
 }
 
-/// Greater than any nonce that an earlier start can have registered with, as long as the wall clock does not go back and
-/// there is less than one Map-Register per microsecond (RFC 9301 §5.6). Where it does go back, the store knows better.
+/// Greater than any nonce that an earlier start can have registered with, as long as the wall clock does not
+/// go back and there is less than one Map-Register per microsecond (RFC 9301 §5.6). Where it does go back,
+/// the store knows better.
 fn nonce_base() -> u64 {
     u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX >> 1)
 }

@@ -191,8 +191,8 @@ fn lans(scenario: &Scenario) -> Vec<Lan> {
     lans
 }
 
-/// How a tunnel router synchronises its map-cache with the others of its site: by their addresses on the LAN, if all have
-/// one of the same family, else by their locators.
+/// How a tunnel router synchronises its map-cache with the others of its site: by their addresses on the LAN,
+/// if all have one of the same family, else by their locators.
 fn sync(scenario: &Scenario, case: &CaseSpec, id: NodeId, site: &SiteSpec) -> Option<SyncConfig> {
     let mode = case.sync.filter(|_| site.gateways.len() > 1 && site.gateways.contains(&id))?;
     let address = |id: NodeId, wanted: &dyn Fn(&IpAddr, bool) -> bool| {
@@ -214,7 +214,8 @@ fn sync(scenario: &Scenario, case: &CaseSpec, id: NodeId, site: &SiteSpec) -> Op
     Some(SyncConfig { mode, ack: case.sync_ack, source: own, ..SyncConfig::new(others, vec![key(site)]) })
 }
 
-/// Which links frames of LANs go by: those of switches and hosts, but none that would close a circle of switches.
+/// Which links frames of LANs go by: those of switches and hosts, but none that would close a circle of
+/// switches.
 fn lan_links(scenario: &Scenario) -> Vec<bool> {
     let kind = |id: NodeId| scenario.nodes.get(id as usize).map(|node| &node.kind);
     // Switches that are joined have the same number.

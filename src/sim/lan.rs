@@ -1,4 +1,5 @@
-//! A site's LAN: virtual routers' frames, the switches that learn from them, and what hosts send to a virtual router.
+//! A site's LAN: virtual routers' frames, the switches that learn from them, and what hosts send to a virtual
+//! router.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,7 +28,8 @@ pub(super) struct Lan {
 }
 
 impl Lan {
-    /// The virtual router that packets to `destination` are sent to; `None` = they go to the first tunnel router.
+    /// The virtual router that packets to `destination` are sent to; `None` = they go to the first tunnel
+    /// router.
     pub(super) fn virtual_router(&self, destination: &IpAddr) -> Option<Mac> {
         // RFC 9568 §7.3.
         let part = match Family::of(destination) {

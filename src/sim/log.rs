@@ -33,8 +33,8 @@ impl fmt::Display for Entry<'_> {
     }
 }
 
-/// A digest of every event of a run. Equal for equal runs; that it differs for others is likely, not guaranteed against
-/// somebody who wants it not to.
+/// A digest of every event of a run. Equal for equal runs; that it differs for others is likely, not
+/// guaranteed against somebody who wants it not to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 

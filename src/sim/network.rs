@@ -488,8 +488,8 @@ impl Network {
         }
     }
 
-    /// A router's interface to the underlay is up as long as any link to a core router is; the one to its site, as long
-    /// as any link of the LAN is.
+    /// A router's interface to the underlay is up as long as any link to a core router is; the one to its
+    /// site, as long as any link of the LAN is.
     fn carrier(&mut self, id: NodeId, observer: &mut dyn Observer) {
         let (mut underlay, mut lan) = (None, None);
         for (link, other) in self.topology.links_of(id) {

@@ -10,7 +10,8 @@ use crate::wire::ip::Inner;
 /// A packet under way. Outer headers are kept as values, what is inside as bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
-    /// The node that is to have it: of a site's packets, the next hop. Meaningless for what goes by MAC address.
+    /// The node that is to have it: of a site's packets, the next hop. Meaningless for what goes by MAC
+    /// address.
     pub(super) to: NodeId,
     /// Whether it goes through the site's LAN.
     pub(super) lan: bool,
@@ -36,8 +37,8 @@ pub(super) enum Content {
     Data,
     /// A control message, with its source and destination port.
     Control(u16, u16),
-    /// As hosts send it, to the virtual router with this MAC address; and whether it was sent everywhere, as nobody knew
-    /// where that is.
+    /// As hosts send it, to the virtual router with this MAC address; and whether it was sent everywhere, as
+    /// nobody knew where that is.
     Gateway(Mac, bool),
     /// An Ethernet frame of a virtual router to all of its LAN.
     Frame(FrameKind),
@@ -117,8 +118,8 @@ pub(super) const LEAST_PAYLOAD: usize = 8;
 const UDP_PORT: u16 = 40_000;
 const TTL: u8 = 64;
 
-/// The packet that says so, with `size` bytes of payload, at least [`LEAST_PAYLOAD`]. `None` where the addresses are of
-/// two families.
+/// The packet that says so, with `size` bytes of payload, at least [`LEAST_PAYLOAD`]. `None` where the
+/// addresses are of two families.
 pub(super) fn build(source: IpAddr, destination: IpAddr, said: Said, size: usize) -> Option<Vec<u8>> {
     let mut payload = vec![0; size.max(LEAST_PAYLOAD)];
     let words = said.application.to_be_bytes().into_iter().chain(said.sequence.to_be_bytes());

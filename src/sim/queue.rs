@@ -1,4 +1,5 @@
-//! What happens next: events in the order of their time, and at one time in the order in which they were scheduled.
+//! What happens next: events in the order of their time, and at one time in the order in which they were
+//! scheduled.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -1,5 +1,5 @@
-//! Randomness: one generator for each purpose, all from the seed of the run. What one part of a scenario draws never
-//! changes what another one does.
+//! Randomness: one generator for each purpose, all from the seed of the run. What one part of a scenario
+//! draws never changes what another one does.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl Share {
     }
 }
 
-/// The choice among destinations: the k-th most popular is chosen in proportion to 1/k^s (Zipf), s = 0 being uniform.
+/// The choice among destinations: the k-th most popular is chosen in proportion to 1/k^s (Zipf), s = 0 being
+/// uniform.
 #[derive(Clone, Debug)]
 pub(super) struct Popularity {
     /// Sums of the weights up to and with each.
@@ -70,8 +71,8 @@ impl Popularity {
     }
 }
 
-/// `base` to the power of `thousandths` / 1000, from products and square roots alone: IEEE 754 rounds these alike
-/// everywhere, which it does not promise of a library's power function.
+/// `base` to the power of `thousandths` / 1000, from products and square roots alone: IEEE 754 rounds these
+/// alike everywhere, which it does not promise of a library's power function.
 fn power(base: f64, thousandths: u32) -> f64 {
     let mut result = (0..thousandths / 1000).fold(1.0, |r, _| r * base);
     // The fraction in binary, 30 digits.

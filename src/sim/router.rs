@@ -1,9 +1,9 @@
-//! A LISP router of the simulated network: the machines of `proto` and, where it forwards, those of `dataplane`, as they
-//! run on a real router, and its virtual routers.
+//! A LISP router of the simulated network: the machines of `proto` and, where it forwards, those of
+//! `dataplane`, as they run on a real router, and its virtual routers.
 //!
-//! Everything that a router does runs through [`Router::handle`], [`Router::encapsulate`], [`Router::decapsulate`] and
-//! [`Router::handle_timeout`], and for VRRP through [`Router::set_lan`] and [`Router::frame`]. What comes of it is put
-//! into [`Out`].
+//! Everything that a router does runs through [`Router::handle`], [`Router::encapsulate`],
+//! [`Router::decapsulate`] and [`Router::handle_timeout`], and for VRRP through [`Router::set_lan`] and
+//! [`Router::frame`]. What comes of it is put into [`Out`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -88,7 +88,8 @@ struct DataPlane {
     reader: FibReader,
     encapsulator: Encapsulator,
     decapsulator: Decapsulator,
-    /// Who sent last, for which EID and when: a real router's table of fixed size would be most of a simulated one.
+    /// Who sent last, for which EID and when: a real router's table of fixed size would be most of a
+    /// simulated one.
     senders: BTreeMap<Rloc, Sender>,
     counters: Arc<Counters>,
 }
@@ -237,7 +238,8 @@ impl Router {
         })
     }
 
-    /// A packet from a host: what it becomes is added to `packets`. Whether the control machines had to do with it.
+    /// A packet from a host: what it becomes is added to `packets`. Whether the control machines had to do
+    /// with it.
     pub(super) fn encapsulate(
         &mut self,
         now: Instant,
@@ -274,8 +276,8 @@ impl Router {
         self.punted(now, punts, out)
     }
 
-    /// Encapsulated data: what becomes of it for the site's hosts is added to `inner`. Whether the control machines had to
-    /// do with it.
+    /// Encapsulated data: what becomes of it for the site's hosts is added to `inner`. Whether the control
+    /// machines had to do with it.
     pub(super) fn decapsulate(
         &mut self,
         now: Instant,
@@ -406,7 +408,8 @@ pub(super) fn is_itr(reason: DropReason) -> bool {
     reason <= DropReason::SendFailed
 }
 
-/// Grows from one start to the next, as long as a router doesn't register more than a thousand times a millisecond.
+/// Grows from one start to the next, as long as a router doesn't register more than a thousand times a
+/// millisecond.
 fn nonce_base(now: Instant) -> u64 {
     now.as_nanos() / 1000 + 1
 }

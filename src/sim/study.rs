@@ -76,8 +76,8 @@ pub struct Summary {
     pub max: u64,
 }
 
-/// Runs every case of a scenario, `runs` times each, with seeds from `seed` on: the same seeds for every case, so that
-/// the cases differ by nothing else.
+/// Runs every case of a scenario, `runs` times each, with seeds from `seed` on: the same seeds for every
+/// case, so that the cases differ by nothing else.
 pub fn run(scenario: &Scenario, seed: u64, runs: u32, observer: &mut dyn Observer) -> Study {
     let all = scenario.cases.len() * runs as usize;
     let mut done = 0;

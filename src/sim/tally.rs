@@ -7,7 +7,8 @@ use super::router::{Router, is_itr};
 use crate::dataplane::{Count, DropReason};
 use crate::wire::{CACHE_SYNC, CACHE_SYNC_ACK};
 
-/// Figures of a group of nodes, by name. Names don't change; `control-sent/map-request` is a part of `control-sent`.
+/// Figures of a group of nodes, by name. Names don't change; `control-sent/map-request` is a part of
+/// `control-sent`.
 pub type Figures = BTreeMap<String, u64>;
 
 /// Why the network, not a router's data plane, lost a packet.
@@ -175,8 +176,8 @@ fn count(counted: &mut [(u64, u64); TYPES], payload: &[u8], len: usize) {
     }
 }
 
-/// The type of a control message, for people; an encapsulated one counts as what it carries, which can only be a
-/// Map-Request (RFC 9301 §5.8).
+/// The type of a control message, for people; an encapsulated one counts as what it carries, which can only
+/// be a Map-Request (RFC 9301 §5.8).
 pub(super) fn type_name(payload: &[u8]) -> &'static str {
     name(number(payload))
 }

@@ -216,7 +216,8 @@ fn a_cut_link_stops_traffic_until_it_is_back() {
         until = "16500ms"
     "#;
     let study = run(&two_sites("19500ms", &format!("{STREAM}{fault}")), 1, 1, &mut ());
-    // 200 packets found the link cut; those on it at that moment were lost at its other end, as was a control message.
+    // 200 packets found the link cut; those on it at that moment were lost at its other end, as was a control
+    // message.
     let lost = figure(&study, "core", "lost/link-cut") + figure(&study, "xb", "lost/link-cut");
     assert!((200..=204).contains(&lost), "{lost}");
     let gap = figure(&study, "ha", "longest-gap-ms");
@@ -252,8 +253,8 @@ fn a_second_gateway_takes_over_as_vrrp_has_it() {
     let names: Vec<_> = study.cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names, ["none 1", "none 2", "none 3"]);
     let took: Vec<_> = lines.0.iter().filter(|l| l.contains("became-master")).map(String::as_str).collect();
-    // At an interval of 1 s, priority 150 waits 3 + 106 / 256 s for a master, priority 100 3 + 156 / 256 s. The last
-    // advertisement before the fault at 119 s comes at 118.414 s.
+    // At an interval of 1 s, priority 150 waits 3 + 106 / 256 s for a master, priority 100 3 + 156 / 256 s.
+    // The last advertisement before the fault at 119 s comes at 118.414 s.
     let first = [
         "3.414062500\txTR1\tbecame-master\tvrrp\t0",
         "122.023",
@@ -266,8 +267,8 @@ fn a_second_gateway_takes_over_as_vrrp_has_it() {
     for case in &study.cases {
         for run in &case.runs {
             let get = |group: &str, name: &str| run.groups[group].get(name).copied().unwrap_or_default();
-            // Each of the twenty applications needs a mapping at every router that comes new to it, and several may
-            // share one. That is all that is lost at the ITRs.
+            // Each of the twenty applications needs a mapping at every router that comes new to it, and
+            // several may share one. That is all that is lost at the ITRs.
             let (one, two) = (get("xTR1", "itr-dropped"), get("xTR2", "itr-dropped"));
             assert_eq!(one, get("xTR1", "itr-dropped/no-mapping"));
             assert_eq!(two, get("xTR2", "itr-dropped/no-mapping"));
@@ -356,8 +357,9 @@ fn vrrp(case: &str, change: impl FnOnce(&mut Scenario)) -> (RunResult, Vec<Strin
 
 #[test]
 fn the_gap_that_hosts_see_is_what_vrrp_says() {
-    // The backup waits 3 intervals and (256 - priority) / 256 of one after the last advertisement, which may have come
-    // up to an interval before the fault; then it has to ask for the mapping, over links of 4 ms there and back twice.
+    // The backup waits 3 intervals and (256 - priority) / 256 of one after the last advertisement, which may
+    // have come up to an interval before the fault; then it has to ask for the mapping, over links of 4 ms
+    // there and back twice.
     for (case, interval, skew) in
         [("10 ms", 10, 7), ("100 ms", 100, 61), ("1 s, backup 1", 1000, 997), ("1 s, backup 253", 1000, 12)]
     {
@@ -391,7 +393,8 @@ fn who_comes_back_preempts_only_where_it_may_and_after_its_delay() {
         assert!(line.contains("xTR1"), "{line}");
         line.split('.').next().unwrap().parse::<u64>().unwrap()
     };
-    // It comes back at 35 s, hears the other one, and waits for 3 intervals and 2 / 256 of one without hearing better.
+    // It comes back at 35 s, hears the other one, and waits for 3 intervals and 2 / 256 of one without
+    // hearing better.
     assert_eq!(back("1 s"), 38);
     let delayed = back("1 s, delay 5 s");
     assert!((41..=44).contains(&delayed), "{delayed}");
@@ -446,8 +449,8 @@ fn mapping_systems_find_each_others_sites_through_the_ddt() {
     scenario.duration = std::time::Duration::from_secs(45);
     let study = run(&scenario, 1, 1, &mut ());
     let get = |group: &str, name: &str| figure(&study, group, name);
-    // Each of the four mapping systems asks the root once, or a little more often before the first referral is there, and
-    // the node of 10.0.0.0/8 once for each of the others; then it knows the three others.
+    // Each of the four mapping systems asks the root once, or a little more often before the first referral
+    // is there, and the node of 10.0.0.0/8 once for each of the others; then it knows the three others.
     for asked in [get("root", "control-sent/map-referral"), get("ten", "control-sent/map-referral")] {
         assert!((4..2000).contains(&asked), "{asked}");
     }

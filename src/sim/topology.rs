@@ -1,4 +1,5 @@
-//! Who is linked to whom, and the way from each to each: static shortest paths, as of a network without faults.
+//! Who is linked to whom, and the way from each to each: static shortest paths, as of a network without
+//! faults.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,8 +28,8 @@ pub(super) struct Topology {
     nodes: Vec<Transit>,
     /// The links of each node, with their other ends and their lengths.
     links: Vec<Vec<(LinkId, NodeId, u64)>>,
-    /// For each destination that was asked for, through the underlay and through a LAN: the link by which each node
-    /// reaches it.
+    /// For each destination that was asked for, through the underlay and through a LAN: the link by which
+    /// each node reaches it.
     routes: [Vec<Option<Box<[LinkId]>>>; 2],
 }
 
@@ -82,9 +83,9 @@ impl Topology {
         link.filter(|link| *link != NO_LINK)
     }
 
-    /// The next link where there is no choice, which spares a look into a large table: the only one, the only one to a
-    /// node that passes packets on, or the only one to the destination where no neighbour passes any on. Whether there
-    /// is a way at all may show further on.
+    /// The next link where there is no choice, which spares a look into a large table: the only one, the only
+    /// one to a node that passes packets on, or the only one to the destination where no neighbour passes any
+    /// on. Whether there is a way at all may show further on.
     fn obvious(&self, node: NodeId, destination: NodeId, through: Transit) -> Option<LinkId> {
         let links = self.links.get(node as usize)?;
         if let [(link, ..)] = links.as_slice() {

@@ -1,7 +1,8 @@
 //! The embedded database: one file, written in transactions that are on the disk when they end.
 //!
-//! A file that is damaged, or that a newer version wrote, is set aside under another name and never silently trusted:
-//! checksums of all pages are checked when the file is opened, and every record has to be one that this version knows.
+//! A file that is damaged, or that a newer version wrote, is set aside under another name and never silently
+//! trusted: checksums of all pages are checked when the file is opened, and every record has to be one that
+//! this version knows.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -65,8 +66,9 @@ enum Refused {
 }
 
 impl Embedded {
-    /// Opens the database in the directory `dir`, which is made if it does not exist. `stamp` goes into the name of a
-    /// file that is set aside, and should differ from one start to the next: seconds since 1970, say.
+    /// Opens the database in the directory `dir`, which is made if it does not exist. `stamp` goes into the
+    /// name of a file that is set aside, and should differ from one start to the next: seconds since 1970,
+    /// say.
     ///
     /// # Errors
     /// If there can't be a database in the directory at the moment.
@@ -360,7 +362,8 @@ mod tests {
         Embedded::open(dir.path(), 1).unwrap();
     }
 
-    /// Whatever is in the file: the router gets a store, and either the records or a word on where the file went.
+    /// Whatever is in the file: the router gets a store, and either the records or a word on where the file
+    /// went.
     #[test]
     fn a_damaged_file_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,12 +1,12 @@
 //! What survives a restart.
 //!
-//! Owns: writing [records](crate::proto::persist::Record) down so that neither a crash nor a power cut loses or mixes
-//! them, and reading them again. Must not know what they mean: that is `proto`'s. Everything here blocks; the runtime
-//! calls it from a thread that may.
+//! Owns: writing [records](crate::proto::persist::Record) down so that neither a crash nor a power cut loses
+//! or mixes them, and reading them again. Must not know what they mean: that is `proto`'s. Everything here
+//! blocks; the runtime calls it from a thread that may.
 //!
-//! [`Embedded`], a database in one file of the state directory, is what a router has by default. Each kind of record has
-//! a table of its own, so that kinds which have many records stay out of the others' way. The map-cache, which is
-//! written as a whole, has a file beside it: [`write_snapshot`].
+//! [`Embedded`], a database in one file of the state directory, is what a router has by default. Each kind of
+//! record has a table of its own, so that kinds which have many records stay out of the others' way. The
+//! map-cache, which is written as a whole, has a file beside it: [`write_snapshot`].
 
 mod embedded;
 mod snapshot;
@@ -45,8 +45,8 @@ pub struct Opened<S> {
 pub struct Lost {
     /// Why it can't be trusted or understood.
     pub reason: String,
-    /// Where it is kept for whoever wants to look at it; `None` where it is still in its place, as only a part of it
-    /// is not used.
+    /// Where it is kept for whoever wants to look at it; `None` where it is still in its place, as only a
+    /// part of it is not used.
     pub set_aside: Option<PathBuf>,
 }
 

@@ -1,11 +1,11 @@
 //! The file of the map-cache snapshot.
 //!
-//! A file of its own rather than a table of the [embedded database](super::embedded): a snapshot is written and read as
-//! a whole, and replaced by the next one. In the database, a hundred thousand rows would have to be compared or
-//! rewritten in a transaction that the few small records, which somebody waits for, would have to wait for. Whole files
-//! need no database to be replaced safely: the new one is written beside the old one, brought to the disk, and given its
-//! name, so that at every moment, power cuts included, the name stands for one of the two, complete. What a disk does to
-//! it later is found out by its checksum.
+//! A file of its own rather than a table of the [embedded database](super::embedded): a snapshot is written
+//! and read as a whole, and replaced by the next one. In the database, a hundred thousand rows would have to
+//! be compared or rewritten in a transaction that the few small records, which somebody waits for, would have
+//! to wait for. Whole files need no database to be replaced safely: the new one is written beside the old
+//! one, brought to the disk, and given its name, so that at every moment, power cuts included, the name
+//! stands for one of the two, complete. What a disk does to it later is found out by its checksum.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -43,7 +43,8 @@ pub fn read_snapshot(dir: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(Some(bytes))
 }
 
-/// Puts `bytes` in the place of the file in the directory `dir`. When this returns `Ok`, a power cut can't undo it.
+/// Puts `bytes` in the place of the file in the directory `dir`. When this returns `Ok`, a power cut can't
+/// undo it.
 ///
 /// # Errors
 /// If that was not possible: the old file, if there is one, is as it was.
@@ -64,8 +65,8 @@ pub fn write_snapshot(dir: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     })
 }
 
-/// Removes the file in the directory `dir`, if there is one. When this returns `Ok`, a power cut can't undo it. A full disk
-/// is no obstacle.
+/// Removes the file in the directory `dir`, if there is one. When this returns `Ok`, a power cut can't undo
+/// it. A full disk is no obstacle.
 ///
 /// # Errors
 /// If that was not possible.
@@ -78,8 +79,8 @@ pub fn remove_snapshot(dir: &Path) -> Result<(), StoreError> {
     remove().map_err(|error| StoreError::Io { path: path.clone(), error })
 }
 
-/// Gives the file in the directory `dir` another name, so that it is not read again, and whoever wants to can look at
-/// it. One is kept: it takes the place of an earlier one.
+/// Gives the file in the directory `dir` another name, so that it is not read again, and whoever wants to can
+/// look at it. One is kept: it takes the place of an earlier one.
 ///
 /// # Errors
 /// If that was not possible.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-/// A 24-bit instance ID: which of several overlapping EID spaces an EID belongs to (RFC 9300 §8, RFC 8060 §4.1).
-/// Zero is the default instance, whose EIDs travel without an instance ID LCAF and whose data packets carry no I bit.
+/// A 24-bit instance ID: which of several overlapping EID spaces an EID belongs to (RFC 9300 §8, RFC 8060
+/// §4.1). Zero is the default instance, whose EIDs travel without an instance ID LCAF and whose data packets
+/// carry no I bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(u32);

@@ -95,8 +95,8 @@ impl MapVersion {
         self.0 == 0
     }
 
-    /// Whether this is a newer version than `other`: at most half a circle ahead of it (RFC 9302 §6). Neither may be the
-    /// null version.
+    /// Whether this is a newer version than `other`: at most half a circle ahead of it (RFC 9302 §6).
+    /// Neither may be the null version.
     pub const fn is_newer_than(self, other: Self) -> bool {
         self.0 > other.0 && self.0 - other.0 <= 2048 || other.0 > self.0 && other.0 - self.0 > 2048
     }
@@ -156,8 +156,8 @@ pub struct LocatorChange {
     pub priority: Option<u8>,
     /// Another weight: 0 to 100.
     pub weight: Option<u8>,
-    /// Whether it is up: one that is down is announced as unreachable and with priority 255, so that nobody uses it,
-    /// while packets that still come to it are taken.
+    /// Whether it is up: one that is down is announced as unreachable and with priority 255, so that nobody
+    /// uses it, while packets that still come to it are taken.
     pub up: Option<bool>,
 }
 

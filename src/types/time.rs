@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point in monotonic time: nanoseconds since an epoch that only the caller knows (start of the process, or of a
-/// simulation). Never wall-clock time. Arithmetic saturates.
+/// A point in monotonic time: nanoseconds since an epoch that only the caller knows (start of the process, or
+/// of a simulation). Never wall-clock time. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Instant(u64);
 

@@ -72,8 +72,8 @@ impl Address {
         }
     }
 
-    /// The EID that this is: an IP address, or one within an instance ID LCAF. An instance ID of 0 in an LCAF is the
-    /// default instance.
+    /// The EID that this is: an IP address, or one within an instance ID LCAF. An instance ID of 0 in an LCAF
+    /// is the default instance.
     pub fn to_eid(&self) -> Result<Eid, EidError> {
         match self {
             Self::Ip(ip) => Ok(Eid::new(InstanceId::DEFAULT, *ip)),

@@ -364,7 +364,8 @@ pub(crate) fn ecm(payload: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Valu
         any::<[[u8; 4]; 2]>().prop_map(|pair| pair.map(IpAddr::from)),
         any::<[[u8; 16]; 2]>().prop_map(|pair| pair.map(IpAddr::from)),
     ];
-    // AD type 1: one-time key of any length, then an EID-AD that counts its own length field (RFC 9303 §6.1).
+    // AD type 1: one-time key of any length, then an EID-AD that counts its own length field (RFC 9303
+    // §6.1).
     let security =
         (any::<[u8; 3]>(), vec(any::<u8>(), 0..30), vec(any::<u8>(), 2..40)).prop_map(|(a, otk, eid_ad)| {
             let otk_len = (otk.len() as u16).to_be_bytes();

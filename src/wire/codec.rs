@@ -1,5 +1,5 @@
-//! Reading and writing of fields in network byte order. A read past the end is an error that names the field, a
-//! write that does not fit its length field is an error in release builds too.
+//! Reading and writing of fields in network byte order. A read past the end is an error that names the field,
+//! a write that does not fit its length field is an error in release builds too.
 
 use super::{DecodeError, EncodeError};
 

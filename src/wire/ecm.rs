@@ -41,7 +41,8 @@ pub struct Ecm {
     pub security: Option<Vec<u8>>,
     /// Inner source address and port. For a Map-Request, the port is where the Map-Reply goes.
     pub source: SocketAddr,
-    /// Inner destination address and port. For a Map-Request, the address is the EID. Same family as `source`.
+    /// Inner destination address and port. For a Map-Request, the address is the EID. Same family as
+    /// `source`.
     pub destination: SocketAddr,
     /// The inner control message, still encoded.
     pub payload: Vec<u8>,
@@ -50,8 +51,8 @@ pub struct Ecm {
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
 const IPV4_HEADER: usize = 20;
-/// Inner hop limit. Nothing forwards the inner packet hop by hop; a receiver that decapsulates and re-sends it natively
-/// wants a usual value.
+/// Inner hop limit. Nothing forwards the inner packet hop by hop; a receiver that decapsulates and re-sends
+/// it natively wants a usual value.
 const HOP_LIMIT: u8 = 64;
 /// AD type of LISP-SEC (RFC 9303 §8.1).
 const LISP_SEC: u8 = 1;
@@ -206,7 +207,8 @@ fn encode_ipv4(w: &mut Writer, source: Ipv4Addr, destination: Ipv4Addr, total: u
     let [a, b, c, d] = source.octets();
     let [e, f, g, h] = destination.octets();
     let [len_hi, len_lo] = total.to_be_bytes();
-    // Version 4, IHL 5; identification 0 with DF set is right for a datagram that is never fragmented (RFC 6864 §4.1).
+    // Version 4, IHL 5; identification 0 with DF set is right for a datagram that is never fragmented (RFC
+    // 6864 §4.1).
     let fill = |header: &mut [u8; IPV4_HEADER], [hi, lo]: [u8; 2]| {
         *header = [0x45, 0, len_hi, len_lo, 0, 0, 0x40, 0, HOP_LIMIT, UDP, hi, lo, a, b, c, d, e, f, g, h];
     };
@@ -225,8 +227,8 @@ fn pseudo_header_sum(source: IpAddr, destination: IpAddr, len: usize) -> u32 {
     address(source) + address(destination) + u32::from(UDP) + len as u32
 }
 
-/// Adds the 16-bit words of `bytes` to `initial` (RFC 1071). A control message has at most 65,535 bytes, so that 32
-/// bits cannot overflow.
+/// Adds the 16-bit words of `bytes` to `initial` (RFC 1071). A control message has at most 65,535 bytes, so
+/// that 32 bits cannot overflow.
 fn sum(bytes: &[u8], initial: u32) -> u32 {
     let (words, odd) = bytes.as_chunks::<2>();
     let total = words.iter().fold(initial, |total, word| total + u32::from(u16::from_be_bytes(*word)));

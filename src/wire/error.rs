@@ -12,7 +12,8 @@ pub enum DecodeError {
     /// The type in the first four bits is none that exists (RFC 9301 §5.1).
     #[error("LISP message type {0} is unknown")]
     UnknownType(u8),
-    /// An address family that is unknown, so that the address's length is unknown too (RFC 9301 §5.1: drop and log).
+    /// An address family that is unknown, so that the address's length is unknown too (RFC 9301 §5.1: drop
+    /// and log).
     #[error("{field} has the unknown address family {afi}")]
     UnknownAfi {
         /// Which address.

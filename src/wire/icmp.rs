@@ -1,7 +1,7 @@
 //! The ICMP errors that an ITR answers with (RFC 792, RFC 4443), as messages without IP header.
 //!
-//! The kernel puts the IP header around them. ICMPv6 checksums cover addresses that only the kernel knows, so that
-//! field is left zero for it to fill in.
+//! The kernel puts the IP header around them. ICMPv6 checksums cover addresses that only the kernel knows, so
+//! that field is left zero for it to fill in.
 
 use super::ip::{self, Inner};
 use crate::types::Family;
@@ -18,17 +18,17 @@ pub enum IcmpError {
     TimeExceeded,
 }
 
-/// How much of the offending packet an ICMP (v4) error quotes: as much as fits 576 bytes with a 20-byte IP header
-/// (RFC 1812 §4.3.2.3).
+/// How much of the offending packet an ICMP (v4) error quotes: as much as fits 576 bytes with a 20-byte IP
+/// header (RFC 1812 §4.3.2.3).
 const QUOTE_V4: usize = 576 - 20 - 8;
 /// How much an ICMPv6 error quotes: as much as fits 1280 bytes with a 40-byte IP header (RFC 4443 §2.4 (c)).
 const QUOTE_V6: usize = 1280 - 40 - 8;
 /// The longest message that [`write_error`] writes.
 pub const MAX_ERROR: usize = 8 + QUOTE_V6;
 
-/// Writes the ICMP message about `packet` into `buffer` and gives its length; `None` where `buffer` is too short (see
-/// [`MAX_ERROR`]), where the packet must not be answered (RFC 1122 §3.2.2, RFC 4443 §2.4 (e): later fragments, ICMP errors, senders
-/// or destinations that are not unicast) or cannot be.
+/// Writes the ICMP message about `packet` into `buffer` and gives its length; `None` where `buffer` is too
+/// short (see [`MAX_ERROR`]), where the packet must not be answered (RFC 1122 §3.2.2, RFC 4443 §2.4 (e):
+/// later fragments, ICMP errors, senders or destinations that are not unicast) or cannot be.
 pub fn write_error(error: IcmpError, inner: &Inner, packet: &[u8], buffer: &mut [u8]) -> Option<usize> {
     if inner.later_fragment || !ip::is_forwardable(&inner.source) || !ip::is_forwardable(&inner.destination) {
         return None;

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers as the data plane sees them: zero-copy, checked once, and changed in place.
 //!
-//! Owns: the header summary [`Inner`], the Internet checksum and its incremental update (RFC 1071, RFC 1624), pseudo
-//! headers. Must not allocate, and must not panic on any bytes.
+//! Owns: the header summary [`Inner`], the Internet checksum and its incremental update (RFC 1071, RFC 1624),
+//! pseudo headers. Must not allocate, and must not panic on any bytes.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -165,8 +165,8 @@ impl Inner {
         Ok(inner)
     }
 
-    /// Follows the chain of IPv6 extension headers (RFC 8200 §4). A chain that runs out of bytes ends where it does: the
-    /// packet is forwarded as it is, only its flow is known less well.
+    /// Follows the chain of IPv6 extension headers (RFC 8200 §4). A chain that runs out of bytes ends where
+    /// it does: the packet is forwarded as it is, only its flow is known less well.
     fn follow_extensions(&mut self, packet: &[u8]) {
         for _ in 0..MAX_EXTENSIONS {
             let Some(&[next, len, offset_high, offset_low, ..]) =
@@ -259,9 +259,9 @@ pub const fn add(a: u16, b: u16) -> u16 {
 /// A function that computes what [`sum`] does: the data plane is given the fastest that the processor has.
 pub type SumFn = fn(&[u8]) -> u16;
 
-/// The one's complement sum of `bytes` as big-endian 16-bit words, an odd last byte padded with zero (RFC 1071). Not
-/// complemented: sums of parts that begin at even offsets can be [`add`]ed. Portable; processors with vector units have
-/// faster ones.
+/// The one's complement sum of `bytes` as big-endian 16-bit words, an odd last byte padded with zero (RFC
+/// 1071). Not complemented: sums of parts that begin at even offsets can be [`add`]ed. Portable; processors
+/// with vector units have faster ones.
 pub fn sum(bytes: &[u8]) -> u16 {
     // Any word size and byte order gives the same sum up to a final byte swap (RFC 1071 §2 (B) and (C)).
     let mut total = 0u64;
@@ -297,7 +297,8 @@ pub fn ipv4_header_is_valid(bytes: &[u8]) -> bool {
     bytes.get(..usize::from(first & 0x0f) * 4).is_some_and(|header| sum(header) == 0xffff)
 }
 
-/// Writes the header checksum of the IPv4 packet at the start of `bytes`; does nothing if the header is incomplete.
+/// Writes the header checksum of the IPv4 packet at the start of `bytes`; does nothing if the header is
+/// incomplete.
 #[inline]
 pub fn write_ipv4_checksum(bytes: &mut [u8]) {
     let Some(&first) = bytes.first() else { return };
@@ -317,8 +318,8 @@ fn ipv4_sum20(header: &[u8; IPV4_HEADER]) -> u16 {
     fold(words.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum())
 }
 
-/// Sets TOS and TTL (traffic class and hop limit) of the IP packet at the start of `bytes` and repairs an IPv4 header
-/// checksum incrementally, so that a wrong one stays wrong.
+/// Sets TOS and TTL (traffic class and hop limit) of the IP packet at the start of `bytes` and repairs an
+/// IPv4 header checksum incrementally, so that a wrong one stays wrong.
 #[inline]
 pub fn set_tos_ttl(bytes: &mut [u8], tos: u8, ttl: u8) {
     match bytes.first().map(|b| b >> 4) {
@@ -345,8 +346,8 @@ pub fn set_tos_ttl(bytes: &mut [u8], tos: u8, ttl: u8) {
     }
 }
 
-/// Whether an address can be the source of a forwarded unicast packet: not unspecified, loopback, multicast, broadcast,
-/// link-local, or of IPv4's reserved class E.
+/// Whether an address can be the source of a forwarded unicast packet: not unspecified, loopback, multicast,
+/// broadcast, link-local, or of IPv4's reserved class E.
 #[inline]
 pub fn is_forwardable(address: &IpAddr) -> bool {
     match address {

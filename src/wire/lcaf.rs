@@ -3,16 +3,19 @@
 //! ```text
 //! List (1)          AFI, address ...
 //! Instance ID (2)   [Rsvd2 = IID mask length] instance ID (32), AFI, address
-//! NAT (7)           MS port (16), ETR port (16), then AFI and address of each: global ETR, MS, private ETR, RTRs ...
-//! Multicast (9)     instance ID (32), reserved (16), source mask (8), group mask (8), AFI, source, AFI, group
+//! NAT (7)           MS port (16), ETR port (16), then AFI and address of each: global ETR, MS, private ETR,
+//!                   RTRs ...
+//! Multicast (9)     instance ID (32), reserved (16), source mask (8), group mask (8), AFI, source, AFI,
+//!                   group
 //! ELP (10)          { reserved (13), L, P, S, AFI, hop } ...
-//! Security key (11) key count (8), Rsvd3 (8), algorithm (8), Rsvd4 (7), R, { length (16), key } ..., AFI, locator
+//! Security key (11) key count (8), Rsvd3 (8), algorithm (8), Rsvd4 (7), R, { length (16), key } ..., AFI,
+//!                   locator
 //! Source/Dest (12)  reserved (16), source mask (8), destination mask (8), AFI, source, AFI, destination
 //! RLE (13)          { Rsvd3 (16), Rsvd4 (8), level (8), AFI, address } ...
 //! ```
 //!
-//! Reserved fields of these are ignored and sent as 0. The length field delimits every LCAF, so that one whose type is
-//! unknown, or whose content does not follow RFC 8060, is carried as it is.
+//! Reserved fields of these are ignored and sent as 0. The length field delimits every LCAF, so that one
+//! whose type is unknown, or whose content does not follow RFC 8060, is carried as it is.
 
 use super::codec::{Reader, Writer, flag};
 use super::{Address, DecodeError, EncodeError};
@@ -34,7 +37,8 @@ pub(super) const REPLICATION_LIST: u8 = 13;
 pub enum Lcaf {
     /// Type 1: any number of addresses.
     List(Vec<Address>),
-    /// Type 2: an address within an instance. `iid` is 32 bits on the wire, `mask_len` that of the instance ID range.
+    /// Type 2: an address within an instance. `iid` is 32 bits on the wire, `mask_len` that of the instance
+    /// ID range.
     InstanceId {
         /// Mask length of the instance ID itself, 0 or 32 for a single one.
         iid_mask_len: u8,
@@ -86,7 +90,8 @@ pub enum Lcaf {
     },
     /// Type 13: where to replicate multicast to (RFC 8060 §4.9).
     ReplicationList(Vec<RleEntry>),
-    /// A type without structure here, or one whose content does not follow RFC 8060: re-encoded byte for byte.
+    /// A type without structure here, or one whose content does not follow RFC 8060: re-encoded byte for
+    /// byte.
     Opaque {
         /// Rsvd1.
         rsvd1: u8,

@@ -21,8 +21,9 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! RFC 9301 has all flags reserved, and says that fields are copied from the Map-Register. A receiver therefore also
-//! takes `i`, where a Map-Register has its I bit, provided that exactly the two identifiers follow the records.
+//! RFC 9301 has all flags reserved, and says that fields are copied from the Map-Register. A receiver
+//! therefore also takes `i`, where a Map-Register has its I bit, provided that exactly the two identifiers
+//! follow the records.
 
 use crate::types::Nonce;
 

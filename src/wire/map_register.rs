@@ -1,5 +1,5 @@
-//! Map-Register (RFC 9301 §5.6; the R bit: NAT traversal for LISP), and what it shares with the other authenticated
-//! messages.
+//! Map-Register (RFC 9301 §5.6; the R bit: NAT traversal for LISP), and what it shares with the other
+//! authenticated messages.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -20,8 +20,8 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! `r` is reserved. Older equipment has a 16-bit Key ID that holds 1 for HMAC-SHA-1 and 2 for HMAC-SHA-256: read as
-//! above, that is key 0 and algorithm 1 or 2, which is what it means.
+//! `r` is reserved. Older equipment has a 16-bit Key ID that holds 1 for HMAC-SHA-1 and 2 for HMAC-SHA-256:
+//! read as above, that is key 0 and algorithm 1 or 2, which is what it means.
 
 use crate::types::{Nonce, SiteId, XtrId};
 

@@ -1,11 +1,11 @@
 //! Bytes ⇄ messages.
 //!
-//! Owns: the encoding of every control message (one file each, with its layout drawn at the top), zero-copy views of
-//! data packets, and the readable form of any message. Must not touch keys, clocks or policy: a message that decodes is
-//! well-formed, nothing more.
+//! Owns: the encoding of every control message (one file each, with its layout drawn at the top), zero-copy
+//! views of data packets, and the readable form of any message. Must not touch keys, clocks or policy: a
+//! message that decodes is well-formed, nothing more.
 //!
-//! Decoding never panics, allocates in proportion to the input only, and errors name the field. Code points that are
-//! unknown survive decode → encode.
+//! Decoding never panics, allocates in proportion to the input only, and errors name the field. Code points
+//! that are unknown survive decode → encode.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

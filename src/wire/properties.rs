@@ -1,5 +1,5 @@
-//! What holds for every message: it survives encoding, every shorter form of it is an error, and whatever bytes arrive,
-//! decoding neither panics nor yields something that cannot be sent on.
+//! What holds for every message: it survives encoding, every shorter form of it is an error, and whatever
+//! bytes arrive, decoding neither panics nor yields something that cannot be sent on.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

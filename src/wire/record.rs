@@ -77,9 +77,9 @@ pub struct LocatorRecord {
 }
 
 impl EidAddress {
-    /// The EID-prefix that this is. The mask length is that of the address within an instance ID LCAF, not of the
-    /// LCAF. Host bits are cleared: the mask alone says how much of the address counts (RFC 9301 §5.2), and a
-    /// Map-Request for a host within a cached prefix may well carry them.
+    /// The EID-prefix that this is. The mask length is that of the address within an instance ID LCAF, not of
+    /// the LCAF. Host bits are cleared: the mask alone says how much of the address counts (RFC 9301 §5.2),
+    /// and a Map-Request for a host within a cached prefix may well carry them.
     pub fn to_prefix(&self) -> Result<EidPrefix, EidError> {
         let eid = self.address.to_eid()?;
         let net = IpNet::new(eid.addr, self.mask_len).map_err(|_| EidError::MaskLength(self.mask_len))?;
@@ -94,9 +94,9 @@ impl From<EidPrefix> for EidAddress {
 }
 
 impl EidRecord {
-    /// The mapping, and how many locators were left out because they are no IP address ([`Address::to_ip`]). Where
-    /// some were, locator-status-bits no longer match the positions of the others; where all were, the mapping looks
-    /// negative although the record is not.
+    /// The mapping, and how many locators were left out because they are no IP address ([`Address::to_ip`]).
+    /// Where some were, locator-status-bits no longer match the positions of the others; where all were, the
+    /// mapping looks negative although the record is not.
     pub fn to_mapping(&self) -> Result<(Mapping, usize), EidError> {
         let eid = self.eid.to_prefix()?;
         let locators: Vec<Locator> = self.locators.iter().filter_map(LocatorRecord::to_locator).collect();

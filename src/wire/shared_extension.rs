@@ -1,4 +1,5 @@
-//! LISP Shared Extension (RFC 9304 §3), of sub-types that have no file of their own; [`super::cache_sync`] has.
+//! LISP Shared Extension (RFC 9304 §3), of sub-types that have no file of their own; [`super::cache_sync`]
+//! has.
 //!
 //! ```text
 //!  0                   1                   2                   3

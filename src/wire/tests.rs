@@ -73,7 +73,8 @@ const RECORD: &str = "000005a0 02 10 10 00 0123 0001 0a010000
     01 4b ff 00 0005 0001 c0000201
     02 19 fe 09 0002 0002 20010db8000000000000000000000001";
 
-/// RFC 9301 §5.2: every flag, two ITR-RLOCs, records of three kinds, the sender's own mapping, the identifiers.
+/// RFC 9301 §5.2: every flag, two ITR-RLOCs, records of three kinds, the sender's own mapping, the
+/// identifiers.
 #[test]
 fn map_request() {
     let request = MapRequest {
@@ -459,8 +460,8 @@ fn structured_lcafs() {
     assert_eq!(address_of("0011 61 62 00"), Address::DistinguishedName(b"ab".to_vec()));
 }
 
-/// Unknown types, and known ones whose content is not what RFC 8060 says, come out as they went in, reserved fields
-/// included.
+/// Unknown types, and known ones whose content is not what RFC 8060 says, come out as they went in, reserved
+/// fields included.
 #[test]
 fn other_lcafs_are_opaque() {
     for golden in [

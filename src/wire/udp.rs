@@ -15,7 +15,8 @@ pub struct Udp<'a> {
 }
 
 impl<'a> Udp<'a> {
-    /// `None` if `bytes` are fewer than the header or than the length that it gives, or the length is below 8.
+    /// `None` if `bytes` are fewer than the header or than the length that it gives, or the length is
+    /// below 8.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header: &[u8; HEADER] = bytes.first_chunk()?;
         let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -51,8 +52,8 @@ impl<'a> Udp<'a> {
     }
 }
 
-/// Writes a UDP header with its checksum into the first 8 bytes of `datagram`, whose rest is the payload. `false`, with
-/// nothing written, if it is shorter than that or longer than 65,535 bytes.
+/// Writes a UDP header with its checksum into the first 8 bytes of `datagram`, whose rest is the payload.
+/// `false`, with nothing written, if it is shorter than that or longer than 65,535 bytes.
 pub fn write_header(
     datagram: &mut [u8],
     source: (IpAddr, u16),

@@ -5,8 +5,8 @@ use eidolon::wire::Message;
 use eidolon::wire::display::Value;
 use eidolon::wire::vrrp::{Advertisement, Packet};
 
-/// A control message as it arrives: what decodes must encode to something that decodes to the same, be readable, and
-/// not verify under a key that nobody knows.
+/// A control message as it arrives: what decodes must encode to something that decodes to the same, be
+/// readable, and not verify under a key that nobody knows.
 pub(crate) fn control_decode(bytes: &[u8]) {
     let keys = Algorithm::ALL.map(|algorithm| Key {
         id: bytes.get(12).copied().unwrap_or(0),
@@ -29,8 +29,8 @@ pub(crate) fn ecm(bytes: &[u8]) {
     control_decode(&ecm.payload);
 }
 
-/// An IP packet as it comes from the link: an advertisement that decodes must encode to one that decodes to the same.
-/// Returns whether it was one.
+/// An IP packet as it comes from the link: an advertisement that decodes must encode to one that decodes to
+/// the same. Returns whether it was one.
 pub(crate) fn vrrp(bytes: &[u8]) -> bool {
     let Ok(packet) = Packet::parse(bytes) else { return false };
     let Ok((advertisement, checksum)) = Advertisement::decode(packet.payload, &packet.envelope) else {

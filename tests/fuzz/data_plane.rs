@@ -10,8 +10,9 @@ use eidolon::fib::{self, FibAction, FibUpdate, FibWriter, Path, Worker};
 use eidolon::types::{EidPrefix, InstanceId, Instant};
 use eidolon::wire::ip::{self, Inner};
 
-/// A data packet in either direction: the first byte says which. From the underlay (even) there follow the outer TTL
-/// and TOS, the length of the segments and the payloads; from the site (odd) a TUN's header and the packet.
+/// A data packet in either direction: the first byte says which. From the underlay (even) there follow the
+/// outer TTL and TOS, the length of the segments and the payloads; from the site (odd) a TUN's header and the
+/// packet.
 ///
 /// Whatever comes in is sent, written or counted as dropped, and what goes out is well-formed.
 pub(crate) fn data_packet(bytes: &[u8]) {

@@ -218,8 +218,8 @@ impl Tunnelled {
         Self(payloads)
     }
 
-    /// Every packet so far, its UDP payload or else its bytes, sorted; there must be so many, and no more within a
-    /// while.
+    /// Every packet so far, its UDP payload or else its bytes, sorted; there must be so many, and no more
+    /// within a while.
     fn payloads(&self, count: usize) -> Vec<String> {
         let mut payloads = Vec::new();
         while payloads.len() < count

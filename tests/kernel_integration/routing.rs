@@ -215,8 +215,8 @@ fn a_table_with_foreign_routes_is_refused_and_left_alone() {
         let error = KernelIntegration::install(site.plan()).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "table 4341 already holds routes that are not ours, to 2001:db8:9::/48 for one; choose another `table` in \
-             [kernel]"
+            "table 4341 already holds routes that are not ours, to 2001:db8:9::/48 for one; choose another \
+             `table` in [kernel]"
         );
         assert_eq!(routing_state(), before);
     });

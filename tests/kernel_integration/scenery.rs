@@ -19,8 +19,8 @@ use tun_tap::{Iface, Mode};
 /// How long something that must happen may take, on a machine however slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One test at a time: a command that another test of this process starts holds, from its fork to its exec, a copy of
-/// every descriptor here, and so keeps locks and TUN devices alive that were just dropped.
+/// One test at a time: a command that another test of this process starts holds, from its fork to its exec, a
+/// copy of every descriptor here, and so keeps locks and TUN devices alive that were just dropped.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs `test` in a network namespace of its own.
@@ -151,8 +151,8 @@ pub(crate) fn table(table: u32) -> String {
     show("-4") + &show("-6")
 }
 
-/// All rules and routes there are, but for what comes and goes with an interface, some of it when the kernel gets round
-/// to it: the table of local addresses, and link-local and multicast routes.
+/// All rules and routes there are, but for what comes and goes with an interface, some of it when the kernel
+/// gets round to it: the table of local addresses, and link-local and multicast routes.
 pub(crate) fn routing_state() -> String {
     let all = words(&ip("-4 rule show"))
         + &words(&ip("-6 rule show"))

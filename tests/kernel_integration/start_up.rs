@@ -18,8 +18,9 @@ fn what_prevents_a_start_is_said_in_a_sentence() {
         let mut plan = site.plan();
         assert_eq!(
             StartupError::check_tun_names(&plan, &interfaces).unwrap_err().to_string(),
-            "there is already a TUN interface (of another running program, or a persistent one) named lisp0; choose \
-             another `tun` name in [[instance]] (instance-id 0), or remove it by `ip link delete lisp0`"
+            "there is already a TUN interface (of another running program, or a persistent one) named lisp0; \
+             choose another `tun` name in [[instance]] (instance-id 0), or remove it by `ip link delete \
+             lisp0`"
         );
         plan.instances[0].tun = "lan0".into();
         let error = StartupError::check_tun_names(&plan, &interfaces).unwrap_err();
@@ -32,8 +33,8 @@ fn what_prevents_a_start_is_said_in_a_sentence() {
         assert_eq!(
             StartupError::port_taken(4341).to_string(),
             format!(
-                "UDP port 4341 is taken by {} (process {}); stop that program, or run the router in a network \
-                 namespace of its own",
+                "UDP port 4341 is taken by {} (process {}); stop that program, or run the router in a \
+                 network namespace of its own",
                 name.trim_end(),
                 std::process::id()
             )
@@ -74,16 +75,16 @@ fn unprivileged() {
         assert_eq!(
             StartupError::check_privilege().unwrap_err().to_string(),
             "not allowed to set up interfaces and routes; run the router as root or with the capability \
-             CAP_NET_ADMIN (for example `setcap cap_net_admin+ep` on the program, or AmbientCapabilities= in its \
-             systemd unit)"
+             CAP_NET_ADMIN (for example `setcap cap_net_admin+ep` on the program, or AmbientCapabilities= in \
+             its systemd unit)"
         );
         let netlink = Netlink::open().unwrap();
         let error = netlink.set_up(1).await.unwrap_err();
         let error = KernelError::from(error).to_string();
         assert_eq!(
             error,
-            "not allowed to change routes and rules (set interface up); run the router as root or with the capability \
-             CAP_NET_ADMIN"
+            "not allowed to change routes and rules (set interface up); run the router as root or with the \
+             capability CAP_NET_ADMIN"
         );
     });
 }

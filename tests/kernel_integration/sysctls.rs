@@ -18,12 +18,12 @@ fn sysctls_are_reported_and_left_alone_unless_told_otherwise() {
         assert_eq!(
             kernel.warnings(),
             [
-                "IPv4 forwarding is off, so packets between the site and the tunnel are dropped: run `sysctl -w \
-                 net.ipv4.ip_forward=1`, or set `set-sysctls = true` in [kernel]",
-                "rp_filter is strict on wan0, so packets are dropped there whose answers go another way: run `sysctl \
-                 -w net.ipv4.conf.wan0.rp_filter=2`, or set `set-sysctls = true` in [kernel]",
-                "IPv6 forwarding is off, so packets between the site and the tunnel are dropped: run `sysctl -w \
-                 net.ipv6.conf.all.forwarding=1`, or set `set-sysctls = true` in [kernel]",
+                "IPv4 forwarding is off, so packets between the site and the tunnel are dropped: run `sysctl \
+                 -w net.ipv4.ip_forward=1`, or set `set-sysctls = true` in [kernel]",
+                "rp_filter is strict on wan0, so packets are dropped there whose answers go another way: run \
+                 `sysctl -w net.ipv4.conf.wan0.rp_filter=2`, or set `set-sysctls = true` in [kernel]",
+                "IPv6 forwarding is off, so packets between the site and the tunnel are dropped: run `sysctl \
+                 -w net.ipv6.conf.all.forwarding=1`, or set `set-sysctls = true` in [kernel]",
             ]
         );
         assert_eq!(sysctls(), before);
@@ -129,10 +129,8 @@ fn an_interface_that_is_not_there_is_waited_for() {
         let mut kernel = KernelIntegration::install(plan).await.unwrap();
         assert_eq!(
             kernel.warnings(),
-            [
-                "there is no interface lan7, which the configuration names: correct the name, or plug it in; it is used \
-              as soon as it appears"
-            ]
+            ["there is no interface lan7, which the configuration names: correct the name, or plug it in; \
+              it is used as soon as it appears"]
         );
         assert_eq!(state_files(&site), 0);
         ip("link add lan7 type veth peer name lan7p");

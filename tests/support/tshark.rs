@@ -40,8 +40,9 @@ const FIELDS: [&str; 30] = [
     "lisp.lcaf.iid",
 ];
 
-/// Compares every control message of `capture` with what tshark says, and returns how many there were. Both must find
-/// LISP in the same frames. Of messages that tshark does not know (Map-Notify-Ack, Shared Extension), type only.
+/// Compares every control message of `capture` with what tshark says, and returns how many there were. Both
+/// must find LISP in the same frames. Of messages that tshark does not know (Map-Notify-Ack, Shared
+/// Extension), type only.
 pub(crate) fn assert_agrees(capture: &Path) -> usize {
     let ours = decode(capture);
     let theirs = fields(capture, "lisp", &FIELDS);

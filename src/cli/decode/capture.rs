@@ -1,7 +1,7 @@
 //! Frames of a pcap or pcapng file.
 //!
-//! Records are read raw: the library's own parsing refuses packets that the snapshot length cut, and takes every
-//! pcapng timestamp for nanoseconds.
+//! Records are read raw: the library's own parsing refuses packets that the snapshot length cut, and takes
+//! every pcapng timestamp for nanoseconds.
 
 use std::io::{self, Chain, Cursor, Read};
 use std::time::Duration;
@@ -216,7 +216,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The time that `ticks` of the interface's unit are: 10^-n or 2^-n seconds, microseconds where it does not say.
+/// The time that `ticks` of the interface's unit are: 10^-n or 2^-n seconds, microseconds where it does not
+/// say.
 fn time(ticks: u64, interface: &InterfaceDescriptionBlock<'_>) -> Duration {
     let (mut resolution, mut offset) = (6, 0);
     for option in &interface.options {

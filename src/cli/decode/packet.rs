@@ -44,8 +44,8 @@ pub(super) enum Plane {
     Data,
 }
 
-/// The LISP datagram or VRRP message in a frame, `None` where there is another protocol, or why the frame cannot be
-/// understood.
+/// The LISP datagram or VRRP message in a frame, `None` where there is another protocol, or why the frame
+/// cannot be understood.
 pub(super) fn find<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<Found<'a>>, String> {
     let Some(packet) = slice(link, frame)? else { return Ok(None) };
     let (source, destination, ttl, ip) = match &packet.net {
@@ -114,8 +114,8 @@ fn slice<'a>(link: DataLink, frame: &'a [u8]) -> Result<Option<LaxSlicedPacket<'
     match link {
         DataLink::ETHERNET => LaxSlicedPacket::from_ethernet(frame).map(Some).map_err(|e| e.to_string()),
         DataLink::RAW | DataLink::IPV4 | DataLink::IPV6 => by_version(frame),
-        // The two forms of the BSD loopback header: address family in the byte order of the host, or of the network.
-        // The value differs between systems, the IP version does not.
+        // The two forms of the BSD loopback header: address family in the byte order of the host, or of the
+        // network. The value differs between systems, the IP version does not.
         DataLink::NULL | DataLink::LOOP => {
             by_version(frame.split_at_checked(4).ok_or_else(|| short("loopback"))?.1)
         }

@@ -340,7 +340,8 @@ fn inner_packet(bytes: &[u8]) -> Result<Object, String> {
 fn rfc3339(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Years of 365.2425 days from 0000-03-01 on, so that the leap day is a year's last (proleptic Gregorian calendar).
+    // Years of 365.2425 days from 0000-03-01 on, so that the leap day is a year's last (proleptic Gregorian
+    // calendar).
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

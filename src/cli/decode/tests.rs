@@ -150,8 +150,8 @@ fn data_packets_show_their_header_and_what_is_inside() {
     assert_eq!(packet.get("error"), None);
 }
 
-/// A frame that cannot be decoded is shown with the reason; those after it are still decoded, and other protocols left
-/// out. Frame numbers count all.
+/// A frame that cannot be decoded is shown with the reason; those after it are still decoded, and other
+/// protocols left out. Frame numbers count all.
 #[test]
 fn bad_packets_are_reported_and_do_not_end_the_file() {
     let payload = register(&key());
@@ -180,7 +180,8 @@ fn bad_packets_are_reported_and_do_not_end_the_file() {
 #[test]
 fn frames_that_the_snapshot_length_cut_are_read() {
     let mut file = pcap(DataLink::RAW, &[ipv4(4342, 4342, &register(&key()))]);
-    // File header 24 bytes, of which the snapshot length at 16; then the record header's captured and original length.
+    // File header 24 bytes, of which the snapshot length at 16; then the record header's captured and
+    // original length.
     let whole = u32::from_be_bytes(file[36..40].try_into().unwrap());
     file[16..20].copy_from_slice(&50u32.to_be_bytes());
     file[32..36].copy_from_slice(&50u32.to_be_bytes());

@@ -31,8 +31,8 @@ pub(super) struct SimArgs {
     /// Write a bar chart of what the scenario wants plotted.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Write everything that happens: time in seconds, node, what, kind, length of the IP packet, and how many of these
-    /// it makes at the node, separated by tabs.
+    /// Write everything that happens: time in seconds, node, what, kind, length of the IP packet, and how
+    /// many of these it makes at the node, separated by tabs.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
 }

@@ -20,8 +20,8 @@ const COLOURS: [RGBColor; 6] = [
 /// A case is one unit wide, its bars and a gap.
 const BARS: f64 = 0.8;
 
-/// The chart as SVG: for each case a bar for each group, its height the mean of the runs, with a line of one standard
-/// deviation up and down.
+/// The chart as SVG: for each case a bar for each group, its height the mean of the runs, with a line of one
+/// standard deviation up and down.
 ///
 /// # Errors
 /// What is wrong with the wish, or with the drawing.

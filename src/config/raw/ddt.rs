@@ -13,9 +13,11 @@ use super::read_eid_prefix;
 pub struct RawDdt {
     /// `roots`: addresses or DNS names of the DDT nodes at which a Map-Resolver begins to search.
     pub roots: Option<At<Vec<At<Host>>>>,
-    /// `map-server-peers`: the addresses of every Map-Server that serves the same EID-prefixes as ours, ours included.
+    /// `map-server-peers`: the addresses of every Map-Server that serves the same EID-prefixes as ours, ours
+    /// included.
     pub map_server_peers: Option<At<Vec<At<RlocAddress>>>>,
-    /// `authoritative`: the EID-prefixes that a DDT node is authoritative for, as in `eid-prefixes` of a site.
+    /// `authoritative`: the EID-prefixes that a DDT node is authoritative for, as in `eid-prefixes` of a
+    /// site.
     pub authoritative: Option<At<Vec<At<EidPrefix>>>>,
     /// `[[ddt.delegation]]`
     pub delegations: Vec<RawDelegation>,

@@ -16,8 +16,8 @@ pub struct RawDynamicEid {
     pub place: Place,
     /// `prefix`, required, with `instance-id` (default 0).
     pub prefix: Option<At<EidPrefix>>,
-    /// `ttl`: how long the mapping of what is here may be cached, as of [`RawEidPrefix`](super::RawEidPrefix). Default
-    /// 60.
+    /// `ttl`: how long the mapping of what is here may be cached, as of
+    /// [`RawEidPrefix`](super::RawEidPrefix). Default 60.
     pub ttl: Ttl,
     /// `map-servers`: names of those that what is here is registered with. Default: all.
     pub map_servers: Option<At<Vec<At<String>>>>,
@@ -25,7 +25,8 @@ pub struct RawDynamicEid {
     pub interface: Option<At<InterfaceName>>,
     /// `limit`: most EID-prefixes that may be here at once, 1 to 10000. Default 1000.
     pub limit: Option<At<u64>>,
-    /// `redirect-time`: how long packets are sent on to where an EID-prefix has moved, 1 s to 1 d. Default 2 minutes.
+    /// `redirect-time`: how long packets are sent on to where an EID-prefix has moved, 1 s to 1 d. Default 2
+    /// minutes.
     pub redirect_time: Option<At<Duration>>,
     /// `detect`: whether hosts are found by what they send. Default false.
     pub detect: Option<At<bool>>,

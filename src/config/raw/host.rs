@@ -1,4 +1,5 @@
-//! The sections about the machine that the router runs on: instances, kernel, data plane, management, log, timers.
+//! The sections about the machine that the router runs on: instances, kernel, data plane, management, log,
+//! timers.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -17,8 +17,8 @@ pub struct RawSite {
     /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[site.key]]`.
     pub keys: Vec<RawKey>,
     /// `eid-prefixes`, a list as `["10.1.0.0/16", "[7]10.1.0.0/16"]` (in brackets the instance ID), and
-    /// `[[site.eid-prefix]]` with `prefix` (required), `instance-id` (default 0) and `accept-more-specifics` (default
-    /// false). At least one prefix is required. The flag is the last of these.
+    /// `[[site.eid-prefix]]` with `prefix` (required), `instance-id` (default 0) and `accept-more-specifics`
+    /// (default false). At least one prefix is required. The flag is the last of these.
     pub prefixes: Vec<(At<EidPrefix>, bool)>,
     /// `allow-repeated-nonce`: accept registrations that never change their nonce, without protection against
     /// replay. Default false.

@@ -1,9 +1,9 @@
-//! The sections of a file as they are written: every key, its type and its default. What the keys of different
-//! sections demand of each other is checked afterwards.
+//! The sections of a file as they are written: every key, its type and its default. What the keys of
+//! different sections demand of each other is checked afterwards.
 //!
 //! Every key that [`RawConfig`] and its parts name exists under that name, in kebab-case, in the TOML file;
-//! `configs/reference.toml` shows all of them. Fields without a default are `Option`s even where the key is required:
-//! a file with mistakes is read to its end. Array elements are counted from 1 in messages.
+//! `configs/reference.toml` shows all of them. Fields without a default are `Option`s even where the key is
+//! required: a file with mistakes is read to its end. Array elements are counted from 1 in messages.
 
 mod ddt;
 mod dynamic;
@@ -58,21 +58,22 @@ pub struct RawConfig {
     pub map_resolvers: Vec<RawMapResolver>,
     /// `[map-cache]`, `limit`: most entries, 1 to 16777216. Default 100000.
     pub map_cache_limit: Option<At<u64>>,
-    /// `[map-cache]`, `idle-timeout`: an entry that no packet has used for so long is forgotten, or `"never"`. Default
-    /// one hour.
+    /// `[map-cache]`, `idle-timeout`: an entry that no packet has used for so long is forgotten, or
+    /// `"never"`. Default one hour.
     pub idle_timeout: Option<At<Timeout>>,
-    /// `[map-cache]`, `snapshot-interval`: how often the map-cache is written to the state directory, or `"never"`. Default
-    /// one minute.
+    /// `[map-cache]`, `snapshot-interval`: how often the map-cache is written to the state directory, or
+    /// `"never"`. Default one minute.
     pub snapshot_interval: Option<At<Timeout>>,
-    /// `[map-cache]`, `snapshot-max-age`: how old a snapshot may be to be taken up at start. Default one hour.
+    /// `[map-cache]`, `snapshot-max-age`: how old a snapshot may be to be taken up at start. Default one
+    /// hour.
     pub snapshot_max_age: Option<At<Duration>>,
     /// `[[map-cache.static]]`: mappings that the map-cache always has.
     pub statics: Vec<RawStatic>,
-    /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked for at once.
-    /// Default true.
+    /// `[map-cache]`, `expect-return`: whether the EID for which another ITR asks for one of ours is asked
+    /// for at once. Default true.
     pub expect_return: Option<At<bool>>,
-    /// `[map-cache]`, `glean`: whether what packets and Map-Requests say of an unknown EID's locator is used for some
-    /// seconds, until it is verified. Default false.
+    /// `[map-cache]`, `glean`: whether what packets and Map-Requests say of an unknown EID's locator is used
+    /// for some seconds, until it is verified. Default false.
     pub glean: Option<At<bool>>,
     /// `[data-header]`
     pub header: RawHeader,
@@ -100,12 +101,13 @@ pub struct RawConfig {
     pub instances: Vec<RawInstance>,
     /// `[kernel]`
     pub kernel: RawKernel,
-    /// `[data-plane]`: `mode` (`"internal"`, `"external"`), `udp-checksum` (`"computed"`, `"zero"`), `offload` (`"auto"`, `"on"`, `"off"`), `queues`
-    /// (1 to 256 or `"auto"`), `source-ports` (1 to 64), `batch` (1 to 1024), `receive-buffer` and `send-buffer`
-    /// (bytes, a string as `"4MiB"`, or `"auto"`), `dscp` (`"uniform"`, `"pipe"`), `path-mtu` (576 to 65535 bytes),
-    /// `icmp-rate` (per second, 0 to 1000000), `icmp-source-ipv4` and `icmp-source-ipv6` (addresses), `pending-limit`
-    /// and `punt-queue` (16 to 1048576), `punt-rate` (per second, 1 to 10000000); in `[data-plane.external]`, `socket`
-    /// (path), `mode` (permissions, an octal string) and `user-id` (0 to 4294967294).
+    /// `[data-plane]`: `mode` (`"internal"`, `"external"`), `udp-checksum` (`"computed"`, `"zero"`),
+    /// `offload` (`"auto"`, `"on"`, `"off"`), `queues` (1 to 256 or `"auto"`), `source-ports` (1 to 64),
+    /// `batch` (1 to 1024), `receive-buffer` and `send-buffer` (bytes, a string as `"4MiB"`, or `"auto"`),
+    /// `dscp` (`"uniform"`, `"pipe"`), `path-mtu` (576 to 65535 bytes), `icmp-rate` (per second, 0 to
+    /// 1000000), `icmp-source-ipv4` and `icmp-source-ipv6` (addresses), `pending-limit` and `punt-queue` (16
+    /// to 1048576), `punt-rate` (per second, 1 to 10000000); in `[data-plane.external]`, `socket` (path),
+    /// `mode` (permissions, an octal string) and `user-id` (0 to 4294967294).
     pub data_plane: DataPlaneConfig,
     /// The section `[data-plane.external]`.
     pub external: Place,
@@ -114,8 +116,8 @@ pub struct RawConfig {
     /// `[log]`: `level`, `format` and, in `[log.levels]`, the level of each of
     /// [`Subsystem::NAMES`](crate::config::model::Subsystem::NAMES).
     pub log: LogConfig,
-    /// `[timers]`: every field of [`Timers`](crate::proto::config::Timers): durations are strings with a unit (`"500ms"`,
-    /// `"20s"`, `"3min"`, `"1h"`, `"1d"`), times to live as in [`RawEidPrefix::ttl`].
+    /// `[timers]`: every field of [`Timers`](crate::proto::config::Timers): durations are strings with a unit
+    /// (`"500ms"`, `"20s"`, `"3min"`, `"1h"`, `"1d"`), times to live as in [`RawEidPrefix::ttl`].
     pub timers: RawTimers,
     /// Something was so wrong that sections may be missing here which the file has: absence proves nothing.
     pub incomplete: bool,
@@ -206,8 +208,8 @@ impl RawConfig {
     }
 }
 
-/// One key in the section itself, or several in sections below it, called `name`. `ok` is false afterwards if one of
-/// these could not be read in full.
+/// One key in the section itself, or several in sections below it, called `name`. `ok` is false afterwards if
+/// one of these could not be read in full.
 fn read_keys(s: &Section<'_>, name: &str, ok: &mut bool) -> Vec<RawKey> {
     if !s.has_sections("key") {
         return vec![RawKey::read(s)];

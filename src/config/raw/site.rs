@@ -1,4 +1,5 @@
-//! The sections of a tunnel router: its locators, EID-prefixes, keys, mapping systems, proxies, and what data packets say.
+//! The sections of a tunnel router: its locators, EID-prefixes, keys, mapping systems, proxies, and what data
+//! packets say.
 
 use std::path::PathBuf;
 
@@ -40,8 +41,8 @@ pub struct RawLocators {
 pub struct RawLocator {
     /// The section.
     pub place: Place,
-    /// `address`, or `interface` together with `family` (`"ipv4"`, `"ipv6"`): its first global address is used, and
-    /// followed as it changes. Exactly one is required.
+    /// `address`, or `interface` together with `family` (`"ipv4"`, `"ipv6"`): its first global address is
+    /// used, and followed as it changes. Exactly one is required.
     pub source: At<RawLocatorSource>,
     /// `priority`: 0 to 255, lowest wins, 255 = never use. Default 1.
     pub priority: u8,
@@ -73,14 +74,15 @@ pub struct RawEidPrefix {
     pub prefix: Option<At<IpNet>>,
     /// `instance-id`: 0 to 16777215. Default 0.
     pub iid: InstanceId,
-    /// `ttl`: how long the mapping may be cached: minutes as an integer (1 to 4294967294), or a string with a unit
-    /// (`"90min"`, `"1d"`) that is a whole number of minutes. Default 1440.
+    /// `ttl`: how long the mapping may be cached: minutes as an integer (1 to 4294967294), or a string with a
+    /// unit (`"90min"`, `"1d"`) that is a whole number of minutes. Default 1440.
     pub ttl: Ttl,
     /// `register`: whether it is registered, or only answered for. Default true.
     pub register: bool,
     /// `map-servers`: names of those that it is registered with. Default: all.
     pub map_servers: Option<At<Vec<At<String>>>>,
-    /// `map-version`: 1 to 4095, where the operator counts the versions of its mapping. Default: the router does.
+    /// `map-version`: 1 to 4095, where the operator counts the versions of its mapping. Default: the router
+    /// does.
     pub map_version: Option<At<MapVersion>>,
     /// `[[eid-prefix.locator]]`: its own locators instead of the common ones.
     pub locators: Option<RawLocators>,
@@ -96,7 +98,8 @@ pub struct RawStatic {
     /// `action`: `"natively-forward"`, `"drop"`, `"drop/policy-denied"`, `"drop/auth-failure"` or
     /// `"send-map-request"`; or instead of it `locators`.
     pub action: Option<At<Action>>,
-    /// `[[map-cache.static.locator]]`: `address` (required), `priority` (default 1) and `weight` (default 100).
+    /// `[[map-cache.static.locator]]`: `address` (required), `priority` (default 1) and `weight` (default
+    /// 100).
     pub locators: Vec<(At<RlocAddress>, u8, u8)>,
     /// Some of its keys could not be read.
     pub incomplete: bool,
@@ -105,9 +108,9 @@ pub struct RawStatic {
 /// The keys of a secret: in `[[map-server]]`, `[[site]]` and `[[site.key]]`.
 #[derive(Clone, Debug)]
 pub struct RawKey {
-    /// `key` (the secret itself), `key-file` (a file that contains it; a relative path counts from the directory of
-    /// the configuration; line ends at its end don't belong to the secret) or `key-env` (an environment variable).
-    /// Exactly one is required.
+    /// `key` (the secret itself), `key-file` (a file that contains it; a relative path counts from the
+    /// directory of the configuration; line ends at its end don't belong to the secret) or `key-env` (an
+    /// environment variable). Exactly one is required.
     pub source: Option<At<RawKeySource>>,
     /// `key-id`: 0 to 255. Default 0.
     pub id: At<u8>,
@@ -137,8 +140,8 @@ pub struct RawMapServer {
     pub name: Option<At<String>>,
     /// `address`, required: an address or DNS name.
     pub host: Option<At<Host>>,
-    /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[map-server.key]]`: the first
-    /// is preferred.
+    /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[map-server.key]]`:
+    /// the first is preferred.
     pub keys: Vec<RawKey>,
     /// `proxy-reply`: it is to answer Map-Requests itself. Default false.
     pub proxy_reply: bool,
@@ -157,8 +160,9 @@ pub struct RawMapResolver {
     pub place: Place,
     /// `address`, required: an address or DNS name.
     pub host: Option<At<Host>>,
-    /// `eid-prefixes`: the EID space that it is asked for, a list as of a `[[site]]`. Prefixes without an instance ID in
-    /// brackets are in the instance of `instance-id`. Default: all EIDs that no other `[[map-resolver]]` is for.
+    /// `eid-prefixes`: the EID space that it is asked for, a list as of a `[[site]]`. Prefixes without an
+    /// instance ID in brackets are in the instance of `instance-id`. Default: all EIDs that no other
+    /// `[[map-resolver]]` is for.
     pub prefixes: Vec<At<EidPrefix>>,
     /// `instance-id`: without `eid-prefixes`, it is asked for all of the instance.
     pub iid: Option<At<InstanceId>>,
@@ -184,8 +188,8 @@ pub struct RawProxyEtr {
 pub struct RawProxy {
     /// The section.
     pub place: Place,
-    /// `eid-prefixes`, required with the role: a list as `["10.2.0.0/16", "[7]10.2.0.0/16"]`, in brackets the instance
-    /// ID.
+    /// `eid-prefixes`, required with the role: a list as `["10.2.0.0/16", "[7]10.2.0.0/16"]`, in brackets the
+    /// instance ID.
     pub prefixes: Option<At<Vec<At<EidPrefix>>>>,
 }
 

@@ -20,8 +20,8 @@ pub struct RawSync {
     pub mode: Option<At<SyncMode>>,
     /// `ack`: whether messages are acknowledged, and sent again if not. Default true.
     pub ack: Option<At<bool>>,
-    /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[sync.key]]`: the first is sent
-    /// with, all are accepted.
+    /// Its key, with the keys of [`RawKey`] in the section itself or, for several, in `[[sync.key]]`: the
+    /// first is sent with, all are accepted.
     pub keys: Vec<RawKey>,
     /// `source`: our address in the lists of the others. Default: the kernel's choice.
     pub source: Option<At<IpAddr>>,

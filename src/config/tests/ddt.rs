@@ -10,7 +10,8 @@ const RESOLVER: &str = "roles = [\"map-resolver\"]\n[ddt]\nroots = [\"192.0.2.1\
 fn a_node_delegates_to_nodes_and_to_map_servers() {
     let node = config(&format!(
         "{NODE}[[ddt.delegation]]\nprefix = \"10.1.0.0/16\"\nnodes = [\"192.0.2.1\"]\n\
-         [[ddt.delegation]]\nprefix = \"::/1\"\ninstance-id = 7\nmap-servers = [\"192.0.2.2\", \"2001:db8::2\"]\n"
+         [[ddt.delegation]]\nprefix = \"::/1\"\ninstance-id = 7\n\
+         map-servers = [\"192.0.2.2\", \"2001:db8::2\"]\n"
     ));
     let node = node.control.ddt.node.expect("the role");
     assert_eq!(

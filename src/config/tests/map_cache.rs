@@ -78,7 +78,8 @@ fn snapshots_are_taken_unless_the_file_says_never() {
 #[test]
 fn static_map_cache_entries_become_mappings() {
     let text = format!(
-        "{XTR}\n[map-cache]\nidle-timeout = \"never\"\n[[map-cache.static]]\nprefix = \"10.3.0.0/16\"\ninstance-id = 7\n\
+        "{XTR}\n[map-cache]\nidle-timeout = \"never\"\n[[map-cache.static]]\nprefix = \"10.3.0.0/16\"\n\
+         instance-id = 7\n\
          [[map-cache.static.locator]]\naddress = \"203.0.113.3\"\npriority = 2\nweight = 30\n\
          [[map-cache.static]]\nprefix = \"0.0.0.0/0\"\naction = \"natively-forward\"\n"
     );

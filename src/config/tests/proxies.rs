@@ -37,25 +37,31 @@ fn what_a_proxy_lacks_is_said() {
         PROXY,
         "locator = [{ address = \"192.0.2.1\" }]",
         "",
-        "1:9: roles: role \"proxy-itr\" needs a locator of the router's own; add a [[locator]] section with its underlay address\n",
+        "1:9: roles: role \"proxy-itr\" needs a locator of the router's own; add a [[locator]] section with \
+         its underlay address\n",
     );
     expect(
         PROXY,
         "map-resolver = [{ address = \"203.0.113.1\" }]",
         "",
-        "1:9: roles: role \"proxy-itr\" needs a Map-Resolver; add a [[map-resolver]] section with its address\n",
+        "1:9: roles: role \"proxy-itr\" needs a Map-Resolver; add a [[map-resolver]] section with its \
+         address\n",
     );
     expect(
         PROXY,
         "eid-prefixes = [\"10.2.0.0/16\"]",
         "",
-        "1:9: roles: role \"proxy-etr\" needs EID-prefixes; add [proxy-etr] with eid-prefixes = [\"…\"], the prefixes of the sites that it is for\n",
+        "1:9: roles: role \"proxy-etr\" needs EID-prefixes; add [proxy-etr] with eid-prefixes = [\"…\"], \
+         the prefixes of the sites that it is for\n",
     );
     expect(
         PROXY,
         "\"proxy-itr\", ",
         "",
-        "3:29: warning: map-resolver[1].address: not used without role \"itr\"; add the role or remove the section\n5:16: warning: proxy-itr.eid-prefixes: not used without role \"proxy-itr\"; add the role or remove the section\n",
+        "3:29: warning: map-resolver[1].address: not used without role \"itr\"; add the role or remove the \
+         section\n\
+         5:16: warning: proxy-itr.eid-prefixes: not used without role \"proxy-itr\"; add the role or remove \
+         the section\n",
     );
 }
 
@@ -65,13 +71,15 @@ fn prefixes_that_would_loop_or_open_the_proxy_are_noticed() {
         PROXY,
         "\"10.2.0.0/16\", ",
         "\"192.0.2.0/24\", ",
-        "5:17: proxy-itr.eid-prefixes[1]: 192.0.2.0/24 contains the locator 192.0.2.1 (line 2), so that packets to it would come here to be encapsulated; keep locators out of EID-prefixes\n",
+        "5:17: proxy-itr.eid-prefixes[1]: 192.0.2.0/24 contains the locator 192.0.2.1 (line 2), so that \
+         packets to it would come here to be encapsulated; keep locators out of EID-prefixes\n",
     );
     expect(
         PROXY,
         "eid-prefixes = [\"10.2.0.0/16\"]",
         "eid-prefixes = [\"0.0.0.0/0\"]",
-        "7:17: warning: proxy-etr.eid-prefixes[1]: 0.0.0.0/0 lets everybody send packets of any source through this router; list the EID-prefixes of the sites that may\n",
+        "7:17: warning: proxy-etr.eid-prefixes[1]: 0.0.0.0/0 lets everybody send packets of any source \
+         through this router; list the EID-prefixes of the sites that may\n",
     );
     expect(
         PROXY,
@@ -87,20 +95,23 @@ fn what_is_this_sites_own_needs_no_proxy() {
     expect_with(
         XTR,
         own,
-        "11:11: use-petr[1].address: 10.1.0.9 is an EID of this site's own 10.1.0.0/16, not an underlay address; give the proxy-ETR's locator\n",
+        "11:11: use-petr[1].address: 10.1.0.9 is an EID of this site's own 10.1.0.0/16, not an underlay \
+         address; give the proxy-ETR's locator\n",
     );
     let both = XTR.replace("\"etr\"]", "\"etr\", \"proxy-itr\"]");
     expect_with(
         &both,
         "[proxy-itr]\neid-prefixes = [\"10.0.0.0/8\", \"10.1.2.0/24\"]\n",
-        "11:31: warning: proxy-itr.eid-prefixes[2]: 10.1.2.0/24 is of this site's own 10.1.0.0/16, whose packets are not proxied; remove it\n",
+        "11:31: warning: proxy-itr.eid-prefixes[2]: 10.1.2.0/24 is of this site's own 10.1.0.0/16, whose \
+         packets are not proxied; remove it\n",
     );
 }
 
 #[test]
 fn an_itr_uses_proxy_etrs_by_family() {
     let text = format!(
-        "{XTR}[[use-petr]]\naddress = \"203.0.113.9\"\n[[use-petr]]\naddress = \"petr.example\"\npriority = 2\nweight = 0\neid-family = \"ipv6\"\n"
+        "{XTR}[[use-petr]]\naddress = \"203.0.113.9\"\n[[use-petr]]\naddress = \"petr.example\"\n\
+         priority = 2\nweight = 0\neid-family = \"ipv6\"\n"
     );
     let proxies = config(&text).control.itr.unwrap().proxy_etrs;
     assert_eq!(proxies[0].host, Host::Address("203.0.113.9".parse().unwrap()));

@@ -145,7 +145,8 @@ fn the_reference_means_what_its_comments_say() {
     assert_eq!(control.probing, Some(ProbingConfig::default()));
 }
 
-/// Each key of the reference that has a value is understood: with another value, the configuration is another.
+/// Each key of the reference that has a value is understood: with another value, the configuration is
+/// another.
 #[test]
 fn no_key_is_read_and_forgotten() {
     for (from, to) in [
@@ -451,7 +452,8 @@ proptest! {
     #[test]
     fn damaged_files_are_reported(start in 0usize..8000, length in 0usize..60, double in any::<bool>()) {
         let text = fs::read_to_string(examples().join("reference.toml")).unwrap();
-        let cut = |i: usize| (i..).find(|i| text.is_char_boundary(*i) || *i > text.len()).unwrap().min(text.len());
+        let ends = |i: &usize| text.is_char_boundary(*i) || *i > text.len();
+        let cut = |i: usize| (i..).find(ends).unwrap().min(text.len());
         let (start, end) = (cut(start), cut(start + length));
         let damaged = if double {
             format!("{}{}", &text[..end], &text[start..])
@@ -473,7 +475,8 @@ proptest! {
 
     #[test]
     fn durations_are_read_as_written(n in 1u64..10_000) {
-        let read = |unit: &str| config(&format!("{XTR}[timers]\nrequest-rest = \"{n}{unit}\"\n")).control.timers.request_rest;
+        let text = |unit: &str| format!("{XTR}[timers]\nrequest-rest = \"{n}{unit}\"\n");
+        let read = |unit: &str| config(&text(unit)).control.timers.request_rest;
         prop_assert_eq!(read("ms"), Duration::from_millis(n));
         prop_assert_eq!(read(" s"), Duration::from_secs(n));
         prop_assert_eq!(read("min"), Duration::from_secs(60 * n));

@@ -49,12 +49,14 @@ fn wrong_types_say_what_to_write() {
         (
             "name = \"ms\"",
             "key-id = 1.5",
-            "5:10: map-server[1].key-id: is a number with a fraction, not a whole number; give 0 to 255 without quotes\n",
+            "5:10: map-server[1].key-id: is a number with a fraction, not a whole number; give 0 to 255 \
+             without quotes\n",
         ),
         (
             "name = \"ms\"",
             "proxy-reply = \"yes\"",
-            "5:15: map-server[1].proxy-reply: is a string, not true or false; write true or false without quotes\n",
+            "5:15: map-server[1].proxy-reply: is a string, not true or false; write true or false without \
+             quotes\n",
         ),
         (
             "[[map-server]]",
@@ -79,8 +81,10 @@ fn unknown_keys_and_sections_are_found_with_the_likely_one() {
     expect_with(
         XTR,
         "[map-cache]\nzzz = 1\n\"a\\u0007b\" = 2\n",
-        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, snapshot-interval, snapshot-max-age, static\n\
-         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, glean, idle-timeout, limit, resolver-selection, snapshot-interval, snapshot-max-age, static\n",
+        "11:1: map-cache.zzz: unknown key; the keys here are expect-return, glean, idle-timeout, limit, \
+         resolver-selection, snapshot-interval, snapshot-max-age, static\n\
+         12:1: map-cache.a\\u{7}b: unknown key; the keys here are expect-return, glean, idle-timeout, limit, \
+         resolver-selection, snapshot-interval, snapshot-max-age, static\n",
     );
     expect_with(
         MS,
@@ -105,11 +109,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[router]\nsite-id = \"00000000000000001\"",
-        "router.site-id: \"00000000000000001\" is not a number of 64 bits in hex; give up to 16 hex digits, as \"0x2a\"",
+        "router.site-id: \"00000000000000001\" is not a number of 64 bits in hex; give up to 16 hex digits, \
+         as \"0x2a\"",
     ),
     (
         "[router]\nsite-id = -1",
-        "router.site-id: -1 is not in 0–18446744073709551615; give a whole number from 0 to 18446744073709551615",
+        "router.site-id: -1 is not in 0–18446744073709551615; give a whole number from 0 to \
+         18446744073709551615",
     ),
     // Addresses
     (
@@ -138,11 +144,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[locator]]\naddress = \"255.255.255.255\"",
-        "locator[1].address: 255.255.255.255 is the broadcast address; give an address that other routers can reach",
+        "locator[1].address: 255.255.255.255 is the broadcast address; give an address that other routers \
+         can reach",
     ),
     (
         "[[locator]]\naddress = \"169.254.1.1\"",
-        "locator[1].address: 169.254.1.1 is a link-local address; give an address that other routers can reach",
+        "locator[1].address: 169.254.1.1 is a link-local address; give an address that other routers can \
+         reach",
     ),
     (
         "[[locator]]\naddress = \"fe80::1\"",
@@ -171,11 +179,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[locator]]\ninterface = \"eth0\"\nfamily = \"ipv4\"\nlocal = false",
-        "locator[1].local: false, but the interface is this router's; give the other router's address, or leave `local` out",
+        "locator[1].local: false, but the interface is this router's; give the other router's address, or \
+         leave `local` out",
     ),
     (
         "[[locator]]\ninterface = \"a name that is too long\"\nfamily = \"ipv4\"",
-        "locator[1].interface: \"a name that is too long\" can't be an interface name; give 1 to 15 characters without space, slash or colon",
+        "locator[1].interface: \"a name that is too long\" can't be an interface name; give 1 to 15 \
+         characters without space, slash or colon",
     ),
     (
         "[[locator]]\naddress = \"192.0.2.1\"\npriority = 256",
@@ -185,10 +195,14 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "[[locator]]\naddress = \"192.0.2.1\"\nweight = 300",
         "locator[1].weight: 300 is not in 0–100; give a whole number from 0 to 100",
     ),
-    ("[[locator]]\naddress = \"192.0.2.1\"\nweight = -0x1", "integers with a radix cannot be signed, expected nothing; correct the TOML syntax"),
+    (
+        "[[locator]]\naddress = \"192.0.2.1\"\nweight = -0x1",
+        "integers with a radix cannot be signed, expected nothing; correct the TOML syntax",
+    ),
     (
         "[[locator]]\naddress = \"192.0.2.1\"\nmpriority = 999999999999999999999999999999999999999999",
-        "locator[1].mpriority: 999999999999999999999999999999999999999999 is not in 0–255; give a whole number from 0 to 255",
+        "locator[1].mpriority: 999999999999999999999999999999999999999999 is not in 0–255; give a whole \
+         number from 0 to 255",
     ),
     (
         "[[locator]]\naddress = \"192.0.2.1\"\nmweight = -1",
@@ -198,7 +212,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ("[[eid-prefix]]\nttl = 5", "eid-prefix[1].prefix: missing; give the EID-prefix, as 10.1.0.0/16"),
     (
         "[[eid-prefix]]\nprefix = \"10.1.0.0\"",
-        "eid-prefix[1].prefix: 10.1.0.0 has no mask length; write 10.1.0.0/32 for one address, or the right length",
+        "eid-prefix[1].prefix: 10.1.0.0 has no mask length; write 10.1.0.0/32 for one address, or the right \
+         length",
     ),
     (
         "[[eid-prefix]]\nprefix = \"10.1/16\"",
@@ -230,7 +245,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[eid-prefix]]\nprefix = \"239.0.0.0/8\"",
-        "eid-prefix[1].prefix: 239.0.0.0/8 is not unicast; EID-prefixes are unicast prefixes that can be routed",
+        "eid-prefix[1].prefix: 239.0.0.0/8 is not unicast; EID-prefixes are unicast prefixes that can be \
+         routed",
     ),
     (
         "[[eid-prefix]]\nprefix = \"ff00::/8\"",
@@ -238,15 +254,18 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[eid-prefix]]\nprefix = \"127.0.0.0/8\"",
-        "eid-prefix[1].prefix: 127.0.0.0/8 is the loopback network; EID-prefixes are unicast prefixes that can be routed",
+        "eid-prefix[1].prefix: 127.0.0.0/8 is the loopback network; EID-prefixes are unicast prefixes that \
+         can be routed",
     ),
     (
         "[[eid-prefix]]\nprefix = \"::1/128\"",
-        "eid-prefix[1].prefix: ::1/128 is the loopback address; EID-prefixes are unicast prefixes that can be routed",
+        "eid-prefix[1].prefix: ::1/128 is the loopback address; EID-prefixes are unicast prefixes that can \
+         be routed",
     ),
     (
         "[[eid-prefix]]\nprefix = \"169.254.0.0/16\"",
-        "eid-prefix[1].prefix: 169.254.0.0/16 is link-local; EID-prefixes are unicast prefixes that can be routed",
+        "eid-prefix[1].prefix: 169.254.0.0/16 is link-local; EID-prefixes are unicast prefixes that can be \
+         routed",
     ),
     (
         "[[eid-prefix]]\nprefix = \"fe80::/10\"",
@@ -254,7 +273,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[eid-prefix]]\nprefix = \"::ffff:10.0.0.0/104\"",
-        "eid-prefix[1].prefix: ::ffff:10.0.0.0/104 is IPv4 in IPv6 form; EID-prefixes are unicast prefixes that can be routed",
+        "eid-prefix[1].prefix: ::ffff:10.0.0.0/104 is IPv4 in IPv6 form; EID-prefixes are unicast prefixes \
+         that can be routed",
     ),
     (
         "[[eid-prefix]]\nprefix = \"10.1.0.0/16\"\ninstance-id = 16777216",
@@ -291,7 +311,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[[eid-prefix]]\nprefix = \"10.1.0.0/16\"\nttl = true",
-        "eid-prefix[1].ttl: is true or false, not a number of minutes or a duration; give a number of minutes or a duration in quotes",
+        "eid-prefix[1].ttl: is true or false, not a number of minutes or a duration; give a number of \
+         minutes or a duration in quotes",
     ),
     (
         "[timers]\nregister-interval = 60",
@@ -299,11 +320,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[timers]\nregister-interval = \"60\"",
-        "timers.register-interval: \"60\" is not a duration; give a whole number and a unit, as 500ms, 20s, 3min, 1h or 1d",
+        "timers.register-interval: \"60\" is not a duration; give a whole number and a unit, as 500ms, 20s, \
+         3min, 1h or 1d",
     ),
     (
         "[timers]\nrequest-retry = \"s\"",
-        "timers.request-retry: \"s\" is not a duration; give a whole number and a unit, as 500ms, 20s, 3min, 1h or 1d",
+        "timers.request-retry: \"s\" is not a duration; give a whole number and a unit, as 500ms, 20s, 3min, \
+         1h or 1d",
     ),
     ("[timers]\nrequest-rest = \"0s\"", "timers.request-rest: no time at all; give more than 0"),
     (
@@ -317,15 +340,18 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     // Hosts
     (
         "[[map-resolver]]\naddress = \"10.1.1.1.\"",
-        "map-resolver[1].address: \"10.1.1.1.\" is not an IP address; give an address without port, as 192.0.2.1 or 2001:db8::1, or a DNS name",
+        "map-resolver[1].address: \"10.1.1.1.\" is not an IP address; give an address without port, as \
+         192.0.2.1 or 2001:db8::1, or a DNS name",
     ),
     (
         "[[map-resolver]]\naddress = \"192.0.2.1:4342\"",
-        "map-resolver[1].address: \"192.0.2.1:4342\" is not an IP address; give an address without port, as 192.0.2.1 or 2001:db8::1, or a DNS name",
+        "map-resolver[1].address: \"192.0.2.1:4342\" is not an IP address; give an address without port, as \
+         192.0.2.1 or 2001:db8::1, or a DNS name",
     ),
     (
         "[[map-resolver]]\naddress = \"ms example\"",
-        "map-resolver[1].address: \"ms example\" is neither an address nor a DNS name; give an address without port, as 192.0.2.1 or 2001:db8::1, or a DNS name",
+        "map-resolver[1].address: \"ms example\" is neither an address nor a DNS name; give an address \
+         without port, as 192.0.2.1 or 2001:db8::1, or a DNS name",
     ),
     (
         "[[map-resolver]]\naddress = \"::\"",
@@ -351,7 +377,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     // Names
     (
         "roles = [\"router\"]",
-        "roles[1]: \"router\" is not possible here; give \"itr\", \"etr\", \"proxy-itr\", \"proxy-etr\", \"map-server\", \"map-resolver\" or \"ddt-node\"",
+        "roles[1]: \"router\" is not possible here; give \"itr\", \"etr\", \"proxy-itr\", \"proxy-etr\", \
+         \"map-server\", \"map-resolver\" or \"ddt-node\"",
     ),
     (
         "[kernel]\nrouting = \"all\"",
@@ -375,7 +402,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[log]\nlevel = \"verbose\"",
-        "log.level: \"verbose\" is not possible here; give \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+        "log.level: \"verbose\" is not possible here; give \"off\", \"error\", \"warn\", \"info\", \"debug\" \
+         or \"trace\"",
     ),
     ("[log]\nformat = \"xml\"", "log.format: \"xml\" is not possible here; give \"text\" or \"json\""),
     (

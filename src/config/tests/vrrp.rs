@@ -35,7 +35,8 @@ fn little_has_to_be_said() {
 #[test]
 fn tracking_and_both_families() {
     let text = with(
-        "track-interfaces = [\"wan0\"]\ntrack-locators = true\ndecrement = 50\n[[vrrp]]\ninterface = \"eth0\"\n\
+        "track-interfaces = [\"wan0\"]\ntrack-locators = true\ndecrement = 50\n[[vrrp]]\n\
+         interface = \"eth0\"\n\
          vrid = 10\naddresses = [\"fe80::1\", \"2001:db8::1\"]",
     );
     let routers = config(&text).vrrp;

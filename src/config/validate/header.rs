@@ -58,7 +58,8 @@ pub(super) fn header(cx: &Context<'_>) -> HeaderConfig {
         let Some(version) = &entry.map_version else {
             let locators = entry.locators.as_ref().unwrap_or(&cx.raw.locators);
             if map_version && locators.list.iter().any(|locator| !locator.local) {
-                let message = "has locators of other routers of the site, which would count its versions for themselves";
+                let message = "has locators of other routers of the site, which would count its \
+                               versions for themselves";
                 let remedy =
                     "set map-version, the same at all of them, or map-versioning = false in [data-header]";
                 cx.problems.error(&entry.place, message, remedy);

@@ -61,7 +61,8 @@ pub(super) fn map_servers(cx: &Context<'_>) -> Vec<EtrMapServer> {
         if server.merge && cx.raw.router.xtr_id.is_none() && cx.is(Role::Etr) && !cx.raw.incomplete {
             cx.problems.warning(
                 &server.place,
-                "merge without an xtr-id: the Map-Server takes a router whose address changes for one more router",
+                "merge without an xtr-id: the Map-Server takes a router whose address changes for one more \
+                 router",
                 "set xtr-id in [router], another one at each router of the site",
             );
         }
@@ -185,8 +186,8 @@ struct Claim<'a> {
     more_specifics: bool,
 }
 
-/// A prefix belongs to one site only, and what one site may register as a more specific of its own no other site
-/// may.
+/// A prefix belongs to one site only, and what one site may register as a more specific of its own no other
+/// site may.
 fn check_site_prefixes(cx: &Context<'_>) {
     let mut claims: HashMap<EidPrefix, Claim<'_>> = HashMap::new();
     for site in &cx.raw.sites {
@@ -231,7 +232,10 @@ fn check_site_prefixes(cx: &Context<'_>) {
         let (this, that) = (later.value, first.value);
         cx.problems.error(
             &later.place,
-            format!("{this} overlaps {that} of site \"{name}\" (line {line}), so that both sites could register it"),
+            format!(
+                "{this} overlaps {that} of site \"{name}\" (line {line}), so that both sites could \
+                 register it"
+            ),
             "set accept-more-specifics = false on the shorter of the two, or separate the prefixes",
         );
     }

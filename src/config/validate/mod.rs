@@ -1,7 +1,7 @@
 //! What the sections of a file demand of each other, and the step from sections to [`Config`].
 //!
-//! Every check notes its problem and goes on. A section that could not be read in full makes the checks that would
-//! only repeat its problem in other words keep quiet.
+//! Every check notes its problem and goes on. A section that could not be read in full makes the checks that
+//! would only repeat its problem in other words keep quiet.
 
 mod ddt;
 mod dynamic;

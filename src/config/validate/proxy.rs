@@ -132,7 +132,8 @@ fn check_circular(cx: &Context<'_>, prefix: &At<EidPrefix>) {
         if prefix.value.net.contains(&addr.0) {
             let line = cx.problems.line(&locator.source.place);
             let message = format!(
-                "{} contains the locator {} (line {line}), so that packets to it would come here to be encapsulated",
+                "{} contains the locator {} (line {line}), so that packets to it would come here to be \
+                 encapsulated",
                 prefix.value, addr.0
             );
             cx.problems.error(&prefix.place, message, "keep locators out of EID-prefixes");

@@ -68,7 +68,8 @@ pub(super) fn database(cx: &Context<'_>) -> Vec<DatabaseEntry> {
     entries
 }
 
-/// Where other routers of the site register the same prefix, the Map-Server had better know one from the other.
+/// Where other routers of the site register the same prefix, the Map-Server had better know one from the
+/// other.
 fn check_others(cx: &Context<'_>, entry: &RawEidPrefix) {
     let locators = &locators_of(cx, entry).list;
     if let Some(other) = locators.iter().find(|locator| !locator.local)
@@ -82,8 +83,8 @@ fn check_others(cx: &Context<'_>, entry: &RawEidPrefix) {
     {
         cx.problems.warning(
             &other.source.place,
-            "another router's locator without an xtr-id: the Map-Server takes a router whose address changes for one more \
-             router",
+            "another router's locator without an xtr-id: the Map-Server takes a router whose address changes \
+             for one more router",
             "set xtr-id in [router], another one at each router of the site",
         );
     }
@@ -277,8 +278,8 @@ fn check_overlap(
     }
 }
 
-/// Each mapping system answers for what it was told: one that knows only the covering prefix contradicts those that know
-/// the more specific one.
+/// Each mapping system answers for what it was told: one that knows only the covering prefix contradicts
+/// those that know the more specific one.
 fn check_contradiction(
     cx: &Context<'_>,
     (specific, inner): (&EidPrefix, &RawEidPrefix),
@@ -298,8 +299,8 @@ fn check_contradiction(
         cx.problems.warning(
             place,
             format!(
-                "\"{name}\" is told of {covering}, but not of {specific} inside it, whose locators are others: it will \
-                 answer for it with those of {covering}"
+                "\"{name}\" is told of {covering}, but not of {specific} inside it, whose locators are \
+                 others: it will answer for it with those of {covering}"
             ),
             format!("add \"{name}\" to the map-servers of {specific}"),
         );

@@ -37,9 +37,10 @@ pub struct Interface {
 impl Interface {
     /// The addresses that packets can be sent from and received at: none while the interface isn't running.
     ///
-    /// The order is the kernel's, save that temporary addresses (RFC 8981), which the kernel lists first, come after
-    /// the others, as they change daily and should not become a locator where a stable address exists; and behind
-    /// those come deprecated ones (RFC 4862 §5.5.4), which still work, but are about to go.
+    /// The order is the kernel's, save that temporary addresses (RFC 8981), which the kernel lists first,
+    /// come after the others, as they change daily and should not become a locator where a stable address
+    /// exists; and behind those come deprecated ones (RFC 4862 §5.5.4), which still work, but are about to
+    /// go.
     pub fn usable_addresses(&self) -> Vec<IpAddr> {
         if !self.running {
             return Vec::new();
@@ -87,8 +88,8 @@ pub struct InterfaceAddress {
     pub prefix_len: u8,
     /// Of global scope, and neither tentative nor a duplicate.
     pub usable: bool,
-    /// Not to be used for anything new (RFC 4862 §5.5.4), because it is about to go, or because the administrator
-    /// wants no other use of it than by those who name it.
+    /// Not to be used for anything new (RFC 4862 §5.5.4), because it is about to go, or because the
+    /// administrator wants no other use of it than by those who name it.
     pub deprecated: bool,
     /// A temporary IPv6 address (RFC 8981).
     pub temporary: bool,
@@ -122,7 +123,8 @@ impl InterfaceAddress {
             deprecated: flags.contains(AddressFlags::Deprecated),
             // The same bit says "secondary" of an IPv4 address.
             temporary: address.is_ipv6() && flags.contains(AddressFlags::Secondary),
-            // Kernels before 5.18 don't say where an address is from: there, one that expires is taken for it.
+            // Kernels before 5.18 don't say where an address is from: there, one that expires is taken for
+            // it.
             autoconfigured: address.is_ipv6()
                 && global
                 && autoconfigured.unwrap_or(!flags.contains(AddressFlags::Permanent)),
@@ -172,7 +174,8 @@ impl Netlink {
         self.set_link(message, "switch interface multicast off").await
     }
 
-    /// Gives an interface an address that is for this machine alone: of host scope, in no subnet. Fine if it has it.
+    /// Gives an interface an address that is for this machine alone: of host scope, in no subnet. Fine if it
+    /// has it.
     pub async fn add_host_address(&self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
         let mut request = self.handle.address().add(index, address, if address.is_ipv4() { 32 } else { 128 });
         request.message_mut().header.scope = AddressScope::Host;

@@ -12,8 +12,8 @@ use rtnetlink::{LinkMacVlan, LinkUnspec};
 use super::{Netlink, NetlinkError};
 
 impl Netlink {
-    /// Makes a MAC VLAN interface, down, on top of another, and gives its index. One of the same name is replaced: names
-    /// are the caller's own. `alias` is what [`Self::links_by_alias`] finds it by.
+    /// Makes a MAC VLAN interface, down, on top of another, and gives its index. One of the same name is
+    /// replaced: names are the caller's own. `alias` is what [`Self::links_by_alias`] finds it by.
     pub async fn add_macvlan(
         &self,
         name: &str,
@@ -82,8 +82,8 @@ impl Netlink {
         Ok(found)
     }
 
-    /// Gives an interface an address without a subnet, in use at once (without duplicate address detection), and
-    /// marked as installed by `protocol`. Fine if it has it.
+    /// Gives an interface an address without a subnet, in use at once (without duplicate address detection),
+    /// and marked as installed by `protocol`. Fine if it has it.
     pub async fn add_single_address(
         &self,
         index: u32,
@@ -103,8 +103,8 @@ impl Netlink {
         }
     }
 
-    /// Takes the addresses that are marked with `protocol` off an interface: all, or only these. Kernels before 5.18
-    /// keep no such marks; there, only what is named is taken off.
+    /// Takes the addresses that are marked with `protocol` off an interface: all, or only these. Kernels
+    /// before 5.18 keep no such marks; there, only what is named is taken off.
     pub async fn delete_addresses(
         &self,
         index: u32,

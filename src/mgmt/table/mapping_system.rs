@@ -3,8 +3,8 @@
 use super::text::{append, count, interval, key, table};
 use crate::mgmt::view::{Site, SitePrefix, SiteRegistration, Sites};
 
-/// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A prefix that
-/// is registered within a configured one has a `*`.
+/// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A
+/// prefix that is registered within a configured one has a `*`.
 pub fn sites(view: &Sites) -> String {
     let prefixes = view.sites.iter().flat_map(|s| &s.prefixes);
     let registered = prefixes.clone().filter(|p| !p.registrations.is_empty()).count();

@@ -63,8 +63,8 @@ pub fn table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {
     table
 }
 
-/// Appends the table's lines to `text`, each after `indent` spaces and without spaces at its end. A table without
-/// rows is left out.
+/// Appends the table's lines to `text`, each after `indent` spaces and without spaces at its end. A table
+/// without rows is left out.
 pub fn append(text: &mut String, table: &Table, indent: usize) {
     if table.is_empty() {
         return;

@@ -199,7 +199,8 @@ impl ControlPlane {
         for prefix in others {
             if !self.mapping_system.is_active() {
                 if request.probe && nothing_of_ours {
-                    // There is an ETR here, so it answers (RFC 9301 §5.2), although it has nothing to say of the prefix.
+                    // There is an ETR here, so it answers (RFC 9301 §5.2), although it has nothing to say of
+                    // the prefix.
                     etr::answer(&mut self.cx, now, &origin, &request, &[], &self.database);
                     return;
                 }
@@ -240,8 +241,8 @@ impl ControlPlane {
         entry.is_some_and(|(ours, _)| Some(ours.len()) >= self.mapping_system.longest_known(&prefix.first()))
     }
 
-    /// An SMR (RFC 9301 §6.1). Senders differ on where they put the prefix whose mapping changed: it is the EID-record,
-    /// or the source EID when the record names the EID here that they talk to.
+    /// An SMR (RFC 9301 §6.1). Senders differ on where they put the prefix whose mapping changed: it is the
+    /// EID-record, or the source EID when the record names the EID here that they talk to.
     fn solicit(&mut self, now: Instant, origin: &Origin, request: &MapRequest, asked: &[EidPrefix]) {
         let Some(itr) = &mut self.itr else {
             return self.cx.drop(DropReason::NoRole, Some(origin.peer));

@@ -1,5 +1,5 @@
-//! The least specific prefix around an EID that touches nothing known (RFC 9301 §8.4): what a negative Map-Reply may
-//! claim, so that ITRs need as few negative entries as possible.
+//! The least specific prefix around an EID that touches nothing known (RFC 9301 §8.4): what a negative
+//! Map-Reply may claim, so that ITRs need as few negative entries as possible.
 
 use ipnet::IpNet;
 
@@ -24,8 +24,8 @@ impl<T> PrefixSet for EidTable<T> {
     }
 }
 
-/// The least specific prefix that contains `eid`, lies within the longest member of `sets` that contains it, if there
-/// is one, and has no other member inside it.
+/// The least specific prefix that contains `eid`, lies within the longest member of `sets` that contains it,
+/// if there is one, and has no other member inside it.
 pub(crate) fn free_prefix(eid: &Eid, sets: &[&dyn PrefixSet]) -> EidPrefix {
     let host = eid.to_prefix();
     let within = sets.iter().filter_map(|set| set.longest_member(eid)).map(|prefix| prefix.len()).max();
@@ -84,7 +84,8 @@ mod tests {
         assert_eq!(free("2001:db8::1", &["10.0.0.0/8"]), "::/0");
     }
 
-    /// Prefixes and EIDs in a small space, so that they meet often: 203.0.113.0/24, or the last 8 bits of IPv6.
+    /// Prefixes and EIDs in a small space, so that they meet often: 203.0.113.0/24, or the last 8 bits of
+    /// IPv6.
     fn addr(v6: bool, low: u8) -> std::net::IpAddr {
         if v6 {
             std::net::Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(low)).into()
@@ -114,7 +115,8 @@ mod tests {
             let eid = Eid::new(InstanceId::DEFAULT, addr(v6, low));
             let found = free_prefix(&eid, &[&table]);
             let longest = list.iter().filter(|m| m.contains(&eid)).max_by_key(|m| m.len());
-            // Reference: the shortest length at which every member either covers the candidate or is disjoint from it.
+            // Reference: the shortest length at which every member either covers the candidate or is disjoint
+            // from it.
             let expected = (0..=if v6 { 128u8 } else { 32 })
                 .map(|len| EidPrefix::from(IpNet::new(eid.addr, len).unwrap()))
                 .find(|candidate| {

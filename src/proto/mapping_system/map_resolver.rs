@@ -1,4 +1,5 @@
-//! The Map-Resolver's own knowledge: which Map-Servers serve which EID-prefixes, and what it forwarded just now.
+//! The Map-Resolver's own knowledge: which Map-Servers serve which EID-prefixes, and what it forwarded just
+//! now.
 //!
 //! Owns: both. What is done with a Map-Request is decided in [`super`], together with the Map-Server.
 
@@ -9,8 +10,8 @@ use crate::proto::config::{Host, MapResolverConfig};
 use crate::proto::eid_table::EidTable;
 use crate::types::{Eid, Instant, Nonce};
 
-/// The same Map-Request within this time is a loop or a duplicate: ITRs retransmit after a second at the earliest
-/// (RFC 9301 §5.3).
+/// The same Map-Request within this time is a loop or a duplicate: ITRs retransmit after a second at the
+/// earliest (RFC 9301 §5.3).
 const LOOP_WINDOW: Duration = Duration::from_millis(200);
 /// Map-Requests that are remembered for it.
 const LOOP_MEMORY: usize = 4096;
@@ -40,8 +41,8 @@ impl MapResolver {
     }
 }
 
-/// Notices Map-Requests that come round again: two Map-Resolvers that each take the other for the Map-Server would
-/// otherwise pass one on for ever, as the encapsulation has no hop count that anybody decrements.
+/// Notices Map-Requests that come round again: two Map-Resolvers that each take the other for the Map-Server
+/// would otherwise pass one on for ever, as the encapsulation has no hop count that anybody decrements.
 #[derive(Debug, Default)]
 pub(crate) struct LoopGuard {
     order: VecDeque<(Instant, Nonce, Eid)>,

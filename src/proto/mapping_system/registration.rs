@@ -97,22 +97,22 @@ impl Known {
         Some(record)
     }
 
-    /// Whom the registration of `registrant` contradicts: another xTR that says something else of a locator that both
-    /// have or, where the two are not merged, has other locators.
+    /// Whom the registration of `registrant` contradicts: another xTR that says something else of a locator
+    /// that both have or, where the two are not merged, has other locators.
     pub(crate) fn contradiction(&self, registrant: Registrant) -> Option<Registrant> {
         let own = self.registrations.iter().find(|r| r.registrant == registrant)?;
         let others = self.registrations.iter().filter(|r| r.registrant != registrant);
         others.into_iter().find(|other| contradict(own, other)).map(|other| other.registrant)
     }
 
-    /// Where to forward a Map-Request: a best-priority reachable locator of an xTR that is registered, at random among
-    /// equals; the address that the registration came from where no locator is of a family that we saw work. `None`
-    /// only without any registration.
+    /// Where to forward a Map-Request: a best-priority reachable locator of an xTR that is registered, at
+    /// random among equals; the address that the registration came from where no locator is of a family that
+    /// we saw work. `None` only without any registration.
     pub(crate) fn etr(&self, cx: &mut Context) -> Option<IpAddr> {
         let works = |addr: &IpAddr| self.registrations.iter().any(|r| r.source.is_ipv4() == addr.is_ipv4());
         let usable = |l: &&LocatorRecord| l.priority != 255 && l.reachable;
-        // As in `merged`: the latest word holds. Of an xTR that registers from another address since, because an uplink
-        // went down or was renumbered, the former registration stays until it times out.
+        // As in `merged`: the latest word holds. Of an xTR that registers from another address since, because
+        // an uplink went down or was renumbered, the former registration stays until it times out.
         let latest = self.registrations.iter().max_by_key(|r| r.refreshed)?;
         let others = self.registrations.iter().filter(|r| r.merge && r.registrant != latest.registrant);
         let candidates: Vec<(bool, u8, IpAddr)> = others

@@ -1,21 +1,26 @@
-//! What the Map-Server knows of a site beside its registrations: its keys, and which Map-Registers nobody may send again.
+//! What the Map-Server knows of a site beside its registrations: its keys, and which Map-Registers nobody may
+//! send again.
 //!
 //! Owns: replay protection (RFC 9301 §5.6, "Nonce"), and what of it survives a restart.
 //!
 //! # xTRs without an xTR-ID
-//! A nonce must be greater than the last one of the same xTR-ID and key. An xTR that sends no xTR-ID is known by its address
-//! alone, so that a recorded Map-Register which somebody sends again from another address looks like a new xTR's first.
-//! It is recognised by its MAC as long as it is among the last few thousand of the site (some days of one a minute). An
-//! older one is not, and nothing in it could be relied upon for that:
-//! - That the first nonce from a new address be greater than every nonce of the site and key (a mark for all of them)
-//!   refuses every xTR but the one with the greatest nonces: RFC 9301 §5.6 has each count for itself, from wherever it
-//!   likes, be that zero or a clock, and the xTRs of a site that merge share the key.
-//! - That it lie outside of what single xTRs have counted through refuses a new xTR whose counter starts where another's
-//!   did, as with two of the same make that count from zero, and for good one whose clock is behind, where nonces are times.
-//! - The source address itself can't be the mark, as an uplink that is renumbered is a new address of an old xTR.
+//! A nonce must be greater than the last one of the same xTR-ID and key. An xTR that sends no xTR-ID is known
+//! by its address alone, so that a recorded Map-Register which somebody sends again from another address
+//! looks like a new xTR's first. It is recognised by its MAC as long as it is among the last few thousand of
+//! the site (some days of one a minute). An older one is not, and nothing in it could be relied upon for
+//! that:
+//! - That the first nonce from a new address be greater than every nonce of the site and key (a mark for all
+//!   of them) refuses every xTR but the one with the greatest nonces: RFC 9301 §5.6 has each count for
+//!   itself, from wherever it likes, be that zero or a clock, and the xTRs of a site that merge share the
+//!   key.
+//! - That it lie outside of what single xTRs have counted through refuses a new xTR whose counter starts
+//!   where another's did, as with two of the same make that count from zero, and for good one whose clock is
+//!   behind, where nonces are times.
+//! - The source address itself can't be the mark, as an uplink that is renumbered is a new address of an old
+//!   xTR.
 //!
-//! An xTR-ID at every xTR of the site closes this, since the MAC covers it, and so does a new key (another key id), with
-//! which nothing recorded before is authentic.
+//! An xTR-ID at every xTR of the site closes this, since the MAC covers it, and so does a new key (another
+//! key id), with which nothing recorded before is authentic.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -53,8 +58,9 @@ pub(crate) struct Site {
 /// A Map-Register's MAC, as much of it as every algorithm sends.
 type Digest = [u8; 12];
 
-/// MACs of a site's last Map-Registers, whoever sent them: one that was recorded and is sent again from another address
-/// would otherwise pass for a new sender's first. Nonces would not do, as the xTRs of a site may well use the same.
+/// MACs of a site's last Map-Registers, whoever sent them: one that was recorded and is sent again from
+/// another address would otherwise pass for a new sender's first. Nonces would not do, as the xTRs of a site
+/// may well use the same.
 #[derive(Debug, Default)]
 struct RecentDigests {
     order: VecDeque<Digest>,

@@ -1,14 +1,15 @@
 //! The map-cache in a file, for a restart that nobody notices.
 //!
-//! Owns: which entries a snapshot has, its format, and what of one still holds when it is read. Where it is kept is the
-//! runtime's business; what becomes of the entries is the ITR's. Must not read clocks: both moments are given.
+//! Owns: which entries a snapshot has, its format, and what of one still holds when it is read. Where it is
+//! kept is the runtime's business; what becomes of the entries is the ITR's. Must not read clocks: both
+//! moments are given.
 //!
 //! # What is in it
-//! What the mapping system or the sites themselves said and is still valid: positive and negative entries, each with the
-//! time that is left, when it was used last, and which of its locators were known to be down. Not the static entries,
-//! which the configuration has, and not what was gleaned, which nobody has confirmed. Round trip times and the states
-//! of probes are not kept either: probing tells them anew within a round trip of an entry's first use, and meanwhile
-//! it is enough to leave aside what was dead.
+//! What the mapping system or the sites themselves said and is still valid: positive and negative entries,
+//! each with the time that is left, when it was used last, and which of its locators were known to be down.
+//! Not the static entries, which the configuration has, and not what was gleaned, which nobody has confirmed.
+//! Round trip times and the states of probes are not kept either: probing tells them anew within a round trip
+//! of an entry's first use, and meanwhile it is enough to leave aside what was dead.
 //!
 //! # Format
 //! All fields are in network byte order.
@@ -65,8 +66,9 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The time that has passed since `earlier`: by the clock of the boot where that is the same, whatever the wall
-    /// clock was set to meanwhile. `Err` with how far the wall clock went back where it can't be told.
+    /// The time that has passed since `earlier`: by the clock of the boot where that is the same, whatever
+    /// the wall clock was set to meanwhile. `Err` with how far the wall clock went back where it can't be
+    /// told.
     fn since(&self, earlier: &Self) -> Result<Duration, Duration> {
         if self.boot == earlier.boot && self.boot != [0; 16] {
             return self.since_boot.checked_sub(earlier.since_boot).ok_or(Duration::ZERO);
@@ -153,12 +155,15 @@ pub enum Unusable {
         most: Duration,
     },
     /// Nobody knows how old it is.
-    #[error("the clock went back by {} s since it was taken, so that nobody knows how old it is", .0.as_secs())]
+    #[error(
+        "the clock went back by {} s since it was taken, so that nobody knows how old it is",
+        .0.as_secs()
+    )]
     ClockWentBack(Duration),
 }
 
-/// A snapshot that is being taken, a part of the map-cache at a time: other things happen in between, so that entries
-/// that change meanwhile may be in it as they were before or after. Each is right by itself.
+/// A snapshot that is being taken, a part of the map-cache at a time: other things happen in between, so that
+/// entries that change meanwhile may be in it as they were before or after. Each is right by itself.
 #[derive(Debug)]
 pub struct Taking {
     bytes: Writer,
@@ -170,7 +175,8 @@ pub struct Taking {
 }
 
 impl Taking {
-    /// Begins. `now` and `at` are the same moment; `identity` says whose cache it is, in at most 65,535 bytes.
+    /// Begins. `now` and `at` are the same moment; `identity` says whose cache it is, in at most 65,535
+    /// bytes.
     pub fn begin(identity: &str, at: &Moment, now: Instant) -> Self {
         let mut bytes = Writer::default();
         bytes.slice(&MAGIC);
@@ -342,8 +348,8 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Unusable> {
 }
 
 impl Snapshot {
-    /// What of it still holds `now`, for the router that is called `identity` and trusts no snapshot that is older than
-    /// `most`.
+    /// What of it still holds `now`, for the router that is called `identity` and trusts no snapshot that is
+    /// older than `most`.
     ///
     /// # Errors
     /// If nothing of it may be used.

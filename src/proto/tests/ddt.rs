@@ -40,8 +40,8 @@ fn resolver(roots: &[&str]) -> ControlConfig {
     }
 }
 
-/// A root that delegated 10.0.0.0/8 to a node, which delegated parts of it to two Map-Servers. At the first one a site
-/// has registered 10.1.0.0/16; at the second one nobody 10.2.0.0/16.
+/// A root that delegated 10.0.0.0/8 to a node, which delegated parts of it to two Map-Servers. At the first
+/// one a site has registered 10.1.0.0/16; at the second one nobody 10.2.0.0/16.
 struct Tree {
     net: Network,
     node: usize,
@@ -78,8 +78,8 @@ impl Tree {
         node(&["10.0.0.0/8"], delegations)
     }
 
-    /// The ITR wants to reach this; how many DDT Map-Requests the Map-Resolver sent until it could, or knew that it
-    /// can't.
+    /// The ITR wants to reach this; how many DDT Map-Requests the Map-Resolver sent until it could, or knew
+    /// that it can't.
     fn searched(&mut self, to: &str) -> usize {
         let before = self.asked();
         self.net.packet(self.itr, "10.3.0.1", eid(to));
@@ -104,8 +104,8 @@ impl Tree {
     }
 }
 
-/// Input: Map-Requests for a registered site, one after the other. Output: referrals from the root to the Map-Server, then
-/// from what is remembered (RFC 8111 §7.3.1, §7.3.2).
+/// Input: Map-Requests for a registered site, one after the other. Output: referrals from the root to the
+/// Map-Server, then from what is remembered (RFC 8111 §7.3.1, §7.3.2).
 #[test]
 fn a_search_goes_from_the_root_to_the_map_server_once() {
     let mut tree = Tree::new(&[ROOT]);
@@ -125,8 +125,9 @@ fn a_search_goes_from_the_root_to_the_map_server_once() {
     assert_eq!(tree.remembered(), (0, 0));
 }
 
-/// Input: Map-Requests for what nobody has, and for what is not registered. Output: negative Map-Replies with the prefixes
-/// and times to live of the referrals, the second time from memory (RFC 8111 §7.1.2, §7.2, §7.3.2).
+/// Input: Map-Requests for what nobody has, and for what is not registered. Output: negative Map-Replies with
+/// the prefixes and times to live of the referrals, the second time from memory (RFC 8111 §7.1.2, §7.2,
+/// §7.3.2).
 #[test]
 fn holes_and_silent_sites_are_answered_negatively_and_remembered() {
     let mut tree = Tree::new(&[ROOT]);
@@ -174,8 +175,8 @@ fn a_root_that_is_silent_is_passed_by() {
     assert_eq!(tree.remembered().0, 0);
 }
 
-/// Input: the site has moved to another Map-Server. Output: NOT-AUTHORITATIVE by the old one, and a new search from the root
-/// (RFC 8111 §7.3.2).
+/// Input: the site has moved to another Map-Server. Output: NOT-AUTHORITATIVE by the old one, and a new
+/// search from the root (RFC 8111 §7.3.2).
 #[test]
 fn what_is_remembered_wrongly_is_searched_anew() {
     let mut tree = Tree::new(&[ROOT]);
@@ -192,8 +193,8 @@ fn what_is_remembered_wrongly_is_searched_anew() {
     assert_eq!(tree.net.nodes[tree.itr].paths(eid("10.1.2.3"))[0].0, ip("198.51.100.2"));
 }
 
-/// Input: Map-Servers that know of each other. Output: MS-ACK without the incomplete flag, which is remembered (RFC 8111
-/// §6.3), and with the whole referral set (§6.2).
+/// Input: Map-Servers that know of each other. Output: MS-ACK without the incomplete flag, which is
+/// remembered (RFC 8111 §6.3), and with the whole referral set (§6.2).
 #[test]
 fn map_servers_with_peers_acknowledge_for_all_of_them() {
     let mut tree = Tree::new(&[ROOT]);
@@ -227,8 +228,9 @@ fn only_who_was_asked_is_believed() {
     assert_eq!((tree.dropped(DropReason::ReferralUnsolicited), tree.remembered()), (1, (1, 0)));
 }
 
-/// Input: a Map-Referral that seems to be of the root, by somebody who knows the nonce of the ITR. Output: none; the root's
-/// own one counts, and the Map-Request reaches the Map-Server, and the ETR, with the nonce of the ITR.
+/// Input: a Map-Referral that seems to be of the root, by somebody who knows the nonce of the ITR. Output:
+/// none; the root's own one counts, and the Map-Request reaches the Map-Server, and the ETR, with the nonce
+/// of the ITR.
 #[test]
 fn who_may_ask_can_not_answer_for_the_root() {
     let mut tree = Tree::new(&[ROOT]);
@@ -261,8 +263,8 @@ fn a_map_server_may_be_the_root() {
     assert_eq!(tree.remembered().0, 0);
 }
 
-/// Input: a remembered Map-Server that is silent, and an ITR that repeats its Map-Request before each timeout. Output: after
-/// three tries the search begins at the root again.
+/// Input: a remembered Map-Server that is silent, and an ITR that repeats its Map-Request before each
+/// timeout. Output: after three tries the search begins at the root again.
 #[test]
 fn a_silent_map_server_is_given_up_however_often_the_itr_repeats() {
     let mut tree = Tree::new(&[ROOT]);
@@ -290,8 +292,8 @@ fn a_silent_map_server_is_given_up_however_often_the_itr_repeats() {
     assert_eq!(tree.remembered().0, 1, "only the other search is under way");
 }
 
-/// Input: two hosts that ask for the same EID with the same inner source. Output: both wait, and neither in the other one's
-/// place; nor does one displace the other by its nonce.
+/// Input: two hosts that ask for the same EID with the same inner source. Output: both wait, and neither in
+/// the other one's place; nor does one displace the other by its nonce.
 #[test]
 fn nobody_takes_the_place_of_another_one() {
     let mut tree = Tree::new(&["192.0.2.99"]);
@@ -305,8 +307,8 @@ fn nobody_takes_the_place_of_another_one() {
     assert_eq!(tree.remembered().0, 2, "a repetition");
 }
 
-/// Input: DDT Map-Requests of one sender that name a different ITR each time. Output: no more Map-Referrals, and no more
-/// Map-Requests to the ETR, than one RLOC may draw.
+/// Input: DDT Map-Requests of one sender that name a different ITR each time. Output: no more Map-Referrals,
+/// and no more Map-Requests to the ETR, than one RLOC may draw.
 #[test]
 fn who_sends_the_requests_is_limited_whatever_they_name() {
     let mut tree = Tree::new(&[ROOT]);
@@ -327,8 +329,8 @@ fn who_sends_the_requests_is_limited_whatever_they_name() {
     assert_eq!(tree.net.nodes[tree.a].dropped(DropReason::RateRloc), 180);
 }
 
-/// Input: more Map-Requests than can wait, of one sender and of many. Output: as many as can are searched for, and one sender
-/// leaves room to others.
+/// Input: more Map-Requests than can wait, of one sender and of many. Output: as many as can are searched
+/// for, and one sender leaves room to others.
 #[test]
 fn what_waits_is_bounded() {
     let mut tree = Tree::new(&["192.0.2.99"]);
@@ -366,8 +368,8 @@ fn losses_only_delay_a_search() {
     }
 }
 
-/// Input: a hole around something that the Map-Resolver knows otherwise. Output: a negative Map-Reply for the part without
-/// it.
+/// Input: a hole around something that the Map-Resolver knows otherwise. Output: a negative Map-Reply for the
+/// part without it.
 #[test]
 fn a_hole_ends_at_what_is_known_here() {
     let mut tree = Tree::new(&[ROOT]);

@@ -102,7 +102,8 @@ fn registrations_carry_the_database_and_are_kept_up_every_minute() {
 
 #[test]
 fn an_unconfirmed_registration_is_repeated_with_doubling_pauses() {
-    // RFC 9301 §5.7: after 1 second, doubling, at most 1 minute; §8.2: in the first five minutes every 20 s at least.
+    // RFC 9301 §5.7: after 1 second, doubling, at most 1 minute; §8.2: in the first five minutes every 20 s
+    // at least.
     let (mut net, id) = etr(config());
     net.run_for(12 * MINUTE);
     let sent: Vec<_> = net
@@ -226,7 +227,8 @@ fn notifies_must_be_authentic_and_expected() {
     assert_eq!((ack.nonce, &ack.records), (Nonce(1), &unsolicited.records));
     assert_eq!(transmit.destination, MS.parse().unwrap());
     assert_eq!(auth::verify(&transmit.payload, &[key("k")]), Ok(0));
-    // Its repetition too, as the Map-Notify-Ack may be what got lost; but replays draw no more than anything else.
+    // Its repetition too, as the Map-Notify-Ack may be what got lost; but replays draw no more than anything
+    // else.
     for _ in 0..1000 {
         net.deliver(id, MS, &seal(unsolicited.clone(), &key("k")));
     }
@@ -266,8 +268,8 @@ fn a_changed_address_is_registered_within_a_second() {
     let register = registers(&mut net, id).remove(0);
     assert_eq!(register.records[0].locators[0].address, Address::Ip(ip("198.51.100.99")));
     net.deliver(id, MS, &seal(notify(&register), &key("k")));
-    // No address at all: the last one is said to be unreachable (R), as far as that can still be said. Not withdrawn,
-    // since others would then forward the site's packets natively.
+    // No address at all: the last one is said to be unreachable (R), as far as that can still be said. Not
+    // withdrawn, since others would then forward the site's packets natively.
     net.readdress(id, &[]);
     net.run_for(SECOND);
     let register = registers(&mut net, id).remove(0);

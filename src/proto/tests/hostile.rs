@@ -1,5 +1,5 @@
-//! Whatever arrives: nothing panics, every table stays bounded, legitimate work goes on, and each thing dropped has its
-//! counter.
+//! Whatever arrives: nothing panics, every table stays bounded, legitimate work goes on, and each thing
+//! dropped has its counter.
 
 use std::time::Duration;
 
@@ -273,7 +273,9 @@ proptest! {
     }
 
     #[test]
-    fn the_same_seed_does_the_same(acts in proptest::collection::vec(any_act(), 1..30), seed in any::<u64>()) {
+    fn the_same_seed_does_the_same(
+        acts in proptest::collection::vec(any_act(), 1..30), seed in any::<u64>()
+    ) {
         let run = |acts: Vec<Act>| {
             let mut net = Network::new(seed);
             let id = net.add(&["192.0.2.1", "2001:db8:ffff::1"], everything());

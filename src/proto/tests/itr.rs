@@ -40,9 +40,9 @@ fn a_miss_asks_the_map_resolver_once() {
         net.packet(id, "10.1.0.9", eid("10.2.0.9"));
         net.handle(id, Input::Punt(Punt::Miss { source: ip("10.1.0.8"), destination: eid("10.2.0.9") }));
     }
-    // Output: one Map-Request in an ECM to the Map-Resolver (RFC 9301 §5.8), inner destination the EID, inner source a
-    // locator of its family; in it one record with the full mask length (§5.2), the source EID of the packet, and a
-    // locator of each family as ITR-RLOC.
+    // Output: one Map-Request in an ECM to the Map-Resolver (RFC 9301 §5.8), inner destination the EID,
+    // inner source a locator of its family; in it one record with the full mask length (§5.2), the source
+    // EID of the packet, and a locator of each family as ITR-RLOC.
     let (transmit, message) = net.take_one(id);
     assert_eq!(transmit.destination, "192.0.2.1:4342".parse().unwrap());
     let (ecm, request) = inner(&message);
@@ -186,7 +186,8 @@ fn without_a_locator_nothing_is_asked_until_there_is_one() {
 
 #[test]
 fn only_the_right_nonce_is_believed() {
-    // Input: Map-Replies that nobody asked for, or with another nonce (RFC 9301 §5.2). Output: nothing learnt.
+    // Input: Map-Replies that nobody asked for, or with another nonce (RFC 9301 §5.2). Output: nothing
+    // learnt.
     let (mut net, id) = itr();
     net.reply_nonce(id, Nonce(0), vec![record("10.2.0.0/16", &["203.0.113.66"])]);
     net.packet(id, "10.1.0.9", eid("10.2.0.9"));

@@ -65,7 +65,8 @@ fn entries_that_nobody_uses_go_after_a_while() {
 
 #[test]
 fn a_set_of_overlapping_entries_stays_or_goes_as_a_whole() {
-    // RFC 9301 §5.5: no more-specific entry may go while the less specific one stays and takes over its packets.
+    // RFC 9301 §5.5: no more-specific entry may go while the less specific one stays and takes over its
+    // packets.
     let (mut net, id) =
         start(ItrConfig { idle_timeout: 5 * MINUTE, map_cache_limit: 10, ..ItrConfig::default() });
     let both = || vec![record("10.2.0.0/16", &["203.0.113.1"]), record("10.2.7.0/24", &["203.0.113.7"])];
@@ -296,8 +297,8 @@ fn one_host_that_tries_everything_leaves_others_a_chance() {
 
 #[test]
 fn a_request_that_names_somebody_else_draws_few_bytes_for_many() {
-    // RFC 9301 §9: amplification. A site with many more specific prefixes of many locators, and a Map-Request with the
-    // address of a third party as ITR-RLOC.
+    // RFC 9301 §9: amplification. A site with many more specific prefixes of many locators, and a
+    // Map-Request with the address of a third party as ITR-RLOC.
     let rlocs: Vec<String> = (0..20).map(|n| format!("203.0.113.{n}")).collect();
     let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
     let mut eids: Vec<String> = (0..12).map(|n| format!("10.1.{n}.0/24")).collect();
@@ -323,7 +324,8 @@ fn a_request_that_names_somebody_else_draws_few_bytes_for_many() {
     let towards_victim = bytes(&mut net);
     assert!((3000..=6000).contains(&towards_victim), "{towards_victim} bytes in a second");
     assert!(net.nodes[id].dropped(DropReason::RateUnverified) > 50);
-    // Nor does a forged source that is the ITR-RLOC, too, draw more, be it with probes or by many records at once.
+    // Nor does a forged source that is the ITR-RLOC, too, draw more, be it with probes or by many records at
+    // once.
     for probe in [false, true] {
         net.run_for(2 * SECOND);
         net.take_sent(id);
@@ -362,7 +364,8 @@ fn who_asks_for_itself_and_draws_little_is_limited_in_messages_alone() {
 
 #[test]
 fn a_reply_is_good_once() {
-    // The nonce is the protection against replayed Map-Replies: once it has been answered, nothing with it counts.
+    // The nonce is the protection against replayed Map-Replies: once it has been answered, nothing with it
+    // counts.
     let (mut net, id) = start(ItrConfig::default());
     net.packet(id, "10.1.0.9", eid("10.2.0.9"));
     let nonce = inner(&net.take_one(id).1).1.nonce;
@@ -379,7 +382,8 @@ fn a_reply_is_good_once() {
 
 #[test]
 fn what_is_inside_a_static_entry_is_the_operators_alone() {
-    // RFC 9301 §5.5 lists more specific prefixes beside the one asked for; what the configuration says of them wins.
+    // RFC 9301 §5.5 lists more specific prefixes beside the one asked for; what the configuration says of
+    // them wins.
     let statics = vec![
         fixed("10.2.7.0/24", &["203.0.113.9"]),
         Mapping::negative(prefix("10.2.8.0/24"), Ttl::RECEIVER_DECIDES, Action::SendMapRequest),
@@ -423,7 +427,8 @@ fn answer_natively(net: &mut Network, id: usize, minutes: u32) -> usize {
     asked.len()
 }
 
-/// A packet to a host of a non-LISP site: the kernel forwards it without our seeing it, or it is a miss and lost.
+/// A packet to a host of a non-LISP site: the kernel forwards it without our seeing it, or it is a miss and
+/// lost.
 fn natively(net: &mut Network, id: usize, destination: &str) -> bool {
     let kernel = net.nodes[id].natives.iter().any(|prefix| prefix.contains(&eid(destination)));
     if !kernel {
@@ -436,7 +441,8 @@ fn natively(net: &mut Network, id: usize, destination: &str) -> bool {
 fn a_non_lisp_destination_in_use_is_kept_beyond_its_time_and_let_go_when_nobody_comes_back() {
     let (mut net, id) = start(ItrConfig { map_cache_limit: 80, ..ItrConfig::default() });
     let mut lost = Vec::new();
-    // Used all the time for four hours, with a time to live of fifteen minutes; asked for again before that is over.
+    // Used all the time for four hours, with a time to live of fifteen minutes; asked for again before that
+    // is over.
     for second in 0..4 * 3600 {
         if !natively(&mut net, id, "192.0.2.9") {
             lost.push(second);
@@ -475,7 +481,8 @@ fn non_lisp_destinations_in_use_lose_nothing_beside_a_scan() {
         answer_natively(&mut net, id, 60);
         assert!(net.nodes[id].control.map_cache_len() <= 400);
     }
-    // Those that were there lose nothing, the others one packet at first and perhaps one until they are known.
+    // Those that were there lose nothing, the others one packet at first and perhaps one until they are
+    // known.
     assert!(lost.keys().all(|n| *n >= 20), "{lost:?}");
     assert!(lost.len() == 10 && lost.values().all(|n| *n <= 2), "{lost:?}");
     // The scan's leftovers are asked for again by the share that is kept alone, and twice at most.
@@ -495,7 +502,8 @@ fn which_locators_are_eids_follows_our_own_prefixes() {
     let rlocs = |net: &Network| net.nodes[id].paths(eid("10.2.0.9")).iter().map(|p| p.0).collect::<Vec<_>>();
     let both = [ip("203.0.113.1"), ip("10.9.0.1")];
     assert_eq!(rlocs(&net), both);
-    // A prefix of ours around a locator, by a reload: packets to that would come back to be encapsulated again.
+    // A prefix of ours around a locator, by a reload: packets to that would come back to be encapsulated
+    // again.
     let mut ours = config(ItrConfig::default());
     ours.database.push(database("10.9.0.0/16", vec![locator("198.51.100.1", 1, 100)]));
     net.reload(id, ours.clone());

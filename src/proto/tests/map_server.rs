@@ -269,8 +269,8 @@ fn requests_are_passed_on_to_an_etr_unchanged() {
 
 #[test]
 fn requests_go_where_the_latest_registration_says() {
-    // An xTR without xTR-ID registers from another address, since its uplink went down: the former registration stays
-    // for a while (RFC 9301 §5.6, §8.3), but must not draw Map-Requests to what is dead.
+    // An xTR without xTR-ID registers from another address, since its uplink went down: the former
+    // registration stays for a while (RFC 9301 §5.6, §8.3), but must not draw Map-Requests to what is dead.
     let (mut net, id) = server();
     let mut mapping = record("10.1.0.0/16", &["198.51.100.1", "198.51.100.3"]);
     mapping.locators[1].priority = 2;

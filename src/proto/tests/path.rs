@@ -210,9 +210,9 @@ fn a_map_server_that_was_cut_off_is_found_again() {
     assert_eq!(net.nodes[ms].control.sites().map(|s| s.registrations.len()).sum::<usize>(), 4);
 }
 
-/// 20 % of all datagrams lost, others delayed at random and so reordered, some doubled. Three datagrams have to get
-/// through, so an attempt fails with 1 − 0.8³, all eleven with less than 0.04 %, and whoever goes on sending gets another
-/// round after the rest.
+/// 20 % of all datagrams lost, others delayed at random and so reordered, some doubled. Three datagrams have
+/// to get through, so an attempt fails with 1 − 0.8³, all eleven with less than 0.04 %, and whoever goes
+/// on sending gets another round after the rest.
 #[test]
 fn sites_find_each_other_in_spite_of_loss() {
     let mut late = 0;

@@ -1,4 +1,5 @@
-//! What is asked for while much is asked for: a scan, forged packets, entries inside others (RFC 9301 §5.3, §5.5, §6.1).
+//! What is asked for while much is asked for: a scan, forged packets, entries inside others (RFC 9301 §5.3,
+//! §5.5, §6.1).
 
 use std::time::Duration;
 
@@ -177,7 +178,8 @@ fn neither_a_scan_nor_forged_packets_keep_new_sources_from_being_verified() {
     }
     unverified(&mut net, eid("10.9.0.1"));
     assert!(asks(&mut net, "10.9.0.1"));
-    // Forged packets, twenty a second: never more than a quarter of the table, and the new one still gets its turn.
+    // Forged packets, twenty a second: never more than a quarter of the table, and the new one still gets its
+    // turn.
     for n in 0..400u32 {
         net.run_for(SECOND / 20);
         unverified(

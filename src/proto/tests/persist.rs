@@ -1,5 +1,5 @@
-//! What survives a restart (RFC 9301 §5.6, "Nonce"): an ETR's nonces grow whatever the clock says, and a Map-Server
-//! knows a replay from before.
+//! What survives a restart (RFC 9301 §5.6, "Nonce"): an ETR's nonces grow whatever the clock says, and a
+//! Map-Server knows a replay from before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -102,7 +102,8 @@ fn a_probe_asks_the_locator_itself_for_the_entry_from_the_source_of_the_packets(
     assert!((4..=6).contains(&probes.len()), "{probes:?}");
     assert!(answered(&net) - before >= probes.len() - 1);
     for (_, transmit, request) in &probes {
-        // RFC 9301 §7.1: not encapsulated, from a locator of ours, for the EID-prefix that is cached. §5.2: no source EID.
+        // RFC 9301 §7.1: not encapsulated, from a locator of ours, for the EID-prefix that is cached. §5.2:
+        // no source EID.
         assert_eq!(transmit.source, Some(ip(A1)));
         assert!([B1, B2].map(ip).contains(&transmit.destination.ip()));
         assert_eq!(transmit.destination.port(), 4342);
@@ -590,7 +591,8 @@ fn other_intervals_have_a_dead_locator_looked_at_anew() {
 fn an_xtr_that_does_not_know_its_prefix_has_the_mapping_system_asked_rarely() {
     let (mut net, a, _) = two_homes(config_a(), config_b());
     run_in_use(&mut net, a, SECOND);
-    // Only the fake answers from now on, to probes and to nothing else, and says nothing of what it is asked for.
+    // Only the fake answers from now on, to probes and to nothing else, and says nothing of what it is asked
+    // for.
     net.dark.extend([ip(B1), ip(B2), ip("192.0.2.1")]);
     net.take_sent(a);
     let mut asked = 0;

@@ -51,7 +51,8 @@ fn what_is_to_be_forwarded_natively_goes_to_the_proxy_etrs() {
     assert!(net.nodes[id].natives.is_empty());
     let (_, entry) = net.nodes[id].control.map_cache().next().unwrap();
     assert!(entry.mapping.is_by_proxy());
-    // Anything else that is negative stays so, and sites are reached as ever, whatever action their record bears.
+    // Anything else that is negative stays so, and sites are reached as ever, whatever action their record
+    // bears.
     net.learn(id, "10.9.0.9", vec![negative("10.9.0.0/16", 15, Action::Drop)]);
     assert!(paths(&net, id, "10.9.0.9").is_empty());
     let odd =

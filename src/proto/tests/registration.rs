@@ -127,8 +127,8 @@ fn a_map_notify_has_the_key_of_the_map_register() {
     }
 }
 
-/// Sites are told apart by their prefixes: a Map-Register may hold several sites' prefixes, and is authentic for all
-/// that have its key.
+/// Sites are told apart by their prefixes: a Map-Register may hold several sites' prefixes, and is authentic
+/// for all that have its key.
 #[test]
 fn sites_with_the_same_key_may_share_a_map_register_and_others_may_not() {
     let mut net = Network::new(1);
@@ -258,7 +258,8 @@ fn an_unacknowledged_map_notify_is_sent_again_and_given_up() {
         .collect();
     assert_eq!(times, [0, 3, 6, 9, 15, 27, 51]);
 
-    // One that is acknowledged at last is not sent again; an acknowledgement with a wrong key counts for nothing.
+    // One that is acknowledged at last is not sent again; an acknowledgement with a wrong key counts for
+    // nothing.
     net.sent.clear();
     net.deliver(ms, b, &by_hand(9, 2, true, record("10.1.0.0/16", &["198.51.100.3"])));
     net.run_for(SECOND);

@@ -134,7 +134,8 @@ fn locator_status_bits_take_a_locator_out_and_damping_holds_it_back() {
     say(&mut net, "192.0.2.2", !2);
     net.run_for(SECOND * 300);
     assert_eq!(rlocs(&net, a, "10.2.0.1"), both[..1]);
-    // Nor does a fresh mapping wipe it out: where the entry was gone meanwhile, the same bits count for the new one.
+    // Nor does a fresh mapping wipe it out: where the entry was gone meanwhile, the same bits count for the
+    // new one.
     net.packet(a, "10.1.0.9", eid("10.2.0.1"));
     let clear = crate::proto::control::Command::ClearMapCache(None);
     net.handle(a, crate::proto::control::Input::Command(clear));
@@ -351,7 +352,8 @@ fn an_echo_ends_the_request_and_its_lack_counts_only_if_packets_come() {
     net.run_for(SECOND * 2);
     assert_eq!((net.nodes[a].nonces.len(), rlocs(&net, a, "10.2.0.1")), (0, both.to_vec()));
 
-    // Nothing comes back at all, as where packets go one way (RFC 9300 §10.1: must not be taken for a failure).
+    // Nothing comes back at all, as where packets go one way (RFC 9300 §10.1: must not be taken for a
+    // failure).
     due(&mut net, a);
     leaves(&net, a);
     net.run_for(SECOND * 2);

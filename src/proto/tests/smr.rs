@@ -1,5 +1,5 @@
-//! Changes of mappings that spread: SMRs against RFC 9301 §6.1, from the site whose mapping changes and at those who use
-//! it.
+//! Changes of mappings that spread: SMRs against RFC 9301 §6.1, from the site whose mapping changes and at
+//! those who use it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -94,7 +94,8 @@ fn a_changed_mapping_reaches_those_who_use_it_through_the_mapping_system() {
     net.reload(b, b_config([2, 1]));
     let took = net.run_until(SECOND, |net| used(net) == Some(ip("203.0.113.2"))).expect("a hears of it");
     assert!(took < Duration::from_millis(150), "{took:?}");
-    // First the Map-Server is told and has confirmed, then whoever asked, then that one asks the mapping system.
+    // First the Map-Server is told and has confirmed, then whoever asked, then that one asks the mapping
+    // system.
     let order: Vec<(usize, &str)> = net
         .sent
         .iter()

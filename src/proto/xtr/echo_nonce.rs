@@ -1,7 +1,7 @@
 //! Echo-nonce (RFC 9300 §10.1): whether packets arrive, found out by the packets themselves.
 //!
-//! Owns: which locators were asked for an echo, and what its absence means. That it is time to ask, sending and receiving
-//! nonces is the data plane's, with what is said here.
+//! Owns: which locators were asked for an echo, and what its absence means. That it is time to ask, sending
+//! and receiving nonces is the data plane's, with what is said here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ struct Asked {
 pub(crate) enum Silence {
     /// Packets came from the site, but none with the nonce: those to the locator don't arrive.
     Dark,
-    /// Nothing came from the site: its packets may be lost, or there are none. It takes something else to find out.
+    /// Nothing came from the site: its packets may be lost, or there are none. It takes something else to
+    /// find out.
     Unknown,
 }
 

@@ -12,12 +12,12 @@ use crate::wire::{Address, EidRecord, MapRequest};
 use super::database::{Database, Entry};
 use super::register::{MAX_RECORD_BYTES, encoded_len};
 
-/// More specific prefixes that a Map-Reply lists beside the one asked for. With more, the reply is for the part of the
-/// prefix around the EID that has none.
+/// More specific prefixes that a Map-Reply lists beside the one asked for. With more, the reply is for the
+/// part of the prefix around the EID that has none.
 const MAX_MORE_SPECIFIC: usize = 15;
 
-/// Answers a Map-Request for `asked`, all of them in the database, in one Map-Reply: as many as fit it in whole. An
-/// RLOC-probe is about a locator, and answered for the first alone.
+/// Answers a Map-Request for `asked`, all of them in the database, in one Map-Reply: as many as fit it in
+/// whole. An RLOC-probe is about a locator, and answered for the first alone.
 pub(crate) fn answer(
     cx: &mut Context,
     now: Instant,
@@ -32,7 +32,8 @@ pub(crate) fn answer(
         let mut more = records_for(database, prefix);
         more.retain(|record| !records.iter().any(|r| r.eid == record.eid));
         let more_bytes: usize = more.iter().map(encoded_len).sum();
-        // What is asked for in one message is bounded as one answer is (RFC 9301 §9); the rest has to be asked for again.
+        // What is asked for in one message is bounded as one answer is (RFC 9301 §9); the rest has to be
+        // asked for again.
         if !records.is_empty() && bytes + more_bytes > MAX_RECORD_BYTES {
             cx.drop_with(DropReason::RequestRecords, Some(origin.peer), prefix.to_string());
             continue;
@@ -53,8 +54,8 @@ pub(crate) fn answer(
     reply(cx, now, origin, request, records, |addr| rlocs.reaches(addr));
 }
 
-/// Answers an RLOC-probe at a proxy-ETR. Whoever sends it wants to know whether the proxy-ETR lives, and asks for what it
-/// reaches by it: something to be forwarded natively, without locators (RFC 6832 §6).
+/// Answers an RLOC-probe at a proxy-ETR. Whoever sends it wants to know whether the proxy-ETR lives, and asks
+/// for what it reaches by it: something to be forwarded natively, without locators (RFC 6832 §6).
 pub(crate) fn answer_as_proxy(
     cx: &mut Context,
     now: Instant,
@@ -71,12 +72,12 @@ pub(crate) fn answer_as_proxy(
     reply(cx, now, origin, request, records, |_| true);
 }
 
-/// The longest entry that covers `asked`, and the more specific ones inside it: what is asked for may be about to be
-/// cached as a whole (RFC 9301 §5.5). All with the least time to live among them.
+/// The longest entry that covers `asked`, and the more specific ones inside it: what is asked for may be
+/// about to be cached as a whole (RFC 9301 §5.5). All with the least time to live among them.
 fn records_for(database: &Database, asked: &EidPrefix) -> Vec<EidRecord> {
     let Some((prefix, entry)) = database.answering(asked) else { return Vec::new() };
-    // Who asks for what has moved away, and comes here with that, was sent by a mapping system that knows nobody who
-    // has it: it is at home again, or nowhere.
+    // Who asks for what has moved away, and comes here with that, was sent by a mapping system that knows
+    // nobody who has it: it is at home again, or nowhere.
     let elsewhere = |p: &EidPrefix, e: &Entry| !(e.is_away() && p.covers(asked));
     let inside: Vec<&Entry> = database
         .strictly_within(&prefix)

@@ -1,7 +1,8 @@
 //! Locator-status-bits that other sites send (RFC 9300 §10): which of their locators they say are down.
 //!
-//! Owns: what was said, and the damping of it. What an entry does without a locator is the map-cache's. Only for the
-//! entry of the prefix that said so: another site may have the same locator, and must not be harmed by it.
+//! Owns: what was said, and the damping of it. What an entry does without a locator is the map-cache's. Only
+//! for the entry of the prefix that said so: another site may have the same locator, and must not be harmed
+//! by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,9 +32,10 @@ struct Said {
 }
 
 impl LocatorStatus {
-    /// The site of `mapping` says which of its locators are up; gives those that are down from now on, if that is others
-    /// than `applied`, those that its entry does without: the entry may be a new one, which knows nothing of the old. A locator goes down at once, and comes up when it has been down for `damping`: one that flaps is not
-    /// worth moving flows to and fro for.
+    /// The site of `mapping` says which of its locators are up; gives those that are down from now on, if
+    /// that is others than `applied`, those that its entry does without: the entry may be a new one, which
+    /// knows nothing of the old. A locator goes down at once, and comes up when it has been down for
+    /// `damping`: one that flaps is not worth moving flows to and fro for.
     pub(crate) fn told(
         &mut self,
         now: Instant,

@@ -1,8 +1,8 @@
-//! Interworking with the non-LISP Internet (RFC 6832): what a proxy tunnel router is for, and the proxy-ETRs that an ITR
-//! sends to.
+//! Interworking with the non-LISP Internet (RFC 6832): what a proxy tunnel router is for, and the proxy-ETRs
+//! that an ITR sends to.
 //!
-//! Owns: which locators stand in for those that a natively-forward mapping lacks. Everything that then happens to them,
-//! choice, reachability and counters, is the map-cache's, as with any locator.
+//! Owns: which locators stand in for those that a natively-forward mapping lacks. Everything that then
+//! happens to them, choice, reachability and counters, is the map-cache's, as with any locator.
 
 use crate::fib::{FibUpdate, Proxy};
 use crate::proto::config::{ControlConfig, ProxyEtr};
@@ -62,8 +62,8 @@ impl ProxyEtrs {
         locators
     }
 
-    /// Gives a natively-forward mapping the proxy-ETRs as its locators; with none, it stays what it is. Other mappings
-    /// lose an action that means nothing beside locators, so that the two can be told apart
+    /// Gives a natively-forward mapping the proxy-ETRs as its locators; with none, it stays what it is. Other
+    /// mappings lose an action that means nothing beside locators, so that the two can be told apart
     /// ([`Mapping::is_by_proxy`]).
     pub(crate) fn adopt(&self, mapping: &mut Mapping) {
         if !mapping.is_negative() {
@@ -73,7 +73,8 @@ impl ProxyEtrs {
         }
     }
 
-    /// The same for a mapping that [`adopt`](Self::adopt) saw before: its locators of now, if they are others.
+    /// The same for a mapping that [`adopt`](Self::adopt) saw before: its locators of now, if they are
+    /// others.
     pub(crate) fn changed(&self, mapping: &Mapping) -> Option<Vec<Locator>> {
         if mapping.action != Action::NativelyForward {
             return None;

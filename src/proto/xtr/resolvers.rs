@@ -1,15 +1,15 @@
 //! Map-Resolvers: which of them is asked for an EID, and how they do.
 //!
-//! Owns: the choice by EID space, the measured response times, and who is under suspicion of not answering. Must not send
-//! anything: the ITR does, and tells what came of it.
+//! Owns: the choice by EID space, the measured response times, and who is under suspicion of not answering.
+//! Must not send anything: the ITR does, and tells what came of it.
 //!
 //! # Who is asked
-//! The Map-Resolvers of the longest configured EID space around the EID, and where there is none, those without an EID
-//! space. Mapping systems are independent: one that serves an EID space is never stood in for by one that does not.
-//! Within a space the first one is asked, or the one that answered fastest so far. Who leaves a Map-Request unanswered
-//! and has answered nothing else since is passed over until it answers again. To find that out, and to measure those that
-//! are not asked otherwise, a destination that another one has just resolved is asked for once more, a second later: no
-//! packet waits for that answer.
+//! The Map-Resolvers of the longest configured EID space around the EID, and where there is none, those
+//! without an EID space. Mapping systems are independent: one that serves an EID space is never stood in for
+//! by one that does not. Within a space the first one is asked, or the one that answered fastest so far. Who
+//! leaves a Map-Request unanswered and has answered nothing else since is passed over until it answers again.
+//! To find that out, and to measure those that are not asked otherwise, a destination that another one has
+//! just resolved is asked for once more, a second later: no packet waits for that answer.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,8 +48,8 @@ pub(crate) struct Resolvers {
 /// How a Map-Resolver, by address, does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Smoothed time from a Map-Request to its Map-Reply, as RFC 6298 §2 smooths it. It includes the way to the ETR that
-    /// answers.
+    /// Smoothed time from a Map-Request to its Map-Reply, as RFC 6298 §2 smooths it. It includes the way to
+    /// the ETR that answers.
     pub response_time: Option<Duration>,
     /// Map-Requests sent.
     pub requests: u64,
@@ -263,8 +263,8 @@ impl Resolvers {
         planned.into_iter().chain(exploring).min()
     }
 
-    /// Every Map-Resolver in the order of the configuration, with the EID space that it is asked for (`None`: all
-    /// others), and how each of its addresses does.
+    /// Every Map-Resolver in the order of the configuration, with the EID space that it is asked for (`None`:
+    /// all others), and how each of its addresses does.
     pub(crate) fn states<'a>(
         &'a self,
         cx: &'a Context,

@@ -1,10 +1,10 @@
 //! What an earlier life of this router knew: entries of a snapshot are used at once, and confirmed soon.
 //!
-//! Owns: which entries of a snapshot fit this router, and when each is asked for again. While the router was away it
-//! may have missed SMRs, so that the mapping system has the last word: entries that packets went to when the snapshot
-//! was taken are asked for one after the other at a bounded rate, all others once a packet matches them. Until the
-//! answer comes the entry holds, and where none comes it holds until it expires: that the mapping system is gone is
-//! a good reason to go on with what is known.
+//! Owns: which entries of a snapshot fit this router, and when each is asked for again. While the router was
+//! away it may have missed SMRs, so that the mapping system has the last word: entries that packets went to
+//! when the snapshot was taken are asked for one after the other at a bounded rate, all others once a packet
+//! matches them. Until the answer comes the entry holds, and where none comes it holds until it expires: that
+//! the mapping system is gone is a good reason to go on with what is known.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -58,8 +58,8 @@ impl std::ops::AddAssign for Restored {
     }
 }
 
-/// The entries that nobody has confirmed yet. They are told by their [`Source`] alone: what is listed here may be gone,
-/// or have been confirmed.
+/// The entries that nobody has confirmed yet. They are told by their [`Source`] alone: what is listed here
+/// may be gone, or have been confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
     /// To be asked for now, in this order.
@@ -90,7 +90,8 @@ impl Unconfirmed {
 }
 
 impl Itr {
-    /// Takes in entries of a snapshot that hold, with the times of `now`; those that were used last come first.
+    /// Takes in entries of a snapshot that hold, with the times of `now`; those that were used last come
+    /// first.
     pub(crate) fn restore(
         &mut self,
         cx: &mut Context,

@@ -1,15 +1,16 @@
 //! Solicit-Map-Requests: tells the ITRs that use our mappings that these changed (RFC 9301 §6.1).
 //!
-//! Owns: who is told, of what, how often and when. Must not know what it is that changed; what SMRs of other sites lead
-//! to is the ITR's ([`super::itr`]).
+//! Owns: who is told, of what, how often and when. Must not know what it is that changed; what SMRs of other
+//! sites lead to is the ITR's ([`super::itr`]).
 //!
-//! A change is told only once the Map-Servers have confirmed it: the Map-Request that an SMR invokes goes through the
-//! mapping system, and would be answered with the old mapping, or forwarded to a locator that is gone. Who is told is
-//! every RLOC that this site exchanged packets with in the last minute, and every ITR-RLOC that was answered then. That
-//! Map-Request is also the only sign that the SMR arrived, so that those who send none are told again, a few times.
+//! A change is told only once the Map-Servers have confirmed it: the Map-Request that an SMR invokes goes
+//! through the mapping system, and would be answered with the old mapping, or forwarded to a locator that is
+//! gone. Who is told is every RLOC that this site exchanged packets with in the last minute, and every
+//! ITR-RLOC that was answered then. That Map-Request is also the only sign that the SMR arrived, so that
+//! those who send none are told again, a few times.
 //!
-//! Whoever sends after an old version of a mapping is told so as long as it does; that its packets are dropped when that
-//! was of no use (RFC 9302 §7.1) is the data plane's.
+//! Whoever sends after an old version of a mapping is told so as long as it does; that its packets are
+//! dropped when that was of no use (RFC 9302 §7.1) is the data plane's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -31,7 +32,8 @@ use super::register::Registrar;
 
 /// Who exchanged packets or messages with the site within this time is told (RFC 9301 §6.1).
 const LATELY: Duration = Duration::from_secs(60);
-/// How long the Map-Servers' confirmation is waited for: without it, what they know may still lead to the right place.
+/// How long the Map-Servers' confirmation is waited for: without it, what they know may still lead to the
+/// right place.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After a registration that nobody confirms: until it has surely arrived.
 const UNCONFIRMED: Duration = Duration::from_millis(100);
@@ -41,7 +43,8 @@ const RATE: u32 = 500;
 const RATE_PAUSE: Duration = Duration::from_millis(20);
 /// RLOCs that may be told at once.
 const MAX_TARGETS: usize = 16_384;
-/// Changes that one RLOC may be told of: with more, it would take longer than the mapping system's own time to tell.
+/// Changes that one RLOC may be told of: with more, it would take longer than the mapping system's own time
+/// to tell.
 const MAX_CHANGES: usize = 32;
 /// ITR-RLOCs that are remembered as having been answered.
 const MAX_ASKERS: usize = 4096;
@@ -123,7 +126,8 @@ impl Solicitor {
             if self.askers.len() >= MAX_ASKERS && !self.askers.contains_key(&key) {
                 self.askers.retain(|_, at| now.saturating_since(*at) < LATELY);
                 if self.askers.len() >= MAX_ASKERS {
-                    // An attacker's flood of Map-Requests, most likely: whoever also sends packets is known by these.
+                    // An attacker's flood of Map-Requests, most likely: whoever also sends packets is known
+                    // by these.
                     return;
                 }
             }
@@ -280,8 +284,8 @@ impl Solicitor {
             }
             target.changes.retain(|(_, told)| *told < attempts);
             target.wake = now + interval;
-            // The EID-prefix that changed is the record, which the Map-Request is to copy, and the source EID as well:
-            // receivers differ on where they look for it.
+            // The EID-prefix that changed is the record, which the Map-Request is to copy, and the source EID
+            // as well: receivers differ on where they look for it.
             let request = MapRequest {
                 smr: true,
                 nonce: cx.nonce(),

@@ -1,7 +1,7 @@
 //! Map-Version numbers of our own mappings (RFC 9302 §6).
 //!
-//! Owns: which version each mapping has, and when that changes. The data plane's part of the comparisons is in
-//! `dataplane`; what follows from them is the ITR's and [`super::signals`]'.
+//! Owns: which version each mapping has, and when that changes. The data plane's part of the comparisons is
+//! in `dataplane`; what follows from them is the ITR's and [`super::signals`]'.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,10 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// `nonce_base` as of [`ControlPlane::new`](crate::proto::control::ControlPlane::new): a wall clock in seconds, times
-    /// 2^20. The first version of a mapping counts the minutes of that clock, around the circle: so a restart that finds
-    /// nothing of before has a newer version all the same, unless the mapping had changed more than once a minute, or not
-    /// at all for a day and a half.
+    /// `nonce_base` as of [`ControlPlane::new`](crate::proto::control::ControlPlane::new): a wall clock in
+    /// seconds, times 2^20. The first version of a mapping counts the minutes of that clock, around the
+    /// circle: so a restart that finds nothing of before has a newer version all the same, unless the mapping
+    /// had changed more than once a minute, or not at all for a day and a half.
     pub(crate) fn new(nonce_base: u64) -> Self {
         let minutes = (nonce_base >> 20) / 60;
         Self { first: MapVersion::new((minutes % 4095) as u16 + 1), said: BTreeMap::new() }
@@ -53,7 +53,8 @@ impl Versions {
                 _ if !config.map_version || told.locators.is_empty() => MapVersion::NONE,
                 (_, Some(fixed)) => *fixed,
                 (None, None) => self.first,
-                // While no locator is up nobody hears what is said, as between a start and the first interface.
+                // While no locator is up nobody hears what is said, as between a start and the first
+                // interface.
                 (Some(before), None) if told.locators.iter().all(|l| !l.reachable) => before.version,
                 (Some(before), None) if same(before, &told) => before.version,
                 (Some(before), None) => before.version.next(),

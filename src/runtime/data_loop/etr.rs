@@ -24,7 +24,8 @@ use crate::types::Instant;
 
 /// Room for one datagram, or for as many as the kernel joins.
 const SLOT: usize = 65_536;
-/// Most slots where the kernel joins datagrams: each may hold 64 KiB then, and the next levels of cache are to hold all.
+/// Most slots where the kernel joins datagrams: each may hold 64 KiB then, and the next levels of cache are
+/// to hold all.
 const JOINED_SLOTS: usize = 8;
 
 /// Most slots where each has one datagram.
@@ -47,7 +48,8 @@ pub(super) struct Etr {
     fib: FibReader,
     punts: mpsc::Sender<Punt>,
     senders: Arc<Senders>,
-    /// The last sender that was noted, and at which tick of the coarse clock: most packets come from the same one.
+    /// The last sender that was noted, and at which tick of the coarse clock: most packets come from the same
+    /// one.
     noted: (Instant, IpAddr, Option<Space>),
     counters: Arc<Counters>,
 }

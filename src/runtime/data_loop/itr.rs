@@ -179,7 +179,8 @@ impl Itr {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    warn!(tun = source.tun.name(), %error, "TUN device is gone: nothing is read from it any more");
+                    let tun = source.tun.name();
+                    warn!(tun, %error, "TUN device is gone: nothing is read from it any more");
                     source.gone = true;
                     let _ = poller.remove(&*source.tun);
                     break;
@@ -251,8 +252,8 @@ impl Itr {
         self.not_sent(group, segments, &error);
     }
 
-    /// A segmented send was refused, as it is by devices that can't compute checksums, and where the path MTU has become
-    /// smaller: of that, the kernel tells the details only to a datagram of its own.
+    /// A segmented send was refused, as it is by devices that can't compute checksums, and where the path MTU
+    /// has become smaller: of that, the kernel tells the details only to a datagram of its own.
     #[cold]
     fn send_singly(&self, group: &SendGroup, sender: &SendSocket, to: &SendTo, parts: &[IoSlice<'_>]) {
         let mut rest = parts;
@@ -292,8 +293,8 @@ impl Itr {
         }
     }
 
-    /// The kernel has no route to a locator, which is as good as being told so by the underlay (RFC 9301 §7). Said once
-    /// in a while, not for every packet.
+    /// The kernel has no route to a locator, which is as good as being told so by the underlay (RFC 9301
+    /// §7). Said once in a while, not for every packet.
     #[cold]
     fn no_route(&self, remote: IpAddr) {
         let now = self.clock.now();
@@ -320,8 +321,8 @@ impl Itr {
     }
 }
 
-/// Reads what the underlay said about datagrams of this socket, and tells the control plane. Only locators in use are
-/// believed to exist, and the kernel has checked that the error quotes a datagram of this socket.
+/// Reads what the underlay said about datagrams of this socket, and tells the control plane. Only locators in
+/// use are believed to exist, and the kernel has checked that the error quotes a datagram of this socket.
 fn take_errors(sender: &SendSocket, outlet: &Outlet, counters: &Counters) {
     for _ in 0..ERRORS_AT_ONCE {
         let Ok(Some(error)) = sender.next_error() else { return };

@@ -1,14 +1,16 @@
-//! The data threads: one for each queue takes packets from the TUNs to the underlay (ITR) and the other way (ETR).
+//! The data threads: one for each queue takes packets from the TUNs to the underlay (ITR) and the other way
+//! (ETR).
 //!
-//! Owns: opening what they read and write, the loops, and their end. What becomes of a packet is `dataplane`'s to say.
-//! The threads block while there is nothing to do, and never wait for the control thread.
+//! Owns: opening what they read and write, the loops, and their end. What becomes of a packet is
+//! `dataplane`'s to say. The threads block while there is nothing to do, and never wait for the control
+//! thread.
 //!
-//! Memory is bounded, whatever arrives. Each queue's thread takes at most 10 MiB ([`MEMORY`]) with offloads, and 14 MiB
-//! ([`PLAIN_MEMORY`]) without, when there is one queue: both directions' packets, the lists of what becomes of them, the
-//! remembered lookups, and who sent packets. Beside that, the kernel keeps packets for its sockets: at most
-//! `send-buffer` for each of the `source-ports` of each family, and `receive-buffer` for each family, and as it counts
-//! its own overhead with them, twice as much. Packets beyond are dropped and counted. The FIB, which all threads share,
-//! is bounded by the map-cache.
+//! Memory is bounded, whatever arrives. Each queue's thread takes at most 10 MiB ([`MEMORY`]) with offloads,
+//! and 14 MiB ([`PLAIN_MEMORY`]) without, when there is one queue: both directions' packets, the lists of
+//! what becomes of them, the remembered lookups, and who sent packets. Beside that, the kernel keeps packets
+//! for its sockets: at most `send-buffer` for each of the `source-ports` of each family, and `receive-buffer`
+//! for each family, and as it counts its own overhead with them, twice as much. Packets beyond are dropped
+//! and counted. The FIB, which all threads share, is bounded by the map-cache.
 
 mod etr;
 mod itr;
@@ -131,10 +133,10 @@ impl DataPlane {
         Ok(plane)
     }
 
-    /// Creates the TUN devices (without address and down: that is kernel integration's to change), opens the sockets and
-    /// makes the threads. The FIB is read through `fib`, and punts go to `punts`, dropped and counted while it is full.
-    /// Packets wait in the kernel's queues until [`go`](Self::go), so that the FIB can be filled before the first one
-    /// looks for its destination.
+    /// Creates the TUN devices (without address and down: that is kernel integration's to change), opens the
+    /// sockets and makes the threads. The FIB is read through `fib`, and punts go to `punts`, dropped and
+    /// counted while it is full. Packets wait in the kernel's queues until [`go`](Self::go), so that the FIB
+    /// can be filled before the first one looks for its destination.
     pub fn prepare(
         config: &DataPlaneConfig,
         clock: Clock,
@@ -176,7 +178,8 @@ impl DataPlane {
             plane.spawn(queue, worker)?;
         }
         let (_, checksum) = checksum::fastest();
-        info!(tuns = ?plane.tuns, queues = count, offloads = plane.mode.plain_because.is_none(), checksum, "data plane started");
+        let offloads = plane.mode.plain_because.is_none();
+        info!(tuns = ?plane.tuns, queues = count, offloads, checksum, "data plane started");
         Ok(plane)
     }
 
@@ -200,8 +203,8 @@ impl DataPlane {
         self.counters.iter().map(|(name, counters)| (name.clone(), counters.totals())).collect()
     }
 
-    /// Who sent data packets to this site since `since`; the same one several times where its packets came to several
-    /// queues, instances or families.
+    /// Who sent data packets to this site since `since`; the same one several times where its packets came to
+    /// several queues, instances or families.
     pub fn senders(&self, since: Instant) -> Vec<Sender> {
         self.senders.iter().flat_map(|senders| senders.since(since)).collect()
     }
@@ -275,8 +278,8 @@ impl Gate {
 /// The stop signal's token; all others are small numbers.
 const STOP: u64 = u64::MAX;
 
-/// Buffer of a data socket where none is configured. The kernel's own default holds three super-packets, which is less
-/// than what arrives while a thread waits for a busy processor.
+/// Buffer of a data socket where none is configured. The kernel's own default holds three super-packets,
+/// which is less than what arrives while a thread waits for a busy processor.
 const BUFFER: u32 = 4 << 20;
 
 /// The TUN devices of each queue, all with offloads or all without, and then why.
@@ -333,7 +336,8 @@ fn offload_tuns(config: &DataPlaneConfig) -> Result<Queues, DataPlaneError> {
     Ok(queues)
 }
 
-/// How many queues there are to be, and what pins flows to them. Without that there is one: TCP would be reordered.
+/// How many queues there are to be, and what pins flows to them. Without that there is one: TCP would be
+/// reordered.
 fn queue_count(config: &DataPlaneConfig) -> (u16, Option<Steering>) {
     // Each queue's thread shares the processors with those of the kernel and of the applications.
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u16);
@@ -356,8 +360,8 @@ fn queue_count(config: &DataPlaneConfig) -> (u16, Option<Steering>) {
 /// Most queues: each has memory and sockets of its own.
 const MAX_QUEUES: u16 = 16;
 
-/// The sockets of one ITR thread: for each family as many as there are source ports. Families that the system lacks have
-/// none.
+/// The sockets of one ITR thread: for each family as many as there are source ports. Families that the system
+/// lacks have none.
 fn open_senders(config: &DataPlaneConfig) -> Result<[Vec<SendSocket>; 2], DataPlaneError> {
     let zero = config.udp_checksum == crate::dataplane::UdpChecksum::Zero;
     let ports = config.source_ports.clamp(1, 64);
@@ -400,7 +404,11 @@ fn open_icmp() -> [Option<IcmpSocket>; 2] {
     [Family::Ipv4, Family::Ipv6].map(|family| match IcmpSocket::open(family) {
         Ok(socket) => Some(socket),
         Err(error) => {
-            warn!(%family, %error, "can't send ICMP errors: give CAP_NET_RAW, or hosts won't learn the path MTU");
+            warn!(
+                %family,
+                %error,
+                "can't send ICMP errors: give CAP_NET_RAW, or hosts won't learn the path MTU"
+            );
             None
         }
     })

@@ -1,7 +1,8 @@
 //! One thread that serves a queue in both directions.
 //!
-//! Both directions in one thread, since a packet from one site to another and its answer then wake one thread less at
-//! either end, which costs more than all that is done to them; what one thread can't carry, more queues do.
+//! Both directions in one thread, since a packet from one site to another and its answer then wake one thread
+//! less at either end, which costs more than all that is done to them; what one thread can't carry, more
+//! queues do.
 
 use std::io;
 use std::sync::Arc;
@@ -116,9 +117,10 @@ enum Direction {
     In,
 }
 
-/// Whether to look again instead of going to sleep: an answer that comes within microseconds finds the thread awake, and
-/// the processor too, whose waking takes longer than the answer. What that may cost is bounded, and it is given up where
-/// answers don't come, and while bulk traffic passes: that waits for the processor, not for us.
+/// Whether to look again instead of going to sleep: an answer that comes within microseconds finds the thread
+/// awake, and the processor too, whose waking takes longer than the answer. What that may cost is bounded,
+/// and it is given up where answers don't come, and while bulk traffic passes: that waits for the processor,
+/// not for us.
 #[derive(Debug, Default)]
 struct Linger {
     /// By the direction of the last packet: how often it paid lately.

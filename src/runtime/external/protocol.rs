@@ -1,8 +1,9 @@
 //! What the router and a data plane that is another program say to each other.
 //!
-//! The router listens at a Unix stream socket (`[data-plane.external] socket`); each data plane, up to [`MOST_CLIENTS`],
-//! connects to it. Both sides write lines: a JSON object ([`ToDataPlane`], [`FromDataPlane`]) and `\n`, at most
-//! [`LONGEST_LINE`] bytes in all. Members that are not known are to be ignored, so that later versions can add some.
+//! The router listens at a Unix stream socket (`[data-plane.external] socket`); each data plane, up to
+//! [`MOST_CLIENTS`], connects to it. Both sides write lines: a JSON object ([`ToDataPlane`],
+//! [`FromDataPlane`]) and `\n`, at most [`LONGEST_LINE`] bytes in all. Members that are not known are to be
+//! ignored, so that later versions can add some.
 //!
 //! ```text
 //! ← {"type":"hello","version":1,"router":"xtr1"}
@@ -19,20 +20,21 @@
 //! ```
 //! (The third and fourth lines, and others, are broken here for reading only.)
 //!
-//! **State, not history.** After `hello` the router tells everything that it knows, then `synced`, and from then on what
-//! changes. What counts is the last that was said about a prefix: a data plane that reads slowly is not told what was in
-//! between, and the order among different prefixes means nothing. After a reconnect everything is told again, so a data
-//! plane starts from an empty table each time.
+//! **State, not history.** After `hello` the router tells everything that it knows, then `synced`, and from
+//! then on what changes. What counts is the last that was said about a prefix: a data plane that reads slowly
+//! is not told what was in between, and the order among different prefixes means nothing. After a reconnect
+//! everything is told again, so a data plane starts from an empty table each time.
 //!
 //! **What a data plane does.** It looks up the longest `eid-prefix` of the packet's instance that covers its
-//! destination ([`Action`] says what follows), encapsulates as RFC 9300 §5 has it, and receives data packets on UDP
-//! port 4341 itself; those whose inner destination is in no `local` prefix are dropped, but for what [`Proxy`] allows. It
-//! reports misses once per destination, until an entry covers it or the router says `unresolved`; and by `used`, every
-//! ten seconds or so, what passed: the router refreshes the mappings that are in use, and forgets the others. By `heard` it
-//! says who sends to the site, so that they hear of its changes although nothing is sent to them.
+//! destination ([`Action`] says what follows), encapsulates as RFC 9300 §5 has it, and receives data packets
+//! on UDP port 4341 itself; those whose inner destination is in no `local` prefix are dropped, but for what
+//! [`Proxy`] allows. It reports misses once per destination, until an entry covers it or the router says
+//! `unresolved`; and by `used`, every ten seconds or so, what passed: the router refreshes the mappings that
+//! are in use, and forgets the others. By `heard` it says who sends to the site, so that they hear of its
+//! changes although nothing is sent to them.
 //!
-//! **Slow readers.** The router never waits for a data plane. One that does not take what it is told for ten seconds is
-//! disconnected; one that asks faster than it reads the answers is not read from until it does.
+//! **Slow readers.** The router never waits for a data plane. One that does not take what it is told for ten
+//! seconds is disconnected; one that asks faster than it reads the answers is not read from until it does.
 
 use std::net::IpAddr;
 
@@ -132,10 +134,11 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Encapsulate to one of the paths with the lowest priority, each flow always to the same and flows in proportion
-    /// to the weights (RFC 9300 §5.3, RFC 9301 §5.4).
+    /// Encapsulate to one of the paths with the lowest priority, each flow always to the same and flows in
+    /// proportion to the weights (RFC 9300 §5.3, RFC 9301 §5.4).
     Forward,
-    /// The site's own: packets from here are encapsulated, packets that come encapsulated to here are delivered.
+    /// The site's own: packets from here are encapsulated, packets that come encapsulated to here are
+    /// delivered.
     Local,
     /// Forward without encapsulation.
     NativelyForward,
@@ -212,9 +215,10 @@ pub enum FromDataPlane {
         #[serde(default)]
         paths: Vec<UsedPath>,
     },
-    /// Encapsulated packets came to the site: with the first from an outer source, and again every ten seconds or so while
-    /// it sends. When a mapping of the site changes, those that were heard within the last minute are told (SMR, RFC 9301
-    /// §6.1). Only what is for a `local` prefix counts, and of very many senders those that were heard last.
+    /// Encapsulated packets came to the site: with the first from an outer source, and again every ten
+    /// seconds or so while it sends. When a mapping of the site changes, those that were heard within the
+    /// last minute are told (SMR, RFC 9301 §6.1). Only what is for a `local` prefix counts, and of very many
+    /// senders those that were heard last.
     Heard {
         /// Its instance; 0 where it is left out.
         #[serde(default)]
@@ -291,7 +295,10 @@ mod tests {
         let said = |message: &ToDataPlane| serde_json::to_string(message).unwrap();
         assert_eq!(
             said(&ToDataPlane::Add(entry)),
-            r#"{"type":"add","instance-id":0,"eid-prefix":"10.2.0.0/16","action":"forward","paths":[{"rloc":"203.0.113.1","source":"192.0.2.1","priority":1,"weight":100}]}"#
+            concat!(
+                r#"{"type":"add","instance-id":0,"eid-prefix":"10.2.0.0/16","action":"forward","#,
+                r#""paths":[{"rloc":"203.0.113.1","source":"192.0.2.1","priority":1,"weight":100}]}"#
+            )
         );
         assert_eq!(
             said(&ToDataPlane::PathMtu { rloc: "203.0.113.1".parse().unwrap(), mtu: None }),

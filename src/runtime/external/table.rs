@@ -1,7 +1,7 @@
 //! What a data plane that is another program is to know, and what each of them has been told.
 //!
-//! A data plane is owed prefixes, not messages: however slowly it reads, and however often a prefix changes meanwhile, it
-//! is told the last state once. That bounds memory by the size of the table.
+//! A data plane is owed prefixes, not messages: however slowly it reads, and however often a prefix changes
+//! meanwhile, it is told the last state once. That bounds memory by the size of the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ use crate::mgmt::view;
 use crate::proto::rate::TokenBucket;
 use crate::types::{self, Eid, EidPrefix, Family, InstanceId, Instant, Rloc};
 
-/// Destinations whose resolution failed and that a data plane was not told of yet. Beyond that some are not told: their
-/// next packets stay dropped until the data plane asks again by itself.
+/// Destinations whose resolution failed and that a data plane was not told of yet. Beyond that some are not
+/// told: their next packets stay dropped until the data plane asks again by itself.
 const MOST_UNRESOLVED: usize = 4096;
 
 /// Who sends to the site: so many are remembered, those that were heard last.
@@ -118,8 +118,8 @@ impl Table {
         }
     }
 
-    /// Lets a data plane in, which is owed everything. Its number, and what wakes it when it is owed something again;
-    /// `None` if there are too many.
+    /// Lets a data plane in, which is owed everything. Its number, and what wakes it when it is owed
+    /// something again; `None` if there are too many.
     pub(super) fn enter(&mut self, uid: u32, pid: Option<i32>, now: Instant) -> Option<(u8, Arc<Notify>)> {
         let free = (0..protocol::MOST_CLIENTS).filter_map(|n| u8::try_from(n).ok());
         let number = free.into_iter().find(|n| !self.clients.contains_key(n))?;

@@ -13,8 +13,8 @@ use crate::io::netlink::{Interface, NetlinkError};
 pub enum KernelError {
     /// Somebody else's routes are in the table.
     #[error(
-        "table {table} already holds routes that are not ours, to {destination} for one; choose another `table` in \
-         [kernel]"
+        "table {table} already holds routes that are not ours, to {destination} for one; choose another \
+         `table` in [kernel]"
     )]
     TableInUse {
         /// The table.
@@ -27,12 +27,15 @@ pub enum KernelError {
     TableTaken(u32),
     /// Another router of this network namespace has the priority.
     #[error(
-        "another router on this machine uses rule priority {0}; give each its own `rule-priority` in [kernel], \
-         at least {priorities} apart", priorities = super::PRIORITIES
+        "another router on this machine uses rule priority {0}; give each its own `rule-priority` in \
+         [kernel], at least {priorities} apart", priorities = super::PRIORITIES
     )]
     PriorityTaken(u32),
     /// Rules must come between those for local addresses (0) and the main table's (32766).
-    #[error("rule-priority {0} in [kernel] is out of range; choose one from 1 to {max}", max = super::MAX_PRIORITY)]
+    #[error(
+        "rule-priority {0} in [kernel] is out of range; choose one from 1 to {max}",
+        max = super::MAX_PRIORITY
+    )]
     PriorityRange(u32),
     /// The reserved tables cannot be ours.
     #[error("table {0} in [kernel] is reserved by the kernel; choose another one")]
@@ -45,8 +48,8 @@ pub enum KernelError {
     NoTun(String),
     /// Packets could not be told apart.
     #[error(
-        "instances {first} and {second} share EIDs, so their packets can only be told apart by the interface that \
-         they come in by; list the `interfaces` of both in their [[instance]] sections"
+        "instances {first} and {second} share EIDs, so their packets can only be told apart by the interface \
+         that they come in by; list the `interfaces` of both in their [[instance]] sections"
     )]
     Ambiguous {
         /// Instance ID of the one.
@@ -91,19 +94,21 @@ impl From<NetlinkError> for KernelError {
 pub enum StartupError {
     /// No CAP_NET_ADMIN.
     #[error(
-        "not allowed to set up interfaces and routes; run the router as root or with the capability CAP_NET_ADMIN \
-         (for example `setcap cap_net_admin+ep` on the program, or AmbientCapabilities= in its systemd unit)"
+        "not allowed to set up interfaces and routes; run the router as root or with the capability \
+         CAP_NET_ADMIN (for example `setcap cap_net_admin+ep` on the program, or AmbientCapabilities= in its \
+         systemd unit)"
     )]
     NoPrivilege,
     /// The kernel has no TUN driver, or the container hides it.
     #[error(
-        "/dev/net/tun is missing; load the driver by `modprobe tun`, or give the container the device (for example \
-         `--device /dev/net/tun`)"
+        "/dev/net/tun is missing; load the driver by `modprobe tun`, or give the container the device (for \
+         example `--device /dev/net/tun`)"
     )]
     NoTunDevice,
     /// The TUN device may not be opened.
     #[error(
-        "/dev/net/tun may not be opened ({0}); run the router as root or make the device readable and writable"
+        "/dev/net/tun may not be opened ({0}); run the router as root or make the device readable and \
+         writable"
     )]
     TunDeviceDenied(String),
     /// A UDP port is taken.
@@ -119,8 +124,8 @@ pub enum StartupError {
     },
     /// An interface has the name that the TUN should get.
     #[error(
-        "there is already {kind} named {name}; choose another `tun` name in [[instance]] (instance-id {iid}), or \
-         remove it by `ip link delete {name}`"
+        "there is already {kind} named {name}; choose another `tun` name in [[instance]] (instance-id \
+         {iid}), or remove it by `ip link delete {name}`"
     )]
     TunNameTaken {
         /// The name.
@@ -133,7 +138,8 @@ pub enum StartupError {
 }
 
 impl StartupError {
-    /// The error for a UDP port that could not be bound because it is in use; looks for the process that has it.
+    /// The error for a UDP port that could not be bound because it is in use; looks for the process that has
+    /// it.
     pub fn port_taken(port: u16) -> Self {
         Self::PortTaken { port, holder: udp_port_holder(port) }
     }

@@ -1,8 +1,8 @@
 //! Which router of this network namespace has which tables and rule priorities.
 //!
-//! A lock is an abstract Unix socket: such names belong to the network namespace, as tables and rules do, and vanish
-//! with the process that bound them, however it ends. So rules and routes with our protocol number whose lock is free
-//! were left behind by a crash.
+//! A lock is an abstract Unix socket: such names belong to the network namespace, as tables and rules do, and
+//! vanish with the process that bound them, however it ends. So rules and routes with our protocol number
+//! whose lock is free were left behind by a crash.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;

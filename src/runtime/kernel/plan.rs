@@ -69,7 +69,8 @@ pub struct InstancePlan {
     pub egress: Vec<IpNet>,
     /// The site's interfaces; empty = any. Of a VRF, the name of the VRF device.
     pub interfaces: Vec<String>,
-    /// Interfaces by which packets to virtual gateways on `interfaces` come in. They come and go with the gateways.
+    /// Interfaces by which packets to virtual gateways on `interfaces` come in. They come and go with the
+    /// gateways.
     pub gateways: Vec<String>,
     /// The table for our routes.
     pub table: u32,
@@ -158,9 +159,10 @@ impl KernelPlan {
     /// | second | to a proxied EID-prefix | the site's table, what is more specific there |
     /// | third | of the site, or to a proxied EID-prefix | our table |
     ///
-    /// Packets of the site come from one of its EID-prefixes, by one of its interfaces where those are listed; those
-    /// that this machine makes itself come from `lo`. Nothing else is touched. A lookup that finds nothing goes on
-    /// to the rules behind, so that with empty tables everything is as if we weren't there.
+    /// Packets of the site come from one of its EID-prefixes, by one of its interfaces where those are
+    /// listed; those that this machine makes itself come from `lo`. Nothing else is touched. A lookup that
+    /// finds nothing goes on to the rules behind, so that with empty tables everything is as if we weren't
+    /// there.
     pub(super) fn rules(&self) -> BTreeSet<Rule> {
         let mut rules = BTreeSet::new();
         if self.routing == RoutingMode::None {
@@ -220,8 +222,8 @@ impl KernelPlan {
             }
             for net in without_covered(&instance.own()) {
                 let rule = from_tun(Family::of(&net.addr()));
-                // ICMP errors above all, of which the kernel first knows the destination alone. Where that is in several
-                // instances there is no telling which, and the wrong one must not get it.
+                // ICMP errors above all, of which the kernel first knows the destination alone. Where that is
+                // in several instances there is no telling which, and the wrong one must not get it.
                 let others = || self.instances.iter().filter(|other| other.iid != instance.iid);
                 if instance.site_table != TABLE_MAIN && !others().any(|other| other.overlaps(net)) {
                     let (priority, input_interface) = (site, Some("lo".to_owned()));
@@ -247,8 +249,9 @@ impl KernelPlan {
         rules
     }
 
-    /// The local locators' interfaces, those that exist. Where a locator is on the loopback interface, or none is
-    /// known, every interface that may be an uplink: with a usable address, and neither a TUN of ours nor the site's.
+    /// The local locators' interfaces, those that exist. Where a locator is on the loopback interface, or
+    /// none is known, every interface that may be an uplink: with a usable address, and neither a TUN of ours
+    /// nor the site's.
     pub(super) fn uplinks<'a>(&self, interfaces: &'a [Interface]) -> Vec<&'a Interface> {
         let named: Vec<&Interface> = interfaces
             .iter()
@@ -295,8 +298,8 @@ impl KernelPlan {
         vrfs.filter(|_| behind).map(|interface| interface.name.as_str()).collect()
     }
 
-    /// MTU for an instance's TUN, in bytes: such that the largest packet fits the smallest uplink when encapsulated.
-    /// `None` where no uplink is known.
+    /// MTU for an instance's TUN, in bytes: such that the largest packet fits the smallest uplink when
+    /// encapsulated. `None` where no uplink is known.
     pub(super) fn mtu(&self, instance: &InstancePlan, interfaces: &[Interface]) -> Option<u32> {
         let least = if instance.has(Family::Ipv6) { MIN_MTU_IPV6 } else { MIN_MTU };
         if let Some(mtu) = self.tun_mtu {
@@ -339,8 +342,8 @@ impl InstancePlan {
         self.eid_prefixes.iter().chain(&self.dynamic).any(|net| Family::of(&net.addr()) == family)
     }
 
-    /// Whether the site's packets to a prefix can be left to the kernel. Those to a proxied EID-prefix can't: they would
-    /// come back, for it is this router that attracts them.
+    /// Whether the site's packets to a prefix can be left to the kernel. Those to a proxied EID-prefix can't:
+    /// they would come back, for it is this router that attracts them.
     pub(super) fn may_forward_natively(&self, native: IpNet) -> bool {
         self.has_eids(Family::of(&native.addr())) && !self.proxied.iter().any(|net| net.contains(&native))
     }
@@ -388,9 +391,9 @@ impl InstancePlan {
         Route { table: self.table, destination, metric: METRIC_NATIVE, target, protocol: PROTOCOL }
     }
 
-    /// The routes that leave `native` prefixes to the kernel, but for the `exceptions` inside them. Our own destinations
-    /// would be preferred where they are more specific, so that they are left to the kernel as well. With `about`, those
-    /// routes alone that depend on whether that prefix is native or an exception.
+    /// The routes that leave `native` prefixes to the kernel, but for the `exceptions` inside them. Our own
+    /// destinations would be preferred where they are more specific, so that they are left to the kernel as
+    /// well. With `about`, those routes alone that depend on whether that prefix is native or an exception.
     pub(super) fn native_routes(
         &self,
         routing: RoutingMode,

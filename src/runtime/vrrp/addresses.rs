@@ -1,9 +1,10 @@
 //! Virtual addresses and virtual MAC addresses in the kernel.
 //!
-//! With a virtual MAC address, the addresses are on a MAC VLAN interface of their own, which exists while we are master.
-//! Without, they are on the interface itself, marked as ours. What a crash left behind is found by alias or mark, and
-//! removed by the next router that does VRRP on the interface; a lock tells it from what another router uses. The alias
-//! also says what `arp_ignore` of the interface below was, so that it is put back then.
+//! With a virtual MAC address, the addresses are on a MAC VLAN interface of their own, which exists while we
+//! are master. Without, they are on the interface itself, marked as ours. What a crash left behind is found
+//! by alias or mark, and removed by the next router that does VRRP on the interface; a lock tells it from
+//! what another router uses. The alias also says what `arp_ignore` of the interface below was, so that it is
+//! put back then.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,7 +53,8 @@ impl Addresses {
         Self { netlink, taken: BTreeMap::new(), arp: BTreeMap::new(), locks: BTreeMap::new() }
     }
 
-    /// Becomes the only one to do VRRP on the interfaces of these virtual routers, and removes what a crash left there.
+    /// Becomes the only one to do VRRP on the interfaces of these virtual routers, and removes what a crash
+    /// left there.
     pub(super) async fn claim(&mut self, configs: &[VirtualRouterConfig]) -> Result<(), RunError> {
         for config in configs {
             let name = &config.key.interface;
@@ -147,8 +149,8 @@ impl Addresses {
             None => ALIAS.to_owned(),
         };
         let index = self.netlink.add_macvlan(&name, parent, mac, &alias).await?;
-        // Before it is up: no address of its own, none from routers, and answers for its own addresses only. Packets
-        // to the gateway come in here although the way back is by the interface below.
+        // Before it is up: no address of its own, none from routers, and answers for its own addresses only.
+        // Packets to the gateway come in here although the way back is by the interface below.
         for (parameter, value) in [
             (format!("net/ipv6/conf/{name}/addr_gen_mode"), "1"),
             (format!("net/ipv6/conf/{name}/accept_ra"), "0"),
@@ -227,8 +229,9 @@ impl Addresses {
     }
 }
 
-/// The name of the interface that a virtual router's addresses are on: the same in every life of this router, so that
-/// rules can speak of it while it is not there. The end tells virtual routers of several interfaces apart.
+/// The name of the interface that a virtual router's addresses are on: the same in every life of this router,
+/// so that rules can speak of it while it is not there. The end tells virtual routers of several interfaces
+/// apart.
 pub(in crate::runtime) fn link_name(key: &Key) -> String {
     let family = match key.family {
         Family::Ipv4 => 4,

@@ -1,7 +1,7 @@
 //! VRRP on this machine: a thread of its own, so that nothing else that the router does can make it late.
 //!
-//! Carries frames and the news of interfaces to `proto::redundancy::vrrp`, and what that says to the kernel. Takes no
-//! protocol decisions.
+//! Carries frames and the news of interfaces to `proto::redundancy::vrrp`, and what that says to the kernel.
+//! Takes no protocol decisions.
 
 mod addresses;
 mod service;

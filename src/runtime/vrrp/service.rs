@@ -142,7 +142,8 @@ impl Service {
         self.machine.handle(self.clock.now(), Input::Interface { name, state });
     }
 
-    /// The addresses that advertisements come from: the interface's own, not the virtual ones, unless it has no other.
+    /// The addresses that advertisements come from: the interface's own, not the virtual ones, unless it has
+    /// no other.
     fn state(&self, interface: &Interface) -> InterfaceState {
         let routers = self.machine.routers().filter(|router| router.config().key.interface == interface.name);
         let virtual_: Vec<IpAddr> =

@@ -143,8 +143,8 @@ pub struct SiteSpec {
     pub mapping_system: NodeId,
     /// Its tunnel routers. Without virtual routers, hosts send to the first one.
     pub gateways: Vec<NodeId>,
-    /// The virtual routers that hosts send to, at most one for each family; what differs between the tunnel routers is
-    /// that of none of them.
+    /// The virtual routers that hosts send to, at most one for each family; what differs between the tunnel
+    /// routers is that of none of them.
     pub vrrp: Vec<VirtualRouterConfig>,
 }
 

@@ -22,7 +22,8 @@ pub(super) fn change(section: &Section<'_>) -> VrrpChange {
 }
 
 impl VrrpChange {
-    /// What a virtual router is like in the case; `first` says whether it is that of its site's first tunnel router.
+    /// What a virtual router is like in the case; `first` says whether it is that of its site's first tunnel
+    /// router.
     pub(in crate::sim) fn applied(&self, router: VirtualRouterConfig, first: bool) -> VirtualRouterConfig {
         VirtualRouterConfig {
             interval: self.interval.unwrap_or(router.interval),
@@ -36,7 +37,8 @@ impl VrrpChange {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads every `[[vrrp]]`. What one may say, alone and with what cases say, is what a router's configuration may.
+    /// Reads every `[[vrrp]]`. What one may say, alone and with what cases say, is what a router's
+    /// configuration may.
     pub(super) fn virtual_routers(&mut self, root: &Section<'a>) {
         for section in root.sections("vrrp") {
             section.require("vrid", "give its number, 1 to 255");

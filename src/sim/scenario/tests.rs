@@ -41,13 +41,14 @@ fn errors_name_line_key_and_what_to_do() {
         (
             "loss = \"1%\"",
             "loss = \"101%\"",
-            "s.toml:22:8: link[1].loss: \"101%\" is not a percentage; give one from 0% to 100% with at most 7 digits \
-             after the point, as 0.5%",
+            "s.toml:22:8: link[1].loss: \"101%\" is not a percentage; give one from 0% to 100% with at most \
+             7 digits after the point, as 0.5%",
         ),
         (
             "between = [\"xa\", \"core\"]",
             "between = [\"xa\", \"cor\"]",
-            "s.toml:21:18: link[1].between[2]: there is no node of the name \"cor\"; add it, or correct the name\n\
+            "s.toml:21:18: link[1].between[2]: there is no node of the name \"cor\"; add it, or correct the \
+             name\n\
              s.toml:29:7: fault[1].cut: are not linked; name the two ends of a [[link]]",
         ),
         (
@@ -73,7 +74,8 @@ fn errors_name_line_key_and_what_to_do() {
         (
             "rlocs = [\"192.0.2.11\"]",
             "rlocs = [\"192.0.2.1\"]",
-            "s.toml:15:10: xtr[1].rlocs[1]: is the address of another node too; give each node addresses of its own",
+            "s.toml:15:10: xtr[1].rlocs[1]: is the address of another node too; give each node addresses of \
+             its own",
         ),
     ];
     for (from, to, expected) in cases {
@@ -106,7 +108,8 @@ fn errors_name_line_key_and_what_to_do() {
     );
     let ddt = problems(
         "[[site]]",
-        "[[ddt-node]]\nname = \"d\"\naddresses = [\"192.0.2.3\"]\neid-prefixes = [\"::/0\"]\ndelegates = [\"core\"]\n[[site]]",
+        "[[ddt-node]]\nname = \"d\"\naddresses = [\"192.0.2.3\"]\neid-prefixes = [\"::/0\"]\n\
+         delegates = [\"core\"]\n[[site]]",
     );
     assert!(ddt.contains("ddt-node[1].delegates[1]: is no DDT node; name a [[ddt-node]] or,"), "{ddt}");
 }

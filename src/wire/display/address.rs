@@ -37,7 +37,8 @@ impl fmt::Display for Lcaf {
                 let NatTraversal { ms_port, etr_port, global_etr, ms, private_etr, rtrs } = nat.as_ref();
                 write!(
                     f,
-                    "nat(global {global_etr} port {etr_port}, ms {ms} port {ms_port}, private {private_etr}, rtrs "
+                    "nat(global {global_etr} port {etr_port}, ms {ms} port {ms_port}, private {private_etr}, \
+                     rtrs "
                 )?;
                 items(f, rtrs)?;
                 f.write_str(")")

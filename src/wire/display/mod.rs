@@ -1,6 +1,7 @@
 //! The readable form of any message, for debug logs and for decoding captures.
 //!
-//! [`Message::tree`] is a tree of named fields, [`Message::summary`] one line, and [`HexDump`] shows the raw bytes.
+//! [`Message::tree`] is a tree of named fields, [`Message::summary`] one line, and [`HexDump`] shows the raw
+//! bytes.
 
 mod address;
 mod summary;

@@ -1,11 +1,12 @@
-//! A tree of named fields: what any message looks like to a human or to a program, without saying in which syntax.
+//! A tree of named fields: what any message looks like to a human or to a program, without saying in which
+//! syntax.
 
 use std::fmt::{self, Write as _};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A value of a field. `Display` is the text for humans: one field per line, nested ones indented; objects without
-/// nested values take one line. `Serialize` is the same for programs.
+/// A value of a field. `Display` is the text for humans: one field per line, nested ones indented; objects
+/// without nested values take one line. `Serialize` is the same for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A bit.

@@ -1,4 +1,5 @@
-//! What surrounds an advertisement: IP and Ethernet headers, and the frames that tell a link where an address is now.
+//! What surrounds an advertisement: IP and Ethernet headers, and the frames that tell a link where an address
+//! is now.
 
 use std::net::IpAddr;
 
@@ -15,7 +16,8 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 /// All nodes of the link.
 const ALL_NODES: [u16; 8] = [0xff02, 0, 0, 0, 0, 0, 0, 1];
 
-/// The MAC address of a virtual router: 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6 (RFC 9568 §7.3).
+/// The MAC address of a virtual router: 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6 (RFC
+/// 9568 §7.3).
 pub const fn virtual_mac(family: Family, vrid: u8) -> [u8; 6] {
     let family = match family {
         Family::Ipv4 => 1,
@@ -113,8 +115,9 @@ pub fn advertisement_frame(mac: [u8; 6], source: IpAddr, message: &[u8]) -> Resu
     }
 }
 
-/// The Ethernet frame that tells a whole link that `address` is at `mac` now: a gratuitous ARP request (RFC 9568 §8.1.2,
-/// RFC 5227 §3), or an unsolicited Neighbor Advertisement with the flags router and override (§8.2.2).
+/// The Ethernet frame that tells a whole link that `address` is at `mac` now: a gratuitous ARP request (RFC
+/// 9568 §8.1.2, RFC 5227 §3), or an unsolicited Neighbor Advertisement with the flags router and override
+/// (§8.2.2).
 pub fn announcement_frame(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => {
@@ -128,7 +131,8 @@ pub fn announcement_frame(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
         }
         IpAddr::V6(address) => {
             let all: [u8; 16] = std::net::Ipv6Addr::from(ALL_NODES).octets();
-            // Type 136, flags R and O, the address, and the option "target link-layer address" (RFC 4861 §4.4).
+            // Type 136, flags R and O, the address, and the option "target link-layer address" (RFC 4861
+            // §4.4).
             let mut message = vec![136, 0, 0, 0, 0xa0, 0, 0, 0];
             message.extend(address.octets());
             message.extend([2, 1]);

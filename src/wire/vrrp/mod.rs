@@ -1,7 +1,8 @@
-//! VRRP advertisements: version 2 (RFC 3768 §5.3, RFC 2338 for its authentication) and version 3 (RFC 9568 §5, RFC 5798).
+//! VRRP advertisements: version 2 (RFC 3768 §5.3, RFC 2338 for its authentication) and version 3 (RFC 9568
+//! §5, RFC 5798).
 //!
-//! Owns their bytes, the checksum with and without pseudo-header, and the envelope that they travel in. Whether an
-//! advertisement is for us and what follows from it is `proto::redundancy`'s business.
+//! Owns their bytes, the checksum with and without pseudo-header, and the envelope that they travel in.
+//! Whether an advertisement is for us and what follows from it is `proto::redundancy`'s business.
 //!
 //! ```text
 //!  version 2                                            version 3
@@ -97,8 +98,8 @@ pub enum Version {
     V3,
 }
 
-/// What the checksum covers. Version 3 over IPv6 always covers a pseudo-header, version 2 never; of version 3 over IPv4
-/// there are both kinds of implementations.
+/// What the checksum covers. Version 3 over IPv6 always covers a pseudo-header, version 2 never; of version 3
+/// over IPv4 there are both kinds of implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Checksum {
     /// The message behind a pseudo-header (RFC 9568 §5.2.8, RFC 8200 §8.1).
@@ -147,8 +148,8 @@ impl Envelope {
         family(self.source)
     }
 
-    /// The one's complement sum of the pseudo-header for a message of `len` bytes. That of IPv4 (RFC 793 §3.1) and that
-    /// of IPv6 (RFC 8200 §8.1) add up alike.
+    /// The one's complement sum of the pseudo-header for a message of `len` bytes. That of IPv4 (RFC 793
+    /// §3.1) and that of IPv6 (RFC 8200 §8.1) add up alike.
     fn sum(&self, len: usize) -> u16 {
         let addresses = sum_address(self.source, sum_address(self.destination, 0));
         let len = u16::try_from(len).unwrap_or(u16::MAX);
@@ -176,8 +177,8 @@ const fn add(a: u16, b: u16) -> u16 {
 }
 
 impl Advertisement {
-    /// The advertisement that `bytes`, the whole payload of an IP packet with these addresses, hold, and which kind of
-    /// checksum it has.
+    /// The advertisement that `bytes`, the whole payload of an IP packet with these addresses, hold, and
+    /// which kind of checksum it has.
     ///
     /// # Errors
     /// If it is none. Addresses and authentication are not judged.
@@ -226,12 +227,12 @@ impl Advertisement {
         Ok((Self { vrid, priority, body, addresses }, checksum))
     }
 
-    /// The bytes, the whole payload of an IP packet with these addresses. `checksum` counts for version 3 over IPv4
-    /// only.
+    /// The bytes, the whole payload of an IP packet with these addresses. `checksum` counts for version 3
+    /// over IPv4 only.
     ///
     /// # Errors
-    /// If there are no addresses or more than 255, if they are not of the envelope's family, if version 2 is to go over
-    /// IPv6, or if the interval takes more than 12 bits.
+    /// If there are no addresses or more than 255, if they are not of the envelope's family, if version 2 is
+    /// to go over IPv6, or if the interval takes more than 12 bits.
     pub fn encode(&self, envelope: &Envelope, checksum: Checksum) -> Result<Vec<u8>, EncodeError> {
         let family = envelope.family();
         let mut w = Writer::new(Vec::with_capacity(HEADER + self.addresses.len() * 16 + AUTH_DATA));

@@ -33,7 +33,8 @@ impl fmt::Display for Key {
 pub struct VirtualRouterConfig {
     /// Which.
     pub key: Key,
-    /// Its addresses: at least one, at most 255, of the key's family; of IPv6, the first is link-local (RFC 9568 §5.2.9).
+    /// Its addresses: at least one, at most 255, of the key's family; of IPv6, the first is link-local (RFC
+    /// 9568 §5.2.9).
     pub addresses: Vec<IpAddr>,
     /// 1 to 254, higher is better; or 255 = the addresses are this machine's own.
     pub priority: u8,
@@ -49,12 +50,14 @@ pub struct VirtualRouterConfig {
     pub checksum: Checksum,
     /// What lowers the priority while it is lost. Not for the owner.
     pub tracked: Vec<Tracked>,
-    /// Whether the virtual addresses have a MAC address of their own (RFC 9568 §7.3), or that of the interface.
+    /// Whether the virtual addresses have a MAC address of their own (RFC 9568 §7.3), or that of the
+    /// interface.
     pub virtual_mac: bool,
 }
 
 impl VirtualRouterConfig {
-    /// What one has that says no more: priority 100, every second, version 3, with preemption and a virtual MAC address.
+    /// What one has that says no more: priority 100, every second, version 3, with preemption and a virtual
+    /// MAC address.
     pub const fn new(key: Key, addresses: Vec<IpAddr>) -> Self {
         Self {
             key,

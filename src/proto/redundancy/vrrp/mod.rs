@@ -1,8 +1,8 @@
 //! VRRP: one of several routers of a link has the virtual addresses (RFC 9568; version 2 by RFC 3768).
 //!
-//! Owns the virtual routers of this machine: their states, elections and timers. Must not touch sockets or interfaces:
-//! [`Vrrp`] is told of packets and interfaces, and says what to send and when to take or leave addresses. What it
-//! is driven by is the contract of [`crate::proto`].
+//! Owns the virtual routers of this machine: their states, elections and timers. Must not touch sockets or
+//! interfaces: [`Vrrp`] is told of packets and interfaces, and says what to send and when to take or leave
+//! addresses. What it is driven by is the contract of [`crate::proto`].
 //!
 //! What another machine calls active router is called master here, as operators do.
 
@@ -25,15 +25,16 @@ pub use router::{Counters, Peer, State, VirtualRouter};
 /// What can happen.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A frame came in whose payload is an IP packet that says it is of protocol 112: whole, with its IP header and
-    /// perhaps padding.
+    /// A frame came in whose payload is an IP packet that says it is of protocol 112: whole, with its IP
+    /// header and perhaps padding.
     Packet {
         /// The interface that it came in by.
         interface: &'a str,
         /// From the IP header on.
         packet: &'a [u8],
     },
-    /// An interface appeared, changed or went. Those that no virtual router is on and that none tracks are ignored.
+    /// An interface appeared, changed or went. Those that no virtual router is on and that none tracks are
+    /// ignored.
     Interface {
         /// Its name.
         name: &'a str,
@@ -84,8 +85,8 @@ pub enum Output {
     Take(Key),
     /// Leave them.
     Leave(Key),
-    /// Tell the link where the addresses are (gratuitous ARP, unsolicited Neighbor Advertisement). Comes after
-    /// [`Output::Take`], and again some seconds later.
+    /// Tell the link where the addresses are (gratuitous ARP, unsolicited Neighbor Advertisement). Comes
+    /// after [`Output::Take`], and again some seconds later.
     Announce(Key),
     /// Something for the log.
     Event(Event),
@@ -102,15 +103,16 @@ pub struct Vrrp {
 }
 
 impl Vrrp {
-    /// These virtual routers, all of which are in [`State::Initialize`] until their interfaces are told of. Two with the
-    /// same key are one, the latter.
+    /// These virtual routers, all of which are in [`State::Initialize`] until their interfaces are told of.
+    /// Two with the same key are one, the latter.
     pub fn new(configs: Vec<VirtualRouterConfig>) -> Self {
         let mut vrrp = Self::default();
         vrrp.reload(Instant::ZERO, configs);
         vrrp
     }
 
-    /// Takes another configuration in. Virtual routers that did not change go on as they are, others resign first.
+    /// Takes another configuration in. Virtual routers that did not change go on as they are, others resign
+    /// first.
     pub fn reload(&mut self, now: Instant, configs: Vec<VirtualRouterConfig>) {
         let mut wanted: BTreeMap<Key, VirtualRouterConfig> =
             configs.into_iter().map(|config| (config.key.clone(), config)).collect();

@@ -1,4 +1,5 @@
-//! One virtual router: the state machine of RFC 9568 §6.4, which differs from RFC 3768 §6.4 in its timers only.
+//! One virtual router: the state machine of RFC 9568 §6.4, which differs from RFC 3768 §6.4 in its timers
+//! only.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,10 +12,11 @@ use super::event::{Cause, Change, DropReason, Event};
 use crate::types::{Family, Instant};
 use crate::wire::vrrp::{Advertisement, Body, Envelope, Version};
 
-/// A new master tells the link where the addresses are at once, and again after these times, as one frame may be lost.
+/// A new master tells the link where the addresses are at once, and again after these times, as one frame may
+/// be lost.
 const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
-/// A master that hears a worse one contradicts at once (RFC 9568 §6.4.3), but not more often than in this part of the
-/// interval: forged advertisements shall not make it a source of many.
+/// A master that hears a worse one contradicts at once (RFC 9568 §6.4.3), but not more often than in this
+/// part of the interval: forged advertisements shall not make it a source of many.
 const CONTRADICT: u32 = 4;
 
 /// The state of RFC 9568 §6.3.
@@ -159,7 +161,8 @@ impl VirtualRouter {
         u8::try_from(left).unwrap_or(u8::MAX).max(1)
     }
 
-    /// Skew_Time: the better a backup, the less it waits beyond three intervals (RFC 9568 §6.1; RFC 3768 §6.1).
+    /// Skew_Time: the better a backup, the less it waits beyond three intervals (RFC 9568 §6.1; RFC 3768
+    /// §6.1).
     pub fn skew(&self) -> Duration {
         let share = 256 - u32::from(self.priority());
         let whole = match self.version() {
@@ -183,7 +186,8 @@ impl VirtualRouter {
     fn version(&self) -> Version {
         match self.config.versions {
             Versions::V2 => Version::V2,
-            // What a master of version 2 alone says counts as if it were said by version 3 (RFC 5798 §8.4.2).
+            // What a master of version 2 alone says counts as if it were said by version 3 (RFC 5798
+            // §8.4.2).
             Versions::V3 | Versions::Both => Version::V3,
         }
     }
@@ -337,8 +341,8 @@ impl VirtualRouter {
         Ok(())
     }
 
-    /// Whether a master that speaks both versions says by version 2 what it says by version 3, which alone counts
-    /// (RFC 5798 §8.4.2).
+    /// Whether a master that speaks both versions says by version 2 what it says by version 3, which alone
+    /// counts (RFC 5798 §8.4.2).
     fn is_repetition(&self, now: Instant, source: IpAddr, heard: &Advertisement) -> bool {
         self.config.versions == Versions::Both
             && heard.version() == Version::V2

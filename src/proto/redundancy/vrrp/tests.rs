@@ -117,9 +117,10 @@ impl Link {
     }
 
     fn event(&self, router: usize, wanted: impl Fn(&Change) -> bool) -> bool {
-        self.outputs.iter().any(
-            |(_, at, output)| matches!(output, Output::Event(event) if *at == router && wanted(&event.change)),
-        )
+        self.outputs
+            .iter()
+            .filter(|(_, at, _)| *at == router)
+            .any(|(_, _, output)| matches!(output, Output::Event(event) if wanted(&event.change)))
     }
 
     /// An advertisement as anybody could send it, heard by one router.
@@ -563,8 +564,8 @@ fn a_reload_ends_what_changed_and_leaves_the_rest_alone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever is lost or cut: when the link is whole again for a while, there is exactly one master, of the greatest
-    /// priority; and no deadline is ever missed or in the past.
+    /// Whatever is lost or cut: when the link is whole again for a while, there is exactly one master, of the
+    /// greatest priority; and no deadline is ever missed or in the past.
     #[test]
     fn in_the_end_there_is_one_master(
         priorities in proptest::collection::vec(1u8..=254, 2..5),
