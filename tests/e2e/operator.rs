@@ -85,18 +85,22 @@ fn every_example_configuration_is_valid() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_valid() {
+fn the_examples_of_the_readme_are_valid() {
     let _machine = Machine::shared();
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
-    let example =
-        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    // Those that are whole; others show a section.
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let examples: Vec<_> = blocks.filter(|block| block.contains("roles = ")).collect();
+    assert!(examples.len() >= 2, "{examples:?}");
     let dir = tempfile::tempdir().expect("temporary directory");
     fs::write(dir.path().join("eidolon.key"), "a secret\n").expect("key");
-    let file = dir.path().join("eidolon.toml");
-    fs::write(&file, example.replace("/etc/eidolon.key", "eidolon.key")).expect("configuration");
-    let output = Command::new(eidolon()).arg("check").arg(&file).output().expect("eidolon");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for example in examples {
+        let file = dir.path().join("eidolon.toml");
+        fs::write(&file, example.replace("/etc/eidolon.key", "eidolon.key")).expect("configuration");
+        let output = Command::new(eidolon()).arg("check").arg(&file).output().expect("eidolon");
+        assert!(output.status.success(), "{example}{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
