@@ -697,7 +697,7 @@ pub struct Sync {
 pub struct SyncMember {
     /// Its address.
     pub address: IpAddr,
-    /// `unheard`, `up` or `silent`.
+    /// `unheard`, `up`, `silent`, `deaf` where it answers but does not acknowledge what it is told, or `this router`.
     pub state: String,
     /// Seconds in this state.
     pub since: u64,

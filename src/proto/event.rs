@@ -270,6 +270,15 @@ pub enum Event {
         /// Which of the two.
         up: bool,
     },
+    /// Another xTR of the site answers, but does not acknowledge what it is told of the map-cache.
+    SyncUnacknowledged {
+        /// Its address.
+        member: IpAddr,
+        /// Bytes of these messages at most, without UDP and IP headers.
+        bytes: usize,
+        /// When it is tried again, with smaller ones where that is possible.
+        retry_in: Duration,
+    },
     /// One of the site's other xTRs turned out to be this very router.
     SyncOurselves {
         /// Its address.
@@ -397,6 +406,7 @@ impl Event {
             | Self::Contradiction { .. }
             | Self::MapServerUnreachable { .. }
             | Self::SyncMember { up: false, .. }
+            | Self::SyncUnacknowledged { .. }
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
             | Self::NotTakenIn { .. }
@@ -418,6 +428,7 @@ impl Event {
             | Self::MapResolverSilent { .. }
             | Self::MapResolverBack { .. }
             | Self::SyncMember { .. }
+            | Self::SyncUnacknowledged { .. }
             | Self::SyncOurselves { .. }
             | Self::SyncTransferred { .. } => Subsystem::Itr,
             Self::StaleVersion { .. }
@@ -568,6 +579,13 @@ impl fmt::Display for Event {
                 f,
                 "xTR {member} of the site does not answer: its map-cache is not synchronised; check that it is up and \
                  that members and keys of [sync] agree"
+            ),
+            Self::SyncUnacknowledged { member, bytes, retry_in } => write!(
+                f,
+                "xTR {member} of the site answers, but does not acknowledge what it is told of the map-cache, in messages \
+                 of up to {bytes} bytes: tried again in {} s, in smaller ones; check the MTU of the path to it, what is \
+                 lost or filtered on it, and that it runs the same version",
+                retry_in.as_secs()
             ),
             Self::SyncTransferred { member, received, records, took } => {
                 let way = if *received { "received from" } else { "sent to" };

@@ -196,7 +196,9 @@ named! {
         SyncOlder = "sync-record-older",
         /// A record of a CacheSync for which the map-cache has no room.
         SyncFull = "sync-record-no-room",
-        /// A record of a CacheSync about a locator that isn't in use, or that has just shown the contrary.
+        /// A record of a CacheSync with a mapping, some of those inside which are not known.
+        SyncInside = "sync-record-without-those-inside",
+        /// A record of a CacheSync about what is no locator, or one that has just shown the contrary.
         SyncLocator = "sync-record-locator",
         /// A message of ours that doesn't fit its format.
         Encode = "encode-failed",

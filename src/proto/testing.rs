@@ -12,7 +12,9 @@ use rand::{RngExt, SeedableRng};
 use crate::auth::{Algorithm, Key, Secret};
 use crate::fib::{Dynamic, FibAction, FibUpdate, HeaderOptions, Proxy, Punt, Sender, Site, Stats};
 use crate::types::{Action, Eid, EidPrefix, InstanceId, Instant, Locator, MapVersion, Mapping, Nonce, Ttl};
-use crate::wire::{Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message};
+use crate::wire::{
+    Ecm, EidRecord, MapNotify, MapRegister, MapReply, MapRequest, Message, SyncMapping, SyncRecord,
+};
 
 use super::config::*;
 use super::context::CONTROL_PORT;
@@ -40,6 +42,8 @@ pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
     pub(crate) faults: Faults,
+    /// Larger datagrams, in bytes without headers, are lost.
+    pub(crate) mtu: usize,
     /// Addresses that nothing is delivered to.
     pub(crate) dark: BTreeSet<IpAddr>,
     pub(crate) dns: BTreeMap<String, Vec<IpAddr>>,
@@ -85,6 +89,7 @@ impl Network {
             now: Instant::from_secs(1),
             nodes: Vec::new(),
             faults: Faults::default(),
+            mtu: usize::MAX,
             dark: BTreeSet::new(),
             dns: BTreeMap::new(),
             sent: Vec::new(),
@@ -341,6 +346,7 @@ impl Network {
         let copies = 1 + usize::from(self.rng.random_bool(self.faults.duplication));
         for _ in 0..copies {
             if self.rng.random_bool(self.faults.loss)
+                || payload.len() > self.mtu
                 || self.dark.contains(&source.ip())
                 || self.dark.contains(&destination.ip())
             {
@@ -505,6 +511,16 @@ pub(crate) fn record(eid: &str, rlocs: &[&str]) -> EidRecord {
 
 pub(crate) fn negative(eid: &str, ttl: u32, action: Action) -> EidRecord {
     EidRecord::from(&Mapping::negative(prefix(eid), Ttl(ttl), action))
+}
+
+/// A mapping as another xTR of the site tells of it, that holds for ten minutes.
+pub(crate) fn sync_mapping(record: EidRecord) -> SyncMapping {
+    SyncMapping { copy: false, echoes: false, seconds: 600, millis: 0, inside: 0, age: 0, record }
+}
+
+/// The same, as a record of its message.
+pub(crate) fn tells(record: EidRecord) -> SyncRecord {
+    SyncRecord::Mapping(sync_mapping(record))
 }
 
 /// A Map-Request as an ITR at `rloc` sends it.

@@ -87,8 +87,9 @@
 //!
 //! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the EID-record
 //! is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer ones; of a mapping that is
-//! gone, since the mapping system said that. *More specific* is kept for how many mappings of EID-prefixes inside this
-//! one the sender tells of: it is sent as 0 so far, and ignored. *To* is the address that the message is sent to. *Last
+//! gone, since the mapping system said that. *More specific* is how many mappings of EID-prefixes inside this one the
+//! sender tells of, or has been told of, up to 4,096: who has fewer would send the packets of some of these to the
+//! locators of this one, and does not take it. *To* is the address that the message is sent to. *Last
 //! nonce* is the greatest that the sender of the Hello-Reply has used so far.
 //!
 //! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of, this one
@@ -212,7 +213,7 @@ pub struct SyncMapping {
     pub seconds: u32,
     /// … and milliseconds.
     pub millis: u16,
-    /// Kept for how many mappings of EID-prefixes inside this one are told: sent as 0, and ignored.
+    /// How many mappings of EID-prefixes inside this one the sender knows, up to 4,096.
     pub inside: u16,
     /// Milliseconds since the mapping system said it; the greatest number for longer.
     pub age: u32,
@@ -229,6 +230,14 @@ impl SyncMapping {
     /// Whether it says that there is no mapping any more.
     pub fn is_gone(&self) -> bool {
         self.remaining().is_zero() || self.record.ttl == Ttl::WITHDRAWN
+    }
+
+    /// The same so much later; `None` where it has ended by then.
+    pub fn later(&self, elapsed: Duration) -> Option<Self> {
+        let left = self.remaining().checked_sub(elapsed).filter(|left| !left.is_zero())?;
+        let (seconds, millis) = Self::time_left(left);
+        let age = self.age.saturating_add(Self::millis(elapsed));
+        Some(Self { seconds, millis, age, ..self.clone() })
     }
 
     /// The field of an age.

@@ -67,3 +67,13 @@ fn mistakes_are_named() {
     }
     assert!(said(&format!("{MS}{SYNC}")).contains("not used without role \"itr\""));
 }
+
+#[test]
+fn members_of_both_families_have_no_common_source() {
+    let both = |more: &str| {
+        let members = "members = [\"192.168.1.2\", \"2001:db8::2\"]";
+        said(&format!("{XTR}[sync]\n{members}\nkey = \"k\"\n{more}"))
+    };
+    assert!(both("").contains("warning: sync.members: are of both families"), "{}", both(""));
+    assert_eq!(both("source = \"192.168.1.1\"\n"), "");
+}

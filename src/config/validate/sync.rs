@@ -35,6 +35,15 @@ pub(super) fn sync(cx: &Context<'_>) -> Option<SyncConfig> {
         }
         check_address(cx, member, "give the address that the other xTR's messages come from");
     }
+    let families =
+        [Family::Ipv4, Family::Ipv6].map(|f| members.value.iter().any(|m| Family::of(&m.value) == f));
+    if raw.source.is_none() && families == [true, true] {
+        cx.problems.warning(
+            &members.place,
+            "are of both families, and it is the kernel that chooses where our messages to each come from",
+            "list all by addresses of one family and give `source`, or make sure that the others list both addresses",
+        );
+    }
     if let Some(source) = &raw.source {
         check_address(cx, source, "give an address of this router");
         if members.value.iter().any(|member| member.value == source.value) {

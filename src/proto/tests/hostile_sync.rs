@@ -3,7 +3,7 @@
 use crate::auth::seal;
 use crate::proto::config::{ControlConfig, SyncConfig};
 use crate::proto::stats::DropReason;
-use crate::proto::testing::{Network, ip, key, prefix, record};
+use crate::proto::testing::{Network, ip, key, prefix, record, sync_mapping, tells};
 use crate::types::{Mapping, Nonce};
 use crate::wire::{
     Address, CacheSync, CacheSyncAck, EidAddress, EidRecord, Message, SyncMapping, SyncRecord,
@@ -14,18 +14,6 @@ use super::hostile::{Case, PEER};
 /// The session that the peer has.
 const SESSION: u64 = 77;
 const OURS: &str = "192.0.2.1";
-
-fn told(record: EidRecord) -> SyncRecord {
-    SyncRecord::Mapping(SyncMapping {
-        copy: false,
-        echoes: false,
-        seconds: 600,
-        millis: 0,
-        inside: 0,
-        age: 0,
-        record,
-    })
-}
 
 fn sync([session, receiver]: [u64; 2], nonce: u64, records: Vec<SyncRecord>) -> Vec<u8> {
     let nonce = Nonce(nonce);
@@ -84,7 +72,7 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
             Box::new(move |net, id| {
                 let sessions = join(net, id, config());
                 for _ in 0..2 {
-                    net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
+                    net.deliver(id, PEER, &sync(sessions, 1, vec![tells(good())]));
                 }
             }),
         ),
@@ -101,20 +89,20 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
             }),
         ),
         records(DropReason::SyncKind, vec![SyncRecord::Unknown { kind: 9, flags: 0, content: Vec::new() }]),
-        records(DropReason::SyncEid, vec![told(EidRecord { eid: odd, ..good() })]),
-        records(DropReason::SyncInstance, vec![told(record("[9]10.3.0.0/16", &["203.0.113.1"]))]),
-        records(DropReason::SyncLocal, vec![told(record("10.1.7.0/24", &["203.0.113.1"]))]),
+        records(DropReason::SyncEid, vec![tells(EidRecord { eid: odd, ..good() })]),
+        records(DropReason::SyncInstance, vec![tells(record("[9]10.3.0.0/16", &["203.0.113.1"]))]),
+        records(DropReason::SyncLocal, vec![tells(record("10.1.7.0/24", &["203.0.113.1"]))]),
         (
             DropReason::SyncStatic,
             Box::new(move |net, id| {
                 let mut config = config();
-                let mapping = Mapping { eid: prefix("10.3.0.0/16"), ..good().to_mapping().unwrap().0 };
-                config.itr.as_mut().unwrap().static_entries = vec![mapping];
+                let fixed = Mapping { eid: prefix("10.3.0.0/16"), ..good().to_mapping().unwrap().0 };
+                config.itr.as_mut().unwrap().static_entries = vec![fixed];
                 let sessions = join(net, id, config);
-                net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
+                net.deliver(id, PEER, &sync(sessions, 1, vec![tells(good())]));
             }),
         ),
-        records(DropReason::SyncOlder, vec![told(withdrawn)]),
+        records(DropReason::SyncOlder, vec![tells(withdrawn)]),
         (
             DropReason::SyncFull,
             Box::new(move |net, id| {
@@ -123,12 +111,16 @@ pub(super) fn cases(config: fn() -> ControlConfig) -> Vec<Case> {
                 config.itr.as_mut().unwrap().static_entries =
                     statics.map(|record| record.to_mapping().unwrap().0).collect();
                 let sessions = join(net, id, config);
-                net.deliver(id, PEER, &sync(sessions, 1, vec![told(good())]));
+                net.deliver(id, PEER, &sync(sessions, 1, vec![tells(good())]));
             }),
         ),
         records(
+            DropReason::SyncInside,
+            vec![SyncRecord::Mapping(SyncMapping { inside: 1, ..sync_mapping(good()) })],
+        ),
+        records(
             DropReason::SyncLocator,
-            vec![SyncRecord::Locator { address: ip("203.0.113.1").into(), up: false }],
+            vec![SyncRecord::Locator { address: ip("224.0.0.1").into(), up: false }],
         ),
     ]
 }

@@ -6,6 +6,7 @@
 pub(crate) mod database;
 mod echo_nonce;
 pub(crate) mod etr;
+mod hearsay;
 pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;

@@ -204,7 +204,9 @@ impl Itr {
     /// Sends the probes that are due, and gives up on those that were not answered.
     pub(super) fn probe(&mut self, cx: &mut Context, now: Instant, database: &Database) {
         let local = database.rlocs();
+        let suspects = self.cache.reach.suspects();
         self.cache.settle(cx, now, local);
+        self.heed(cx, now, suspects, local);
         while let Some((at, rloc, source)) = self.cache.reach.timers.first().copied()
             && at <= now
         {
@@ -563,6 +565,11 @@ impl Reachability {
 }
 
 impl Prober {
+    /// How often a probe is repeated, where there are any.
+    pub(super) fn retries(&self) -> Option<u32> {
+        self.config.map(|config| config.retries)
+    }
+
     /// When a probe that is due now may leave, that time being taken by it.
     fn turn(&mut self, config: &ProbingConfig, now: Instant) -> Instant {
         let gap = Duration::from_secs(1) / config.rate.max(1);

@@ -205,6 +205,8 @@ pub(crate) struct Reachability {
     /// Whose answer a nonce belongs to: a remote locator, and one of ours.
     pub(super) nonces: BTreeMap<Nonce, (Rloc, Rloc)>,
     pub(super) prober: super::probe::Prober,
+    /// What the site's other xTRs say.
+    pub(super) hearsay: super::hearsay::Hearsay,
 }
 
 impl Reachability {

@@ -1,4 +1,5 @@
-//! What the ITR tells the site's other xTRs of its map-cache, and takes from them.
+//! What the ITR tells the site's other xTRs of its map-cache, and takes from them. Of locators see
+//! [`super::hearsay`].
 //!
 //! Owns: which entries are told, and which of two mappings of one EID-prefix wins. When and how they are told is
 //! [`crate::proto::redundancy::sync`]'s business.
@@ -9,25 +10,31 @@
 //! system said later. Ages are told in seconds, so that within a second neither is later: then a copy of a copy yields,
 //! and of two that both asked, the one with the lower address stays the owner. Of messages of the same xTR the later
 //! one wins. What the configuration says is never touched.
+//!
+//! A mapping alone would have the packets of those inside it (RFC 9301 §5.5). So each tells how many of these there are,
+//! and nobody takes it who has fewer: a packet then draws a Map-Request, as it does where nothing is known. Where one
+//! that lies inside others can't be taken, those that were told do not stay either.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::proto::context::{Context, is_unicast};
+use crate::proto::context::Context;
 use crate::proto::stats::DropReason;
-use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc};
+use crate::types::{Action, EidPrefix, Instant, Mapping};
 use crate::wire::{EidRecord, SyncMapping};
 
 use super::database::Database;
+use super::hearsay::Hearsay;
 use super::itr::Itr;
 use super::map_cache::{Entry, Journal, Learnt, Serial, Source, Told};
 use super::pending::Reason;
-use super::reachability::{Cause, WayState};
 
 /// Ages are told in whole seconds.
 const TIE: Duration = Duration::from_secs(1);
-/// So long is what our own probes found out believed rather than what another xTR says.
-const OWN_WORD: Duration = Duration::from_secs(30);
+/// Mappings inside another one that are counted.
+const MOST_INSIDE: u16 = 4096;
+/// What ends so soon is not counted, as it may have ended where it is told.
+const ABOUT_TO_END: Duration = Duration::from_secs(2);
 
 /// Who tells of an entry, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +56,7 @@ impl Itr {
             (false, journal) => {
                 *journal = None;
                 self.cache.withdrawn.clear();
+                self.cache.reach.hearsay = Hearsay::default();
             }
         }
     }
@@ -58,10 +66,32 @@ impl Itr {
         self.cache.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The EID-prefixes of all entries that may be told, in order: those that this router asked for itself, and with
-    /// `copies` those that it was told of, too.
-    pub(crate) fn told_prefixes(&self, copies: bool) -> impl Iterator<Item = EidPrefix> {
-        self.cache.iter().filter(move |(_, entry)| is_told(entry, copies)).map(|(prefix, _)| prefix)
+    /// The EID-prefixes of entries that may be told, in order, from the first entry after `after` on, or from the start:
+    /// those that this router asked for itself, and with `copies` those that it was told of, too. About `some` entries
+    /// are looked at; but those inside one that was looked at all are. With the last one that was, unless that is the
+    /// last of all.
+    pub(crate) fn told_after(
+        &self,
+        after: Option<EidPrefix>,
+        copies: bool,
+        some: usize,
+    ) -> (Vec<EidPrefix>, Option<EidPrefix>) {
+        let mut found = Vec::new();
+        let mut outermost: Option<EidPrefix> = None;
+        let mut last = None;
+        for (looked, (prefix, entry)) in self.cache.after(after).enumerate() {
+            if !outermost.is_some_and(|outermost| outermost.covers(&prefix)) {
+                if looked >= some {
+                    return (found, last);
+                }
+                outermost = Some(prefix);
+            }
+            last = Some(prefix);
+            if is_told(entry, copies) {
+                found.push(prefix);
+            }
+        }
+        (found, None)
     }
 
     /// The EID-prefixes that have no mapping any more, as far as that is remembered.
@@ -76,15 +106,16 @@ impl Itr {
 
     /// Another xTR has told all that it has, from message `first` on: what it told before, and not since, it has no
     /// longer. What is in use is asked for again, the rest goes. `own`: only what it had by asking was told. What it
-    /// told in an earlier session it may just have forgotten.
+    /// told in an earlier session it may just have forgotten. `some` entries from the first one after `after` on are
+    /// looked at; with the last of them, unless that is the last of all.
     pub(crate) fn told_all(
         &mut self,
         cx: &mut Context,
         now: Instant,
-        by: IpAddr,
-        (session, first): Serial,
-        own: bool,
-    ) {
+        (by, (session, first), own): (IpAddr, Serial, bool),
+        after: Option<EidPrefix>,
+        some: usize,
+    ) -> Option<EidPrefix> {
         let missing = |entry: &Entry| {
             let by_it = entry.source == Source::Synchronised && entry.responder == Some(by);
             by_it
@@ -92,30 +123,30 @@ impl Itr {
                     proved == session && nonce < first && (told_own || !own)
                 })
         };
-        let missing: Vec<EidPrefix> =
-            self.cache.iter().filter(|(_, entry)| missing(entry)).map(|(prefix, _)| prefix).collect();
-        for prefix in missing {
-            if self.cache.get(&prefix).is_some_and(|entry| entry.in_use(now)) {
-                self.cache.wake_at(&prefix, now);
-            } else {
-                self.cache.remove(cx, &prefix);
+        let mut last = None;
+        let mut gone = Vec::new();
+        for (looked, (prefix, entry)) in self.cache.after(after).enumerate() {
+            if looked >= some {
+                break;
+            }
+            last = (looked + 1 == some).then_some(prefix);
+            if missing(entry) {
+                gone.push(prefix);
             }
         }
+        for prefix in gone {
+            self.unlearn(cx, now, &prefix);
+        }
+        last
     }
 
-    /// The locators that this router found to be down.
-    pub(crate) fn found_down(&self, database: &Database) -> impl Iterator<Item = Rloc> {
-        let local = database.rlocs();
-        let down = self.cache.reach.iter().filter(move |(rloc, remote)| {
-            let told = remote.ways.iter().any(|way| way.state == WayState::Down(Cause::Peer));
-            remote.site.is_none() && !told && self.cache.is_down(rloc, local)
-        });
-        down.map(|(rloc, _)| *rloc)
-    }
-
-    /// Whether a locator can be reached, as far as this router knows.
-    pub(crate) fn is_reached(&self, rloc: &Rloc, database: &Database) -> bool {
-        !self.cache.is_down(rloc, database.rlocs())
+    /// A copy that may not hold any more: asked for again if it is in use, or else gone.
+    fn unlearn(&mut self, cx: &mut Context, now: Instant, prefix: &EidPrefix) {
+        if self.cache.get(prefix).is_some_and(|entry| entry.in_use(now)) {
+            self.cache.wake_at(prefix, now);
+        } else {
+            self.cache.remove(cx, prefix);
+        }
     }
 
     /// An entry as it is told, unless it isn't.
@@ -136,10 +167,43 @@ impl Itr {
             echoes: entry.echoes,
             seconds,
             millis,
-            inside: 0,
+            inside: self.inside(prefix, now),
             age: SyncMapping::millis(now.saturating_since(entry.refreshed)),
             record,
         })
+    }
+
+    /// How many mappings there are inside a prefix that others should know, too.
+    fn inside(&self, prefix: &EidPrefix, now: Instant) -> u16 {
+        let inside = self.cache.after(Some(*prefix)).take_while(|(inner, _)| prefix.covers(inner));
+        let lasting = inside
+            .filter(|(_, entry)| is_told(entry, true) && entry.expires.saturating_since(now) > ABOUT_TO_END);
+        u16::try_from(lasting.take(MOST_INSIDE.into()).count()).unwrap_or(MOST_INSIDE)
+    }
+
+    /// Whether there are as many entries inside a mapping as the xTR has that tells of it.
+    pub(crate) fn is_complete(&self, told: &SyncMapping) -> bool {
+        told.record.to_mapping().is_ok_and(|(mapping, _)| self.has_inside(&mapping.eid, told.inside))
+    }
+
+    fn has_inside(&self, prefix: &EidPrefix, told: u16) -> bool {
+        let told = usize::from(told.min(MOST_INSIDE));
+        let inside = self.cache.after(Some(*prefix)).take_while(|(inner, _)| prefix.covers(inner));
+        inside.filter(|(_, entry)| entry.source != Source::Gleaned).take(told).count() == told
+    }
+
+    /// Something inside `prefix`, or that itself, is not known here although others know it: what was learnt of `prefix`
+    /// and around it must not have its packets. `for_good`: nor will it be.
+    fn uncover(&mut self, cx: &mut Context, now: Instant, prefix: &EidPrefix, for_good: bool) {
+        let around = self.cache.covering(prefix).filter(|(_, entry)| !entry.is_static());
+        let around: Vec<(EidPrefix, Source)> = around.map(|(p, entry)| (p, entry.source)).collect();
+        for (p, source) in around {
+            if for_good && source == Source::Synchronised {
+                self.cache.remove(cx, &p);
+            } else {
+                self.unlearn(cx, now, &p);
+            }
+        }
     }
 
     /// Takes in what another xTR of the site tells of a mapping.
@@ -182,6 +246,13 @@ impl Itr {
                 false => Err(DropReason::SyncOlder),
             };
         }
+        if self.cache.settled(&prefix).is_some() {
+            return Err(DropReason::SyncStatic);
+        }
+        if !self.has_inside(&prefix, told.inside) {
+            self.uncover(cx, now, &prefix, false);
+            return Err(DropReason::SyncInside);
+        }
         self.proxy_etrs.adopt(&mut mapping);
         let ask_again = is_ask_again(&mapping);
         let learnt = Learnt {
@@ -191,6 +262,7 @@ impl Itr {
             told: Some(Told { remaining: told.remaining(), since, serial: teller.serial, own: !told.copy }),
         };
         if !self.cache.install(cx, now, mapping, learnt, database) {
+            self.uncover(cx, now, &prefix, true);
             return Err(DropReason::SyncFull);
         }
         self.cache.set_echoes(cx, &prefix, told.echoes);
@@ -198,54 +270,6 @@ impl Itr {
             self.resolved_by(cx, &prefix);
         }
         Ok(())
-    }
-
-    /// Takes in whether another xTR of the site can reach a locator. Our own probes know better, where they do.
-    ///
-    /// # Errors
-    /// If it isn't used, and why.
-    pub(crate) fn told_of_locator(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        rloc: Rloc,
-        up: bool,
-        database: &Database,
-    ) -> Result<(), DropReason> {
-        let local = database.rlocs();
-        if !is_unicast(&rloc) || !self.cache.uses(&rloc) {
-            return Err(DropReason::SyncLocator);
-        }
-        let source = self.cache.reach.verdict(&rloc, local).ok_or(DropReason::SyncLocator)?.source;
-        let way = self.cache.reach.get(&rloc).and_then(|remote| remote.way(&source));
-        let own_word = way.is_some_and(|way| {
-            let answered = way.last_answered.is_some_and(|at| now.saturating_since(at) < OWN_WORD);
-            way.state == WayState::Up && answered
-        });
-        // What follows is no news to whom it came from.
-        let journal = self.cache.journal.take();
-        let result = if up {
-            self.revive(cx, now, rloc, database);
-            Ok(())
-        } else if !own_word && self.unreachable(cx, now, rloc, Cause::Peer, local) {
-            Ok(())
-        } else {
-            Err(DropReason::SyncLocator)
-        };
-        self.cache.journal = journal;
-        result
-    }
-
-    /// Nobody else says any more that `rloc` is down.
-    fn revive(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, database: &Database) {
-        let reach = &mut self.cache.reach;
-        let Some(remote) = reach.remotes.get_mut(&rloc) else { return };
-        for way in remote.ways.iter_mut().filter(|way| way.state == WayState::Down(Cause::Peer)) {
-            way.enter(WayState::Unprobed, now);
-            way.unanswered = 0;
-        }
-        reach.touched.insert(rloc);
-        self.cache.act_on_verdicts(cx, database.rlocs());
     }
 
     /// What waits for a mapping inside `prefix` waits no more, unless a more specific entry is what it waits for.

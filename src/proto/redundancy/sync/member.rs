@@ -1,6 +1,6 @@
 //! One other xTR of the site: whether it is there, which of its messages are believed, and what came of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,22 +15,25 @@ use crate::proto::stats::DropReason;
 use crate::proto::xtr::database::Database;
 use crate::proto::xtr::itr::Itr;
 use crate::proto::xtr::map_cache::Journal;
-use crate::proto::xtr::synchronised::Teller;
 use crate::types::{Instant, Nonce};
-use crate::wire::{Address, CacheSync, CacheSyncAck, SyncMapping, SyncRecord};
+use crate::wire::{Address, CacheSync, CacheSyncAck, SyncRecord};
 
 use super::history::History;
-use super::outgoing::{Item, Material, Outgoing, RETRIES, pause};
+use super::incoming::Incoming;
+use super::outgoing::{Lost, Outgoing, RETRIES, pause};
+use super::record::{Item, Material};
 use super::{To, Voice};
 
 /// How often a silent member is asked whether it is back.
 const SILENT_HELLO: Duration = Duration::from_secs(1);
 /// After so long without progress, the whole cache is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(3);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Challenges that are still good, so that a late answer counts.
 const CHALLENGES: usize = 4;
-/// Messages of a naive round that are counted.
-const MOST_OF_A_ROUND: usize = 1 << 14;
+/// What it is told goes on after so long where it was not acknowledged; after twice as long the next time, …
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// … up to this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Hellos per second that are sent or answered because of messages which are not believed, as anybody may have recorded
 /// them (bucket of twice as many).
 const DOUBTFUL_RATE: u32 = 4;
@@ -44,6 +47,8 @@ pub enum MemberState {
     Up,
     /// It does not.
     Silent,
+    /// It does, but what it is told it does not acknowledge.
+    Deaf,
     /// It is this very router: one list may serve all of a site's.
     Ourselves,
 }
@@ -55,6 +60,7 @@ impl MemberState {
             Self::Unheard => "unheard",
             Self::Up => "up",
             Self::Silent => "silent",
+            Self::Deaf => "deaf",
             Self::Ourselves => "this router",
         }
     }
@@ -114,31 +120,45 @@ pub struct Member {
     /// The last whole cache that it was sent.
     pub sent: Option<Transferred>,
     /// Its session, once proved.
-    peer: Option<Peer>,
+    pub(super) peer: Option<Peer>,
     challenges: SmallVec<[u64; CHALLENGES]>,
     /// Hellos since the last answer.
-    unanswered: u32,
-    hello_at: Instant,
+    pub(super) unanswered: u32,
+    pub(super) hello_at: Instant,
+    /// The last sign of its presence: an answer to a Hello, or an acknowledgement of what was sent in this session.
+    proved_at: Option<Instant>,
+    /// How often in a row it did not acknowledge what it was told, although it was there.
+    refusals: u32,
+    /// Not before this is it told anything again.
+    resume: Instant,
     doubtful: TokenBucket,
     /// Its whole cache is wanted.
-    wants: bool,
-    /// The messages of a naive round that have come.
-    round: BTreeSet<Nonce>,
-    /// When that began to come, and how many records have come.
-    incoming: Option<(Instant, u64)>,
+    pub(super) wants: bool,
     /// It is to be sent the whole cache.
     owed: bool,
     /// It has asked for that.
     asked: bool,
+    /// Why what it said of locators is to be forgotten.
+    forget: Option<Forget>,
+    pub(super) incoming: Incoming,
     pub(super) out: Outgoing,
 }
 
+/// Why a member's words count no longer.
+#[derive(Clone, Copy, Debug)]
+enum Forget {
+    /// It is not there, and what it said may still be true.
+    Silent,
+    /// It has another session, and says so itself if it is still true.
+    Renewed,
+}
+
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     session: u64,
     /// When that was proved.
-    since: Instant,
-    history: History,
+    pub(super) since: Instant,
+    pub(super) history: History,
 }
 
 impl Member {
@@ -154,12 +174,15 @@ impl Member {
             challenges: SmallVec::new(),
             unanswered: 0,
             hello_at: now,
+            proved_at: None,
+            refusals: 0,
+            resume: now,
             doubtful: TokenBucket::new(DOUBTFUL_RATE, now),
             wants: true,
-            round: BTreeSet::new(),
-            incoming: None,
             owed: false,
             asked: false,
+            forget: None,
+            incoming: Incoming::default(),
             out: Outgoing::default(),
         }
     }
@@ -176,7 +199,7 @@ impl Member {
 
     /// Takes in what there is to tell.
     pub(super) fn note(&mut self, now: Instant, mode: SyncMode, journal: &Journal) {
-        if self.state != MemberState::Up {
+        if !self.is_told(now) {
             // It gets everything once it is there.
             return;
         }
@@ -209,7 +232,7 @@ impl Member {
         if self.hello_at <= now {
             self.hello(cx, now, voice);
         }
-        if self.state != MemberState::Up {
+        if !self.is_told(now) {
             return;
         }
         let material = Material { itr, database, now };
@@ -221,18 +244,62 @@ impl Member {
         match self.out.act(cx, voice, to, material, &mut self.counters) {
             Ok(None) => {}
             Ok(Some(finished)) => {
+                self.refusals = 0;
                 let (records, took) = (finished.records, finished.took);
                 self.sent = Some(Transferred { at: now, records, took });
                 let member = self.address;
                 cx.event(Event::SyncTransferred { member, received: false, records, took });
             }
+            Err(lost) if self.proved_at.is_some_and(|at| at > lost.since) => self.rest(cx, now, &lost),
             Err(_) => self.lose(cx, now),
+        }
+        if self.state == MemberState::Deaf && self.resume <= now && self.out.is_idle() {
+            // All of it has arrived.
+            self.enter(MemberState::Up, now);
+        }
+        // Is it there at all?
+        let doubtful =
+            self.out.doubtful_since().is_some_and(|since| self.proved_at.is_none_or(|at| at <= since));
+        if doubtful && self.unanswered == 0 {
+            self.hello_at = now;
+            self.hello(cx, now, voice);
         }
     }
 
+    /// Forgets what it said of locators, where it is not there any more, or not as it was.
+    pub(super) fn forget(&mut self, cx: &mut Context, now: Instant, itr: &mut Itr, database: &Database) {
+        match (self.forget.take(), &self.peer) {
+            (None, _) => {}
+            (Some(Forget::Renewed), Some(peer)) => {
+                itr.told_all_locators(cx, now, self.address, (peer.since, Nonce(0)), database);
+            }
+            (Some(_), _) => itr.forget_words(self.address),
+        }
+    }
+
+    /// Whether it is told what there is to tell at present.
+    fn is_told(&self, now: Instant) -> bool {
+        match self.state {
+            MemberState::Up => true,
+            MemberState::Deaf => self.resume <= now,
+            MemberState::Unheard | MemberState::Silent | MemberState::Ourselves => false,
+        }
+    }
+
+    fn enter(&mut self, state: MemberState, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
     pub(super) fn next(&self, config: &SyncConfig) -> Instant {
-        let out = self.out.next(config.ack).filter(|_| self.state == MemberState::Up);
-        out.map_or(self.hello_at, |at| at.min(self.hello_at))
+        let told = match self.state {
+            MemberState::Up => self.out.next(config.ack),
+            MemberState::Deaf => {
+                Some(self.out.next(config.ack).map_or(self.resume, |at| at.max(self.resume)))
+            }
+            MemberState::Unheard | MemberState::Silent | MemberState::Ourselves => None,
+        };
+        told.into_iter().chain(self.incoming.next()).fold(self.hello_at, Instant::min)
     }
 
     /// A CacheSync that is authentic.
@@ -290,7 +357,7 @@ impl Member {
         self.counters.received += 1;
         let used = self.take_in(cx, now, message, ours, itr, database);
         self.counters.records_used += used;
-        self.reconcile(cx, now, message, itr);
+        self.reconcile(cx, now, message, itr, database);
         if message.request {
             self.asked = true;
             self.owed |= !self.out.is_transferring();
@@ -333,7 +400,13 @@ impl Member {
         if self.peer.as_ref().is_none_or(|peer| peer.session != ack.session) {
             return Err(DropReason::SyncSession);
         }
-        if self.out.acknowledged(ack.nonce, now) { Ok(()) } else { Err(DropReason::SyncAck) }
+        if !self.out.acknowledged(ack.nonce, now) {
+            return Err(DropReason::SyncAck);
+        }
+        // Nobody could have recorded that.
+        self.proved_at = Some(now);
+        self.unanswered = 0;
+        Ok(())
     }
 
     fn hello(&mut self, cx: &mut Context, now: Instant, voice: &mut Voice) {
@@ -364,6 +437,7 @@ impl Member {
     fn proved(&mut self, cx: &mut Context, now: Instant, voice: &Voice, session: u64, history: History) {
         self.challenges.clear();
         self.unanswered = 0;
+        self.proved_at = Some(now);
         let interval = voice.config.hello_interval;
         self.hello_at = now + cx.between(interval * 9 / 10, interval);
         if self.wants {
@@ -372,14 +446,16 @@ impl Member {
         let known = self.peer.as_ref().is_some_and(|peer| peer.session == session);
         if !known {
             self.peer = Some(Peer { session, since: now, history });
-            self.incoming = None;
+            self.incoming.start();
+            self.forget = Some(Forget::Renewed);
+            self.refusals = 0;
+            self.out = Outgoing::default();
         }
-        if known && self.state == MemberState::Up {
+        if known && matches!(self.state, MemberState::Up | MemberState::Deaf) {
             return;
         }
-        self.state = MemberState::Up;
-        self.since = now;
-        self.out = Outgoing::default();
+        self.enter(MemberState::Up, now);
+        self.out.reset();
         self.owed = true;
         cx.event(Event::SyncMember { member: self.address, up: true });
     }
@@ -391,8 +467,7 @@ impl Member {
         self.hello_at = now + voice.config.hello_interval;
         self.wants = false;
         if self.state != MemberState::Ourselves {
-            self.state = MemberState::Ourselves;
-            self.since = now;
+            self.enter(MemberState::Ourselves, now);
             self.peer = None;
             cx.event(Event::SyncOurselves { member: self.address });
         }
@@ -405,95 +480,26 @@ impl Member {
 
     /// It does not answer.
     fn lose(&mut self, cx: &mut Context, now: Instant) {
-        self.state = MemberState::Silent;
-        self.since = now;
+        self.enter(MemberState::Silent, now);
+        self.forget = Some(Forget::Silent);
         self.unanswered = self.unanswered.max(RETRIES);
         self.hello_at = now + SILENT_HELLO;
         self.wants = true;
-        self.incoming = None;
-        self.out = Outgoing::default();
+        self.incoming.start();
+        self.out.reset();
         cx.event(Event::SyncMember { member: self.address, up: false });
     }
 
-    /// Uses the records: how many could be.
-    fn take_in(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        message: &CacheSync,
-        ours: IpAddr,
-        itr: &mut Itr,
-        database: &Database,
-    ) -> u64 {
-        let since = self.peer.as_ref().map_or(now, |peer| peer.since);
-        let teller = Teller { address: self.address, ours, serial: (since, message.nonce) };
-        let mut used = 0;
-        for record in &message.records {
-            let result = match record {
-                SyncRecord::Mapping(told) if self.is_overtaken(told, message.nonce, now) => {
-                    Err(DropReason::SyncOlder)
-                }
-                SyncRecord::Mapping(told) => itr.adopt(cx, now, told, teller, database),
-                SyncRecord::Locator { address, up } => match address.to_ip() {
-                    Some(rloc) => itr.told_of_locator(cx, now, rloc, *up, database),
-                    None => Err(DropReason::SyncLocator),
-                },
-                SyncRecord::Hello { .. } | SyncRecord::Whole { .. } => continue,
-                SyncRecord::HelloReply { .. } | SyncRecord::Unknown { .. } => Err(DropReason::SyncKind),
-            };
-            match result {
-                Ok(()) => used += 1,
-                Err(reason) => {
-                    // There may be thousands, so that they are counted only.
-                    self.counters.ignored(reason);
-                    cx.statistics.count_drop(reason);
-                }
-            }
-        }
-        used
-    }
-
-    /// Where it has told all that it has, what it has no longer counts no more.
-    fn reconcile(&mut self, cx: &mut Context, now: Instant, message: &CacheSync, itr: &mut Itr) {
-        if message.naive && self.round.len() < MOST_OF_A_ROUND {
-            self.round.insert(message.nonce);
-        }
-        let Some(since) = self.peer.as_ref().map(|peer| peer.since).filter(|_| message.end) else { return };
-        for record in &message.records {
-            let SyncRecord::Whole { first, messages } = record else { continue };
-            let came = self.round.range(*first..).count();
-            if *messages == 0 || usize::try_from(*messages).is_ok_and(|messages| messages == came) {
-                itr.told_all(cx, now, self.address, (since, *first), message.naive);
-            }
-        }
-        self.round.clear();
-    }
-
-    /// Whether it has said later that this mapping is gone. If it says so now, that is remembered.
-    fn is_overtaken(&mut self, told: &SyncMapping, nonce: Nonce, now: Instant) -> bool {
-        let (Some(peer), Ok((mapping, _))) = (&mut self.peer, told.record.to_mapping()) else { return false };
-        if told.is_gone() {
-            peer.history.withdrawn(mapping.eid, nonce, now);
-        }
-        peer.history.is_overtaken(&mapping.eid, nonce)
-    }
-
-    /// A part of its whole cache came.
-    fn transferred(&mut self, cx: &mut Context, now: Instant, message: &CacheSync) {
-        let (started, records) = self.incoming.unwrap_or((now, 0));
-        let of_mappings = |record: &&SyncRecord| !matches!(record, SyncRecord::Whole { .. });
-        let records = records + message.records.iter().filter(of_mappings).count() as u64;
-        if !message.end {
-            self.incoming = Some((started, records));
-            if self.wants && self.unanswered == 0 {
-                self.hello_at = self.hello_at.max(now + ASK_AGAIN);
-            }
-            return;
-        }
-        self.incoming = None;
-        self.wants = false;
-        let took = now.saturating_since(started);
-        self.received = Some(Transferred { at: now, records, took });
-        cx.event(Event::SyncTransferred { member: self.address, received: true, records, took });
+    /// It answers, but does not acknowledge what it is told: so it is told all of that later, in smaller messages.
+    fn rest(&mut self, cx: &mut Context, now: Instant, lost: &Lost) {
+        self.refusals = self.refusals.saturating_add(1);
+        let rest = FIRST_REST * (1 << (self.refusals - 1).min(6));
+        let rest = rest.min(LONGEST_REST);
+        let bytes = self.out.largest();
+        self.out.shrink(lost);
+        self.owed = true;
+        self.resume = now + rest;
+        self.enter(MemberState::Deaf, now);
+        cx.event(Event::SyncUnacknowledged { member: self.address, bytes, retry_in: rest });
     }
 }

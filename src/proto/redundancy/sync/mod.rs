@@ -25,23 +25,38 @@
 //!   second, together with others.
 //! * Naive: all of this xTR's own entries, after every Map-Reply that said something new.
 //!
-//! With `ack`, what is not acknowledged is told again after 1, 2 and 4 s, as it is by then, and under a new nonce; then
-//! the member counts as silent.
+//! With `ack`, what is not acknowledged is told again after 1, 2 and 4 s, as it is by then, and under a new nonce; and a
+//! Hello is to find out whether the member is there at all. If not, it counts as silent. If it is, there is something
+//! about the message: the path has a smaller MTU, or a filter. Then it is told everything again after 1 s, and after 2, 4
+//! and up to 60 s the next times, in messages of half the size each time down to 410 bytes, the next one only when one has
+//! arrived; a mapping that takes a larger message all by itself and is not acknowledged is left out. So it stays until the
+//! member has another session.
+//!
+//! Of mappings inside each other, the inner ones are told first. Nobody takes the outer one without these
+//! ([`crate::proto::xtr`]); but where they come later, as their message was lost or overtaken, it is taken then.
+//!
+//! Of locators it is told whether they can be reached, as far as this xTR has found out by probes, from the underlay, or
+//! by missing echoes. Who is told of it remembers who said so: a locator is down until all who said so say the contrary,
+//! or tell all that they have without it, or the receiver's own probes are answered. What the sites say of their locators
+//! themselves in locator-status-bits is not told, as each xTR reads that in their packets.
 //!
 //! # A member that (re)appears
 //! It asks each of the others for the whole cache by the Q bit of its Hellos until it has got it, to the message with the
 //! E bit, and a member that was silent is sent it unasked. Here the others' entries are told too: the owner of an entry
 //! may be the very one that has lost it. These messages are always acknowledged, which also sets their pace: no more
-//! than a window of 32 are under way, so that no buffer overflows on the way, and one that three later ones
-//! overtook is sent again at once. What was withdrawn is told, too; and at the end the receiver has what the sender once
-//! told it and no longer has go, or asks for it again if it is in use. A naive round ends the same way; if it is not
-//! acknowledged, only where all of it has come.
+//! than a window of 32 are under way, and up to 64 as these arrive, so that no buffer overflows on the way; and one that
+//! three later ones overtook is sent again at once. What was withdrawn is told, too; and at the end the receiver has what
+//! the sender once told it and no longer has go, or asks for it again if it is in use. A naive round ends the same way; if
+//! it is not acknowledged, only where all of it has come. Neither side looks at more than some thousand entries at a time.
 
 mod history;
+mod incoming;
 mod member;
 mod outgoing;
+mod record;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -65,6 +80,8 @@ pub use member::{Counters, Member, MemberState, Transferred};
 pub(crate) struct CacheSync {
     voice: Voice,
     members: BTreeMap<IpAddr, Member>,
+    /// Those that are no longer members, and whose words are to be forgotten.
+    dismissed: Vec<IpAddr>,
 }
 
 /// What is needed to say something.
@@ -90,6 +107,7 @@ impl CacheSync {
         let mut sync = Self {
             voice: Voice { config: config.clone(), session, next_nonce: nonce_base },
             members: BTreeMap::new(),
+            dismissed: Vec::new(),
         };
         sync.configure(now, config);
         sync
@@ -97,6 +115,8 @@ impl CacheSync {
 
     /// Takes another configuration in. Members that stay are told on.
     pub(crate) fn configure(&mut self, now: Instant, config: SyncConfig) {
+        let dismissed = self.members.keys().filter(|address| !config.members.contains(address));
+        self.dismissed.extend(dismissed);
         self.members.retain(|address, _| config.members.contains(address));
         for address in &config.members {
             self.members.entry(*address).or_insert_with(|| Member::new(*address, now));
@@ -160,8 +180,13 @@ impl CacheSync {
     ) {
         let journal = itr.take_journal();
         for member in self.members.values_mut() {
+            member.sweep(cx, now, itr);
             member.note(now, self.voice.config.mode, &journal);
             member.act(cx, now, &mut self.voice, itr, database);
+            member.forget(cx, now, itr, database);
+        }
+        for address in self.dismissed.drain(..) {
+            itr.forget_words(address);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one member is told: in which messages, at which pace, and again where it is not acknowledged.
 //!
-//! Owns: the queue, the transfer under way, and the messages that wait for their acknowledgement. What is to be told is
-//! kept as names only; the records are made when a message is sent, so that it tells what holds by then.
+//! Owns: the queue, and the messages that wait for their acknowledgement. What a message holds is made in
+//! [`super::record`], and what of the whole cache comes next is known to [`super::transfer`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,77 +9,56 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::proto::context::Context;
-use crate::proto::xtr::database::Database;
-use crate::proto::xtr::itr::Itr;
-use crate::types::{Action, EidPrefix, Instant, Mapping, Nonce, Rloc, Ttl};
-use crate::wire::{Address, CacheSync, EidRecord, SyncMapping, SyncRecord};
+use crate::types::{EidPrefix, Instant, Nonce};
+use crate::wire::{CacheSync, SyncRecord};
 
 use super::member::Counters;
+use super::record::{HEADERS, Item, LEAST_ROOM, Limits, Material, Page, page};
+use super::transfer::{Finished, Kind, Transfer};
 use super::{To, Voice};
 
-/// Messages under way at once: as many as fit the smallest receive buffer that a system has by default.
+/// Messages under way at once, at first …
 pub(super) const WINDOW: usize = 32;
+/// … and once these arrive: as many as fit the smallest receive buffer that a system has by default, and as the receiver
+/// can tell from replays when they overtake each other ([`crate::auth::replay::ReplayWindow`]).
+pub(super) const WIDEST: usize = 64;
+/// Lost messages make it no smaller than this.
+const NARROWEST: usize = 8;
 /// Without acknowledgements: so many messages at a time …
 const BURST: usize = 32;
 /// … and then a pause.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Bytes of a message's records, so that no link on the way cuts it.
-const ROOM: usize = 1400 - 16 - 32 - 16 - END;
-/// Bytes of the record that ends a whole cache.
-const END: usize = 16;
-/// Records of one message.
-const MOST_RECORDS: usize = 254;
 /// How long what only prolongs an entry waits for others like it.
 const LINGER: Duration = Duration::from_secs(1);
 /// A message that so many later ones overtook is lost.
 const OVERTAKEN: u64 = 3;
 /// What waits to be told; with more than that, the whole cache is.
 const MOST_QUEUED: usize = 1 << 16;
+/// Mappings that are not told any more, as they are too large to arrive.
+const MOST_LEFT_OUT: usize = 1024;
+/// How often something is told again.
+pub(super) const RETRIES: u32 = 3;
 
-/// Something to tell, the last of all first: of mappings that lie in each other the inner one, as the outer one alone
-/// would have its packets (RFC 9301 §5.5); and locators after the mappings that have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Item {
-    /// Whether a locator can be reached.
-    Locator(Rloc),
-    /// An entry.
-    Mapping(EidPrefix),
-    /// There is no mapping any more.
-    Gone(EidPrefix),
+/// How long an answer is waited for after so many tries: 1, 2 and 4 seconds.
+pub(super) const fn pause(tries: u32) -> Duration {
+    Duration::from_secs(match tries {
+        0 | 1 => 1,
+        2 => 2,
+        _ => 4,
+    })
 }
 
-/// Why something is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// It changed.
-    Single,
-    /// Something else changed.
-    Naive,
-    /// The member (re)appeared.
-    Whole,
-}
-
-/// The member is told no more: it does not acknowledge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lost;
-
-/// The whole cache was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Finished {
-    pub(super) records: u64,
-    pub(super) took: Duration,
-}
-
-/// What a message is made from.
-#[derive(Clone, Copy)]
-pub(super) struct Material<'a> {
-    pub(super) itr: &'a Itr,
-    pub(super) database: &'a Database,
-    pub(super) now: Instant,
+/// The member is told no more: it does not acknowledge a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// When that was sent first.
+    pub(super) since: Instant,
+    /// Its one mapping, where it was too large for a message with others.
+    pub(super) too_large: Option<EidPrefix>,
 }
 
 /// What one member is told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     queue: BTreeSet<Item>,
     due: Option<Instant>,
@@ -91,26 +70,14 @@ pub(super) struct Outgoing {
     /// The whole cache is to be told (naive), once the transfer under way is over.
     again: bool,
     outstanding: Vec<Outstanding>,
+    /// How many of these there may be.
+    window: usize,
+    limits: Limits,
     /// How many messages were sent.
     order: u64,
     /// How many items were looked at, to be told.
     #[cfg(test)]
     pub(super) looks: u64,
-}
-
-#[derive(Debug)]
-struct Transfer {
-    kind: Kind,
-    /// The last one is told first.
-    items: Vec<Item>,
-    started: Instant,
-    resume: Instant,
-    records: u64,
-    ended: bool,
-    /// The nonce of its first message.
-    first: Option<Nonce>,
-    /// How many messages were sent.
-    messages: u32,
 }
 
 /// A message that waits for its acknowledgement.
@@ -122,14 +89,57 @@ struct Outstanding {
     items: Vec<Item>,
     /// Under which it was sent, the last one last.
     nonces: SmallVec<[Nonce; 2]>,
+    /// When it was sent first.
+    since: Instant,
     order: u64,
     tries: u32,
     wake: Instant,
     /// Later ones overtook it; it is sent again at once.
     overtaken: bool,
+    /// Its one record is larger than all of a message's should be.
+    too_large: bool,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self {
+            queue: BTreeSet::new(),
+            due: None,
+            resume: Instant::ZERO,
+            burst: (Instant::ZERO, 0),
+            transfer: None,
+            again: false,
+            outstanding: Vec::new(),
+            window: WINDOW,
+            limits: Limits::default(),
+            order: 0,
+            #[cfg(test)]
+            looks: 0,
+        }
+    }
 }
 
 impl Outgoing {
+    /// Nothing is to be told any more, until all is told. What is known of the way to the member remains.
+    pub(super) fn reset(&mut self) {
+        *self = Self { limits: std::mem::take(&mut self.limits), ..Self::default() };
+    }
+
+    /// The same, as a message is not acknowledged although it should be: it goes on with smaller ones, one by one.
+    pub(super) fn shrink(&mut self, lost: &Lost) {
+        self.reset();
+        self.window = 1;
+        if let Some(prefix) = lost.too_large.filter(|_| self.limits.left_out.len() < MOST_LEFT_OUT) {
+            self.limits.left_out.insert(prefix);
+        }
+        self.limits.room = (self.limits.room / 2).max(LEAST_ROOM);
+    }
+
+    /// Bytes that a message may have, but for one with a single record that is larger.
+    pub(super) fn largest(&self) -> usize {
+        HEADERS + self.limits.room
+    }
+
     /// Has something told soon.
     pub(super) fn queue(&mut self, item: Item, now: Instant, urgent: bool) {
         if let Item::Mapping(prefix) = item {
@@ -152,30 +162,12 @@ impl Outgoing {
 
     /// Has the whole cache told to a member that (re)appeared. `asked`: also where there is nothing in it.
     pub(super) fn whole(&mut self, material: Material<'_>, asked: bool) {
-        let Material { itr, database, now } = material;
-        let items: Vec<Item> = itr
-            .found_down(database)
-            .map(Item::Locator)
-            .chain(itr.told_prefixes(true).map(Item::Mapping))
-            .chain(itr.withdrawn_prefixes().map(Item::Gone))
-            .collect();
         self.again = false;
         self.outstanding.clear();
         self.queue.clear();
         self.due = None;
-        self.transfer = None;
-        if asked || !items.is_empty() {
-            self.transfer = Some(Transfer {
-                kind: Kind::Whole,
-                items,
-                started: now,
-                resume: now,
-                records: 0,
-                ended: false,
-                first: None,
-                messages: 0,
-            });
-        }
+        let mut transfer = Transfer::new(Kind::Whole, material);
+        self.transfer = (transfer.refill(material) || asked).then_some(transfer);
     }
 
     /// Whether the whole cache is being told to a member that (re)appeared.
@@ -183,15 +175,35 @@ impl Outgoing {
         self.transfer.as_ref().is_some_and(|transfer| transfer.kind == Kind::Whole)
     }
 
+    /// Whether there is nothing to tell, and nothing is waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.transfer.is_none() && !self.again && self.queue.is_empty() && self.outstanding.is_empty()
+    }
+
     /// Messages that wait for their acknowledgement.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
+    }
+
+    /// What of a whole cache is listed to be told.
+    #[cfg(test)]
+    pub(super) fn listed(&self) -> usize {
+        self.transfer.as_ref().map_or(0, |transfer| transfer.items.len())
+    }
+
+    /// Since when a message has waited for its acknowledgement that was sent again, in vain so far.
+    pub(super) fn doubtful_since(&self) -> Option<Instant> {
+        let again = self.outstanding.iter().filter(|o| o.tries > 1 && !(o.overtaken && o.tries == 2));
+        again.map(|o| o.since).max()
     }
 
     /// An acknowledgement came; whether it was waited for.
     pub(super) fn acknowledged(&mut self, nonce: Nonce, now: Instant) -> bool {
         let Some(at) = self.outstanding.iter().position(|o| o.nonces.contains(&nonce)) else { return false };
         let acked = self.outstanding.remove(at);
+        if acked.tries == 1 {
+            self.window = (self.window + 1).min(WIDEST);
+        }
         for earlier in &mut self.outstanding {
             if earlier.order + OVERTAKEN <= acked.order && earlier.tries == 1 && !earlier.overtaken {
                 earlier.overtaken = true;
@@ -215,18 +227,7 @@ impl Outgoing {
         let mut finished = None;
         loop {
             if self.transfer.is_none() && std::mem::take(&mut self.again) {
-                let items = material.itr.told_prefixes(false).map(Item::Mapping).collect();
-                let (kind, now) = (Kind::Naive, material.now);
-                self.transfer = Some(Transfer {
-                    kind,
-                    items,
-                    started: now,
-                    resume: now,
-                    records: 0,
-                    ended: false,
-                    first: None,
-                    messages: 0,
-                });
+                self.transfer = Some(Transfer::new(Kind::Naive, material));
             }
             finished = self.transfer(cx, voice, to, material, counters).or(finished);
             if self.transfer.is_some() || !self.again {
@@ -237,7 +238,7 @@ impl Outgoing {
 
     /// When something is due next.
     pub(super) fn next(&self, ack: bool) -> Option<Instant> {
-        let room = self.outstanding.len() < WINDOW;
+        let room = self.outstanding.len() < self.window;
         let due = self.due.filter(|_| room || !ack).map(|due| due.max(self.resume));
         let repeat = self.outstanding.iter().map(|o| o.wake).min();
         // Elsewhere acknowledgements set the pace.
@@ -261,24 +262,33 @@ impl Outgoing {
         let (due, waiting): (Vec<Outstanding>, Vec<Outstanding>) =
             std::mem::take(&mut self.outstanding).into_iter().partition(|o| o.wake <= now);
         self.outstanding = waiting;
+        self.window = (self.window / 2).max(self.window.min(NARROWEST));
         for mut lost in due {
             // What is sent again because others overtook it has not waited its time.
             let early = lost.overtaken && lost.tries == 1;
             if !early && lost.tries > RETRIES {
-                return Err(Lost);
+                let too_large = lost.items.first().filter(|_| lost.too_large);
+                let too_large = too_large.and_then(|item| match item {
+                    Item::Mapping(prefix) => Some(*prefix),
+                    Item::Gone(_) | Item::Locator(_) => None,
+                });
+                return Err(Lost { since: lost.since, too_large });
             }
             let mut items = std::mem::take(&mut lost.items);
             items.reverse();
-            let (told, records) = page(&mut items, lost.kind, material);
-            for left in items {
-                self.queue(left, now, true);
+            let told = page(&mut items, lost.kind == Kind::Whole, &self.limits, material);
+            match &mut self.transfer {
+                Some(transfer) if transfer.kind == lost.kind && !transfer.ended => {
+                    transfer.items.append(&mut items);
+                }
+                _ => items.into_iter().for_each(|item| self.queue(item, now, true)),
             }
-            if records.is_empty() && lost.end.is_none() {
+            if told.records.is_empty() && lost.end.is_none() {
                 continue;
             }
             counters.repeated += 1;
             lost.tries += 1;
-            self.send(cx, voice, to, now, (Outstanding { items: told, ..lost }, records), counters);
+            self.send(cx, voice, to, now, (lost, told), counters);
         }
         Ok(())
     }
@@ -294,7 +304,7 @@ impl Outgoing {
         let now = material.now;
         // Looked at first, as every input to the router comes here.
         while self.due.is_some_and(|due| due.max(self.resume) <= now)
-            && !(voice.config.ack && self.outstanding.len() >= WINDOW)
+            && !(voice.config.ack && self.outstanding.len() >= self.window)
         {
             if !voice.config.ack {
                 if now >= self.burst.0 + PAUSE {
@@ -306,17 +316,16 @@ impl Outgoing {
                 }
                 self.burst.1 += 1;
             }
-            let (told, records) = page(&mut self.queue, Kind::Single, material);
+            let told = page(&mut self.queue, false, &self.limits, material);
             #[cfg(test)]
             {
-                self.looks += told.len() as u64 + 1;
+                self.looks += told.items.len() as u64 + 1;
             }
             if self.queue.is_empty() {
                 self.due = None;
             }
-            if !records.is_empty() {
-                let message = Outstanding::new(Kind::Single, told, None);
-                self.send(cx, voice, to, now, (message, records), counters);
+            if !told.records.is_empty() {
+                self.send(cx, voice, to, now, (Outstanding::new(Kind::Single, now), told), counters);
             }
         }
     }
@@ -338,7 +347,8 @@ impl Outgoing {
             let under_way = self.outstanding.iter().any(|o| {
                 o.kind == transfer.kind && first.is_some_and(|first| o.nonces.iter().any(|n| *n >= first))
             });
-            if transfer.items.is_empty() && transfer.ended {
+            let more = transfer.refill(material);
+            if !more && transfer.ended {
                 if transfer.kind == Kind::Naive {
                     return None;
                 }
@@ -348,20 +358,17 @@ impl Outgoing {
                 }
                 break;
             }
-            if acked && self.outstanding.len() >= WINDOW
-                || transfer.items.is_empty() && under_way
-                || transfer.resume > now
-            {
+            if acked && self.outstanding.len() >= self.window || !more && under_way || transfer.resume > now {
                 break;
             }
             if !acked && sent == BURST {
                 transfer.resume = now + PAUSE;
                 break;
             }
-            let (told, records) = page(&mut transfer.items, transfer.kind, material);
+            let told = page(&mut transfer.items, transfer.kind == Kind::Whole, &self.limits, material);
             // The last one says so, and is sent once all others have arrived.
-            let end = transfer.items.is_empty() && !under_way;
-            if records.is_empty() && !end {
+            let end = !transfer.refill(material) && !under_way;
+            if told.records.is_empty() && !end {
                 continue;
             }
             transfer.ended |= end;
@@ -370,10 +377,10 @@ impl Outgoing {
             let first = transfer.first.unwrap_or(voice.coming_nonce());
             let messages = if acked { 0 } else { transfer.messages };
             let end = end.then_some(SyncRecord::Whole { first, messages });
-            transfer.records += records.len() as u64;
+            transfer.records += told.records.len() as u64;
             sent += 1;
-            let message = Outstanding::new(transfer.kind, told, end);
-            let nonce = self.send(cx, voice, to, now, (message, records), counters);
+            let message = Outstanding { end, ..Outstanding::new(transfer.kind, now) };
+            let nonce = self.send(cx, voice, to, now, (message, told), counters);
             transfer.first = transfer.first.or(nonce);
         }
         self.transfer = Some(transfer);
@@ -386,11 +393,13 @@ impl Outgoing {
         voice: &mut Voice,
         to: To,
         now: Instant,
-        (mut sent, records): (Outstanding, Vec<SyncRecord>),
+        (mut sent, Page { items, records }): (Outstanding, Page),
         counters: &mut Counters,
     ) -> Option<Nonce> {
         let want_ack = sent.kind == Kind::Whole || voice.config.ack;
         let count = records.len() as u64;
+        let len = |record: &SyncRecord| record.encoded_len().unwrap_or(usize::MAX);
+        sent.too_large = matches!(&records[..], [only] if len(only) > self.limits.room);
         let message = CacheSync {
             want_ack,
             naive: sent.kind == Kind::Naive,
@@ -406,6 +415,7 @@ impl Outgoing {
         counters.records_sent += count;
         self.order += 1;
         if want_ack {
+            sent.items = items;
             sent.order = self.order;
             sent.nonces.push(nonce);
             sent.wake = now + pause(sent.tries);
@@ -416,106 +426,18 @@ impl Outgoing {
 }
 
 impl Outstanding {
-    fn new(kind: Kind, items: Vec<Item>, end: Option<SyncRecord>) -> Self {
+    fn new(kind: Kind, now: Instant) -> Self {
         Self {
             kind,
-            end,
-            items,
+            end: None,
+            items: Vec::new(),
             nonces: SmallVec::new(),
+            since: now,
             order: 0,
             tries: 1,
-            wake: Instant::ZERO,
+            wake: now,
             overtaken: false,
-        }
-    }
-}
-
-/// How often something is told again.
-pub(super) const RETRIES: u32 = 3;
-
-/// How long an answer is waited for after so many tries: 1, 2 and 4 seconds.
-pub(super) const fn pause(tries: u32) -> Duration {
-    Duration::from_secs(match tries {
-        0 | 1 => 1,
-        2 => 2,
-        _ => 4,
-    })
-}
-
-/// What waits to be told.
-trait Waiting {
-    /// What comes next.
-    fn next(&self) -> Option<Item>;
-    /// Takes it out.
-    fn advance(&mut self);
-}
-
-impl Waiting for Vec<Item> {
-    fn next(&self) -> Option<Item> {
-        self.last().copied()
-    }
-
-    fn advance(&mut self) {
-        self.pop();
-    }
-}
-
-impl Waiting for BTreeSet<Item> {
-    fn next(&self) -> Option<Item> {
-        self.last().copied()
-    }
-
-    fn advance(&mut self) {
-        self.pop_last();
-    }
-}
-
-/// As many records as fit a message, and what they are about; what is no longer there is left out.
-fn page(items: &mut impl Waiting, kind: Kind, material: Material<'_>) -> (Vec<Item>, Vec<SyncRecord>) {
-    let (mut told, mut records) = (Vec::new(), Vec::new());
-    let mut room = ROOM;
-    while let Some(item) = items.next() {
-        let record = record(item, kind == Kind::Whole, material);
-        let Some((record, len)) = record.and_then(|r| r.encoded_len().ok().map(|len| (r, len))) else {
-            items.advance();
-            continue;
-        };
-        // One that fits no message goes alone.
-        let full = records.len() == MOST_RECORDS || len > room;
-        if full && !records.is_empty() {
-            break;
-        }
-        room = room.saturating_sub(len);
-        items.advance();
-        told.push(item);
-        records.push(record);
-    }
-    (told, records)
-}
-
-fn record(item: Item, copies: bool, material: Material<'_>) -> Option<SyncRecord> {
-    let Material { itr, database, now } = material;
-    match item {
-        Item::Mapping(prefix) => itr.told(&prefix, copies, now).map(SyncRecord::Mapping),
-        Item::Gone(prefix) => {
-            let Some(since) = itr.withdrawn(&prefix) else {
-                // It has come back.
-                return itr.told(&prefix, false, now).map(SyncRecord::Mapping);
-            };
-            let gone = Mapping::negative(prefix, Ttl::WITHDRAWN, Action::NoAction);
-            let gone = SyncMapping {
-                copy: false,
-                echoes: false,
-                seconds: 0,
-                millis: 0,
-                inside: 0,
-                age: SyncMapping::millis(now.saturating_since(since)),
-                record: EidRecord::from(&gone),
-            };
-            Some(SyncRecord::Mapping(gone))
-        }
-        Item::Locator(rloc) => {
-            Some(SyncRecord::Locator { address: Address::from(rloc), up: itr.is_reached(&rloc, database) })
+            too_large: false,
         }
     }
 }

@@ -212,6 +212,14 @@ impl MapCache {
         self.timers.insert((entry.wake, *prefix));
     }
 
+    /// The entries of `prefix` and around it, the outermost first.
+    pub(in crate::proto::xtr) fn covering(
+        &self,
+        prefix: &EidPrefix,
+    ) -> impl Iterator<Item = (EidPrefix, &Entry)> {
+        self.entries.covering(prefix)
+    }
+
     pub(crate) fn longest(&self, eid: &Eid) -> Option<(EidPrefix, &Entry)> {
         self.entries.longest(eid)
     }
