@@ -4,6 +4,7 @@
 
 mod interfaces;
 mod interworking;
+mod moved;
 mod packets;
 mod routing;
 mod scenery;

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 pub use interfaces::{Interface, InterfaceAddress};
 pub use monitor::{InterfaceMonitor, NetworkEvent};
-pub use neighbours::{Liveness, Neighbour, NeighbourMonitor};
+pub use neighbours::{Liveness, Neighbour, NeighbourMonitor, Proxied};
 pub use routes::{Route, RouteTarget};
 pub use rules::{ListedRule, Rule};
 

@@ -1,6 +1,6 @@
 //! The kernel's announcements: which interfaces changed, and whether somebody deleted rules or routes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::packet_route::rule::RuleAttribute;
 use rtnetlink::sys::SocketAddr;
 use tracing::{debug, warn};
@@ -22,14 +23,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkEvent {
-    /// An interface appeared, changed or went.
+    /// An interface appeared, changed, went, or was down for a moment, at which the kernel forgets things.
     Interface {
         /// Its name. An interface that was renamed goes under its old name and appears under its new one.
         name: String,
         /// Its usable addresses, all of them; see [`Interface::usable_addresses`]. None when it is down or gone.
         addresses: Vec<IpAddr>,
     },
-    /// A rule was deleted that had been installed with the monitor's protocol number: perhaps by us, perhaps not.
+    /// A rule was deleted that had been installed with the monitor's protocol number, perhaps by us, perhaps not; or
+    /// announcements were lost.
     RuleDeleted,
 }
 
@@ -37,7 +39,8 @@ pub enum NetworkEvent {
 ///
 /// The first events tell every interface that there is, the further ones what changed. Announcements only say that
 /// something changed; what is told is the state then listed. So losing some of them (the kernel drops announcements
-/// when the socket's buffer is full) costs nothing but the time to list.
+/// when the socket's buffer is full) costs nothing but the time to list; an interface that was down meanwhile is then
+/// told by [`NetworkEvent::RuleDeleted`] alone.
 ///
 /// ```no_run
 /// use eidolon::io::netlink::{InterfaceMonitor, Netlink, NetworkEvent};
@@ -60,6 +63,8 @@ pub struct InterfaceMonitor {
     interfaces: Vec<Interface>,
     pending: VecDeque<NetworkEvent>,
     stale: bool,
+    /// Interfaces that were announced as down since the last listing.
+    down: BTreeSet<u32>,
 }
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
@@ -75,6 +80,7 @@ impl InterfaceMonitor {
             interfaces: Vec::new(),
             pending: VecDeque::new(),
             stale: true,
+            down: BTreeSet::new(),
         })
     }
 
@@ -103,7 +109,8 @@ impl InterfaceMonitor {
                 match self.netlink.interfaces().await {
                     Ok(interfaces) => {
                         self.stale = false;
-                        self.pending.extend(changes(&self.interfaces, &interfaces));
+                        let down = std::mem::take(&mut self.down);
+                        self.pending.extend(changes(&self.interfaces, &interfaces, &down));
                         self.interfaces = interfaces;
                     }
                     Err(error) => {
@@ -128,6 +135,12 @@ impl InterfaceMonitor {
                 debug!("announcements were lost; listing everything");
                 self.stale = true;
                 self.rule_deleted();
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                if !link.header.flags.contains(LinkFlags::Up | LinkFlags::Running) {
+                    self.down.insert(link.header.index);
+                }
+                self.stale = true;
             }
             _ => self.stale = true,
         }
@@ -169,8 +182,8 @@ fn subscribe() -> io::Result<Messages> {
     Ok(messages)
 }
 
-/// The events that lead from one listing to the next, by name; first what went.
-fn changes(before: &[Interface], after: &[Interface]) -> Vec<NetworkEvent> {
+/// The events that lead from one listing to the next, by name; first what went. Those in `down` were down between.
+fn changes(before: &[Interface], after: &[Interface], down: &BTreeSet<u32>) -> Vec<NetworkEvent> {
     let by_name = |list| -> BTreeMap<String, Interface> {
         <[Interface]>::iter(list).map(|i| (i.name.clone(), i.clone())).collect()
     };
@@ -181,7 +194,7 @@ fn changes(before: &[Interface], after: &[Interface]) -> Vec<NetworkEvent> {
         .map(|name| NetworkEvent::Interface { name: name.clone(), addresses: Vec::new() });
     let changed = after
         .iter()
-        .filter(|(name, interface)| before.get(*name) != Some(interface))
+        .filter(|(name, now)| before.get(*name) != Some(now) || (now.running && down.contains(&now.index)))
         .map(|(name, i)| NetworkEvent::Interface { name: name.clone(), addresses: i.usable_addresses() });
     gone.chain(changed).collect()
 }

@@ -11,6 +11,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::sys::SocketAddr;
 use tracing::warn;
 
@@ -48,11 +49,7 @@ impl Neighbour {
         if header.flags.contains(NeighbourFlags::Proxy) {
             return None;
         }
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => Some(IpAddr::V4(*a)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
-            _ => None,
-        })?;
+        let address = destination(message)?;
         let state = match header.state {
             _ if deleted => Liveness::Gone,
             NeighbourState::Failed => Liveness::Gone,
@@ -62,6 +59,37 @@ impl Neighbour {
         };
         Some(Self { index: header.ifindex, address, state })
     }
+}
+
+/// An address that the kernel answers for on a link, though it has it not (proxy ARP, proxy neighbour discovery).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proxied {
+    /// Index of the interface.
+    pub index: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Who had it set, as of routes; 0 = not said. Kernels before 5.0 never say.
+    pub protocol: u8,
+}
+
+impl Proxied {
+    fn from_message(message: &NeighbourMessage) -> Option<Self> {
+        let protocol = message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
+            _ => None,
+        });
+        let (index, address) = (message.header.ifindex, destination(message)?);
+        let proxied = message.header.flags.contains(NeighbourFlags::Proxy);
+        proxied.then_some(Self { index, address, protocol: protocol.unwrap_or(0) })
+    }
+}
+
+fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => Some(IpAddr::V4(*a)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
+        _ => None,
+    })
 }
 
 /// Follows the neighbour tables. The first things told are what they hold at the start.
@@ -157,10 +185,25 @@ impl Netlink {
         anybody.map_err(|e| NetlinkError::new(format!("ask for {address} on #{index}"), e))
     }
 
-    /// Answers ARP and neighbour solicitations for an address that is not on the link, or no longer.
-    pub async fn answer_for(&self, index: u32, address: IpAddr, present: bool) -> Result<(), NetlinkError> {
+    /// The addresses that the kernel answers for on all links.
+    pub async fn proxied(&self) -> Result<Vec<Proxied>, NetlinkError> {
+        let mut messages = self.handle.neighbours().get().proxies().execute();
+        let mut all = Vec::new();
+        let failed = |e| NetlinkError::new("list addresses that are answered for", e);
+        while let Some(message) = messages.try_next().await.map_err(failed)? {
+            all.extend(Proxied::from_message(&message));
+        }
+        Ok(all)
+    }
+
+    /// Answers ARP and neighbour solicitations for an address that is not on the link, or no longer. The kernel forgets
+    /// that when the link goes down, without saying so.
+    pub async fn answer_for(&self, proxied: &Proxied, present: bool) -> Result<(), NetlinkError> {
+        let Proxied { index, address, protocol } = *proxied;
         let mut request = self.handle.neighbours().add(index, address).flags(NeighbourFlags::Proxy).replace();
         let result = if present {
+            let protocol = NeighbourAttribute::Protocol(RouteProtocol::from(protocol));
+            request.message_mut().attributes.push(protocol);
             request.execute().await
         } else {
             let message = request.message_mut().clone();

@@ -180,7 +180,8 @@ impl KernelIntegration {
         let interfaces = self.netlink.interfaces().await?;
         self.note_tuns(&plan, &interfaces);
         self.moved.note_links(&interfaces);
-        self.add_missing(&plan).await
+        self.add_missing(&plan).await?;
+        self.keep_answering().await
     }
 
     /// Follows the interfaces' state, as of [`InterfaceMonitor`](crate::io::netlink::InterfaceMonitor): adapts the
@@ -207,6 +208,7 @@ impl KernelIntegration {
         if moved || self.tuns.iter().any(back) {
             self.add_missing(&plan).await?;
         }
+        self.keep_answering().await?;
         self.check_sysctls(&plan, interfaces);
         Ok(())
     }
@@ -583,10 +585,10 @@ fn validate(plan: &KernelPlan) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Deletes rules and routes, and restores sysctls, of routers of this namespace that no longer run.
+/// Deletes rules, routes and proxy entries, and restores sysctls, of routers of this namespace that no longer run.
 async fn clean(netlink: &Netlink, plan: &KernelPlan) -> Result<(), KernelError> {
     let free = |resource| Lock::take(resource).ok().flatten();
-    let mut cleaned = 0;
+    let (mut cleaned, mut routed) = (0, BTreeSet::new());
     for family in FAMILIES {
         for listed in netlink.rules(family).await?.iter().filter(|listed| listed.rule.protocol == PROTOCOL) {
             if let Some(_lock) = free(Resource::Priority(listed.rule.priority)) {
@@ -600,11 +602,20 @@ async fn clean(netlink: &Netlink, plan: &KernelPlan) -> Result<(), KernelError> 
             {
                 netlink.delete_route(&route).await?;
                 cleaned += 1;
+            } else {
+                routed.insert(route.destination);
             }
         }
     }
+    match dynamic::clean_proxied(netlink, &routed).await {
+        Ok(proxied) => cleaned += proxied,
+        Err(error) => warn!(%error, "this machine may answer for hosts that it has no business with"),
+    }
     if cleaned > 0 {
-        info!(cleaned, "removed rules and routes that a router left behind that ended without cleaning up");
+        info!(
+            cleaned,
+            "removed rules, routes and proxy entries that a router left behind that ended without cleaning up"
+        );
     }
     sysctls::restore_stale(&plan.state_dir, others_run(netlink).await?);
     Ok(())

@@ -282,6 +282,22 @@ impl Sysctls {
         findings.into_iter().filter(open).collect()
     }
 
+    /// Sets one parameter that something needs to work at all. It is set even where that can't be noted, and is then
+    /// restored at exit alone.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> io::Result<()> {
+        let before = sysctl::read(name)?;
+        if before == value {
+            return Ok(());
+        }
+        if !self.journal.changes.iter().any(|change| change.name == name) {
+            self.journal.changes.push(Change { name: name.to_owned(), before, after: value.to_owned() });
+            if let Err(error) = self.save() {
+                debug!(path = %self.path.display(), %error, "{name} is set, but it is not noted what it was");
+            }
+        }
+        sysctl::write(name, value)
+    }
+
     /// Puts everything back that nobody changed meanwhile.
     pub(super) fn restore(self) {
         self.journal.restore();
