@@ -24,6 +24,54 @@ use crate::topology::{Family, Network, Plan};
 use crate::wait::{Machine, PATIENCE, until};
 
 const LONG: Duration = PATIENCE;
+/// Of virtual router 10, where only IPv4 matters.
+const GATEWAY: &str = "192.168.77.254";
+
+/// Virtual router 10, as all routers of the LAN have to agree on it.
+#[derive(Clone, Copy)]
+struct Group {
+    version: u8,
+    family: Family,
+}
+
+impl Group {
+    const fn addresses(self) -> &'static [&'static str] {
+        match self.family {
+            Family::V4 => &[GATEWAY],
+            Family::V6 => &["fe80::fe", "2001:db8:77::fe"],
+        }
+    }
+
+    /// The address that hosts ping.
+    fn gateway(self) -> &'static str {
+        self.addresses().last().expect("an address")
+    }
+
+    /// In milliseconds. Version 2 knows whole seconds alone.
+    const fn interval(self) -> u32 {
+        if self.version == 2 { 1000 } else { 200 }
+    }
+
+    /// For a `[[vrrp]]` of ours.
+    fn of_ours(self, priority: u8) -> String {
+        let keys = keys(self.addresses(), priority, self.interval());
+        format!("{keys}version = \"{}\"\n", self.version)
+    }
+
+    /// A configuration of keepalived.
+    fn of_keepalived(self, priority: u8) -> String {
+        let length = if self.family == Family::V4 { 32 } else { 128 };
+        let addresses: Vec<String> = self.addresses().iter().map(|a| format!("{a}/{length}")).collect();
+        format!(
+            "global_defs {{\nvrrp_version {}\n}}\nvrrp_instance V {{\nstate BACKUP\ninterface lan0\n\
+             virtual_router_id 10\npriority {priority}\nadvert_int {}\n\
+             virtual_ipaddress {{\n{}\n}}\n}}\n",
+            self.version,
+            f64::from(self.interval()) / 1000.0,
+            addresses.join("\n")
+        )
+    }
+}
 
 struct Lan {
     net: Network,
@@ -60,18 +108,17 @@ impl Lan {
         Router::start(&self.net, &self.routers[which], &format!("gw{which}"), &config(keys))
     }
 
-    fn keepalived(&self, which: usize, version: u8, family: Family, priority: u8) -> Process {
+    /// Two of ours, once the first one is master.
+    fn pair(&self, keys: impl Fn(u8) -> String) -> [Router<'_>; 2] {
+        let pair = [self.ours(0, &keys(150)), self.ours(1, &keys(100))];
+        elected(&pair);
+        self.answers(GATEWAY);
+        pair
+    }
+
+    fn keepalived(&self, which: usize, group: Group, priority: u8) -> Process {
         let file = |suffix: &str| self.net.file(&format!("keepalived.{suffix}"));
-        let addresses = match family {
-            Family::V4 => "192.168.77.254/32",
-            Family::V6 => "fe80::fe/128\n2001:db8:77::fe/128",
-        };
-        let interval = if version == 2 { "1" } else { "0.2" };
-        let text = format!(
-            "global_defs {{\nvrrp_version {version}\n}}\nvrrp_instance V {{\nstate BACKUP\ninterface lan0\n\
-             virtual_router_id 10\npriority {priority}\nadvert_int {interval}\n\
-             virtual_ipaddress {{\n{addresses}\n}}\n}}\n"
-        );
+        let text = group.of_keepalived(priority);
         fs::write(file("conf"), text).unwrap();
         let text = |suffix: &str| file(suffix).to_str().unwrap().to_owned();
         let (conf, pid, vrrp) = (text("conf"), text("pid"), text("vrrp.pid"));
@@ -88,6 +135,18 @@ impl Lan {
 
     fn ping(&self, address: &str) -> bool {
         self.host.try_sh(&format!("ping -c 1 -W 1 {address}")).status.success()
+    }
+
+    /// Waits until hosts reach an address.
+    fn answers(&self, address: &str) {
+        until(&format!("{address} to answer"), LONG, || self.ping(address));
+    }
+
+    /// Waits until the LAN works, and gives the first router's state of then.
+    fn ready(&self) -> String {
+        self.answers("192.168.77.1");
+        self.answers("2001:db8:77::1");
+        self.routers[0].kernel_state()
     }
 
     /// Nothing in the capture is malformed, and every VRRP checksum is right.
@@ -122,22 +181,9 @@ fn config(keys: &str) -> String {
     )
 }
 
-fn keys(version: u8, family: Family, priority: u8) -> String {
-    let addresses = match family {
-        Family::V4 => "\"192.168.77.254\"",
-        Family::V6 => "\"fe80::fe\", \"2001:db8:77::fe\"",
-    };
-    let interval = if version == 2 { "1s" } else { "200ms" };
-    format!(
-        "addresses = [{addresses}]\npriority = {priority}\ninterval = \"{interval}\"\nversion = \"{version}\"\n"
-    )
-}
-
-fn gateway(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "192.168.77.254",
-        Family::V6 => "2001:db8:77::fe",
-    }
+/// What a `[[vrrp]]` of ours says of virtual router 10; the interval in milliseconds.
+fn keys(addresses: &[&str], priority: u8, interval: u32) -> String {
+    format!("addresses = {addresses:?}\npriority = {priority}\ninterval = \"{interval}ms\"\n")
 }
 
 fn router(router: &Router<'_>) -> Value {
@@ -146,6 +192,11 @@ fn router(router: &Router<'_>) -> Value {
 
 fn state(of: &Router<'_>) -> String {
     router(of)["state"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until the first one is master and the second one follows it.
+fn elected(pair: &[Router<'_>; 2]) {
+    until("the first to be master", LONG, || state(&pair[0]) == "master" && state(&pair[1]) == "backup");
 }
 
 fn with_keepalived(version: u8, family: Family) {
@@ -157,12 +208,13 @@ fn with_keepalived(version: u8, family: Family) {
         lan.net.file("vrrp.pcap"),
         "ip proto 112 or ip6 proto 112 or arp or icmp6",
     );
-    let address = gateway(family);
+    let group = Group { version, family };
+    let address = group.gateway();
 
     // keepalived is the better one: ours follows it.
-    let mut other = lan.keepalived(1, version, family, 150);
+    let mut other = lan.keepalived(1, group, 150);
     until("keepalived to become master", LONG, || lan.holders(address) == [1]);
-    let mut ours = lan.ours(0, &keys(version, family, 100));
+    let mut ours = lan.ours(0, &group.of_ours(100));
     until("ours to follow keepalived", LONG, || router(&ours)["master_priority"] == 150);
     assert_eq!((state(&ours), lan.holders(address)), ("backup".into(), vec![1]));
 
@@ -171,22 +223,22 @@ fn with_keepalived(version: u8, family: Family) {
     until("ours to take over", LONG, || state(&ours) == "master");
     assert!(router(&ours)["resignations_received"].as_u64() >= Some(1));
     other.wait(LONG);
-    until("the gateway to answer", LONG, || lan.ping(address));
+    lan.answers(address);
     assert_eq!(lan.holders(address), [0]);
 
     // It comes back, and preempts.
-    let mut other = lan.keepalived(1, version, family, 150);
+    let mut other = lan.keepalived(1, group, 150);
     until("keepalived to preempt", LONG, || state(&ours) == "backup" && lan.holders(address) == [1]);
 
     // Ours is the better one now.
-    ours.write_config(lan.net.dir(), &config(&keys(version, family, 200)));
+    ours.write_config(lan.net.dir(), &config(&group.of_ours(200)));
     ours.operator(&["reload"]);
     until("ours to preempt", LONG, || state(&ours) == "master" && lan.holders(address) == [0]);
-    until("the gateway to answer", LONG, || lan.ping(address));
+    lan.answers(address);
     // It resigns: keepalived takes over. Nothing of ours stays.
     ours.stop();
     until("keepalived to take over", LONG, || lan.holders(address) == [1]);
-    until("the gateway to answer", LONG, || lan.ping(address));
+    lan.answers(address);
     other.signal(Signal::SIGTERM);
     other.wait(LONG);
     Lan::judge(capture);
@@ -213,42 +265,35 @@ fn elections_with_keepalived_version_3_ipv6() {
 fn the_gateway_moves_when_its_router_is_killed() {
     let _machine = Machine::shared();
     let lan = Lan::new();
-    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("2001:db8:77::1"));
-    let before = lan.routers[0].kernel_state();
+    let before = lan.ready();
     let keys = |priority| {
-        format!(
-            "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\npriority = {priority}\n\
-             [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\naddresses = [\"fe80::fe\"]\ninterval = \"100ms\"\n\
-             priority = {priority}\n"
-        )
+        let (v4, v6) = (keys(&[GATEWAY], priority, 100), keys(&["fe80::fe"], priority, 100));
+        format!("{v4}[[vrrp]]\ninterface = \"lan0\"\nvrid = 10\n{v6}")
     };
     let arp_ignore = || lan.routers[0].sh("sysctl -n net.ipv4.conf.lan0.arp_ignore").trim().to_owned();
     assert_eq!(arp_ignore(), "0");
-    let mut first = lan.ours(0, &keys(150));
-    let second = lan.ours(1, &keys(100));
-    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    let mut pair = lan.pair(keys);
     assert_eq!(arp_ignore(), "1", "the MAC address must be the virtual one alone");
-    let neighbour = lan.host.sh("ip neigh show 192.168.77.254");
+    let neighbour = lan.host.sh(&format!("ip neigh show {GATEWAY}"));
     assert!(neighbour.contains("00:00:5e:00:01:0a"), "not the virtual MAC address: {neighbour}");
 
-    first.kill();
+    pair[0].kill();
     let died = Instant::now();
-    until("the second to be master", LONG, || state(&second) == "master");
+    until("the second to be master", LONG, || state(&pair[1]) == "master");
     // 100 ms × 3.6 and what a busy machine adds.
     assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    lan.answers(GATEWAY);
 
-    assert_eq!(lan.holders("192.168.77.254"), [0, 1], "kill -9 leaves the address where it was");
+    assert_eq!(lan.holders(GATEWAY), [0, 1], "kill -9 leaves the address where it was");
     assert_eq!(arp_ignore(), "1", "and the sysctl");
-    first.launch();
-    assert!(first.log().contains("that was left behind"), "{}", first.log());
-    until("the first to preempt", LONG, || state(&first) == "master" && state(&second) == "backup");
-    first.stop();
+    pair[0].launch();
+    assert!(pair[0].log().contains("that was left behind"), "{}", pair[0].log());
+    elected(&pair);
+    pair[0].stop();
     lan.routers[0].expect_state(&before, "what is left of the router");
     assert_eq!(arp_ignore(), "0", "as it was before the one that crashed");
-    until("the second to take over", LONG, || state(&second) == "master");
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    until("the second to take over", LONG, || state(&pair[1]) == "master");
+    lan.answers(GATEWAY);
 }
 
 /// Without a virtual MAC address: the host learns of the move by gratuitous ARP.
@@ -256,25 +301,16 @@ fn the_gateway_moves_when_its_router_is_killed() {
 fn without_a_virtual_mac_address_hosts_are_told() {
     let _machine = Machine::shared();
     let lan = Lan::new();
-    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("2001:db8:77::1"));
-    let before = lan.routers[0].kernel_state();
-    let keys = |priority| {
-        format!(
-            "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\npriority = {priority}\nvirtual-mac = false\n"
-        )
-    };
-    let mut first = lan.ours(0, &keys(150));
-    let second = lan.ours(1, &keys(100));
+    let before = lan.ready();
     let mac = |which: usize| lan.routers[which].sh("cat /sys/class/net/lan0/address").trim().to_owned();
-    let known = || lan.host.sh("ip neigh show 192.168.77.254");
-    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    let known = || lan.host.sh(&format!("ip neigh show {GATEWAY}"));
+    let mut pair = lan.pair(|priority| format!("{}virtual-mac = false\n", keys(&[GATEWAY], priority, 100)));
     assert!(known().contains(&mac(0)), "{}", known());
-    first.stop();
+    pair[0].stop();
     lan.routers[0].expect_state(&before, "what is left of the router");
     until("the host to learn of the move", LONG, || known().contains(&mac(1)));
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
-    assert!(router(&second)["became_master"].as_u64() >= Some(1));
+    lan.answers(GATEWAY);
+    assert!(router(&pair[1])["became_master"].as_u64() >= Some(1));
 }
 
 /// A host of the LAN sends what no router of the group would: the master stays, and everything is counted.
@@ -282,10 +318,10 @@ fn without_a_virtual_mac_address_hosts_are_told() {
 fn forged_truncated_and_forwarded_advertisements_change_nothing_and_are_counted() {
     let _machine = Machine::shared();
     let lan = Lan::new();
-    until("the LAN", LONG, || lan.ping("192.168.77.1"));
+    lan.ready();
     // Where bridges filter by IP, they would keep the malformed ones.
     lan.bridge.try_sh("sysctl -w net.bridge.bridge-nf-call-iptables=0");
-    let ours = lan.ours(0, "addresses = [\"192.168.77.254\"]\ninterval = \"100ms\"\n");
+    let ours = lan.ours(0, &keys(&[GATEWAY], 100, 100));
     until("it to be master", LONG, || state(&ours) == "master");
     let frame = |source: &str, vrid, body, checksum| {
         let source = source.parse().expect("address");
@@ -336,8 +372,8 @@ fn forged_truncated_and_forwarded_advertisements_change_nothing_and_are_counted(
         assert_eq!(state(&ours), "master", "after {reason}");
     }
     assert_eq!(router(&ours)["became_master"], became);
-    assert_eq!(lan.holders("192.168.77.254"), [0]);
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    assert_eq!(lan.holders(GATEWAY), [0]);
+    lan.answers(GATEWAY);
     // And the untouched one is what it takes.
     socket.send(&good()).expect("sent");
     until("it to give way", LONG, || state(&ours) == "backup");
@@ -348,7 +384,8 @@ fn forged_truncated_and_forwarded_advertisements_change_nothing_and_are_counted(
 fn the_gateway_leaves_a_router_whose_locators_are_all_down() {
     let _machine = Machine::shared();
     let lan = Lan::new();
-    until("the LAN", LONG, || lan.ping("192.168.77.1") && lan.ping("192.168.77.2"));
+    lan.ready();
+    lan.answers("192.168.77.2");
     let start = |which: usize| {
         let (ns, n) = (&lan.routers[which], which + 1);
         ns.sh(&format!(
@@ -360,19 +397,19 @@ fn the_gateway_leaves_a_router_whose_locators_are_all_down() {
              [[locator]]\naddress = \"10.77.{n}.2\"\n[[eid-prefix]]\nprefix = \"192.168.77.0/24\"\n\
              [[map-server]]\naddress = \"10.77.{n}.1\"\nkey = \"secret\"\n\
              [[map-resolver]]\naddress = \"10.77.{n}.1\"\n\
-             [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\naddresses = [\"192.168.77.254\"]\n\
-             interval = \"100ms\"\npriority = {}\ntrack-locators = true\n",
-            150 - 10 * which
+             [[vrrp]]\ninterface = \"lan0\"\nvrid = 10\n{}track-locators = true\n",
+            keys(&[GATEWAY], 150 - 10 * which as u8, 100)
         );
         Router::start(&lan.net, ns, &format!("gw{which}"), &text)
     };
-    let (first, second) = (start(0), start(1));
-    until("the first to be master", LONG, || state(&first) == "master" && state(&second) == "backup");
+    let pair = [start(0), start(1)];
+    elected(&pair);
+    let [first, second] = &pair;
     lan.routers[0].sh("ip link set up1 down");
-    until("the second to take over", LONG, || state(&second) == "master" && state(&first) == "backup");
-    assert_eq!(router(&first)["priority"], 90);
-    until("the gateway to answer", LONG, || lan.ping("192.168.77.254"));
+    until("the second to take over", LONG, || state(second) == "master" && state(first) == "backup");
+    assert_eq!(router(first)["priority"], 90);
+    lan.answers(GATEWAY);
     lan.routers[0].sh("ip link set up1 up");
-    until("the first to be back", LONG, || state(&first) == "master" && state(&second) == "backup");
-    assert_eq!(router(&first)["priority"], 150);
+    elected(&pair);
+    assert_eq!(router(first)["priority"], 150);
 }
