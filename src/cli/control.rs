@@ -86,6 +86,8 @@ pub(super) enum What {
     Vrrp,
     /// The site's other xTRs that the map-cache is synchronised with.
     Sync,
+    /// The DDT: delegations, Map-Referrals by what they say, and the referrals that a Map-Resolver remembers.
+    Ddt,
     /// EID-prefixes that may move: which are here, and which are elsewhere.
     DynamicEids,
 }
@@ -154,6 +156,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         What::Pending => Request::ShowPending,
         What::Vrrp => Request::ShowVrrp,
         What::Sync => Request::ShowSync,
+        What::Ddt => Request::ShowDdt,
         What::DynamicEids => Request::ShowDynamicEids,
     };
     let json = args.json;
@@ -169,6 +172,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
         Reply::Pending(view) => print(json, &view, table::pending),
         Reply::Vrrp(view) => print(json, &view, table::vrrp),
         Reply::Sync(view) => print(json, &view, table::sync),
+        Reply::Ddt(view) => print(json, &view, table::ddt),
         Reply::DynamicEids(view) => print(json, &view, table::dynamic_eids),
         other => Err(unexpected(&other)),
     }
@@ -341,6 +345,9 @@ pub(super) struct Move {
     /// 255 = never.
     #[arg(long, value_name = "N", conflicts_with = "away")]
     priority: Option<u8>,
+    /// How long to wait, in seconds, for the Map-Servers to confirm it: fails if they don't. 0 = not at all.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=60))]
+    wait: u8,
     /// Instance ID of the EID [default: 0]
     #[arg(long, value_parser = parse_iid)]
     iid: Option<InstanceId>,
@@ -354,9 +361,15 @@ pub(super) struct Move {
 pub(super) fn move_eid(args: &Move) -> Result<(), Failure> {
     let iid = instance(args.iid, args.eid.iid).unwrap_or_default();
     let prefix = EidPrefix::new(iid, args.eid.net);
-    let request = Request::Move { prefix, away: args.away, priority: args.priority };
-    match args.socket.ask(&request, PATIENCE)? {
-        Reply::Moved(view) => print(args.json, &view, table::moved),
+    let request = Request::Move { prefix, away: args.away, priority: args.priority, wait: args.wait };
+    match args.socket.ask(&request, PATIENCE + Duration::from_secs(args.wait.into()))? {
+        Reply::Moved(view) if view.outcome.is_good() => print(args.json, &view, table::moved),
+        Reply::Moved(view) => {
+            if args.json {
+                print(true, &view, table::moved)?;
+            }
+            Err(Failure::from(table::moved(&view)))
+        }
         other => Err(unexpected(&other)),
     }
 }

@@ -196,14 +196,15 @@ impl Decapsulator {
         if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(packet) {
             return Err(DropReason::InnerChecksum);
         }
-        if check_addresses(fib.instance(iid), &inner, &outer.remote)? {
-            self.counters.count(Count::Redirected, 1);
-            self.checks.redirected(fib, Eid::new(iid, inner.destination), outer.remote);
-        }
+        let away = check_addresses(fib.instance(iid), &inner, &outer.remote)?;
         if let Some(options) = options {
             let (source, destination) = (inner.source, inner.destination);
             let subject = Subject { iid, header, source, destination, rloc: outer.remote };
             self.checks.check(fib, options, subject)?;
+        }
+        if away {
+            self.counters.count(Count::Redirected, 1);
+            self.checks.redirected(fib, Eid::new(iid, inner.destination), outer.remote);
         }
         let ecn = ecn::decapsulate(inner.tos, outer.tos).ok_or(DropReason::Congestion)?;
         let ttl = inner.ttl.min(outer.ttl.unwrap_or(u8::MAX));

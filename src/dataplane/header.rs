@@ -38,7 +38,8 @@ pub(super) fn outgoing(
     punt: &mut dyn FnMut(Punt) -> bool,
 ) -> [u8; data::HEADER] {
     let mut header = DataHeader::of_instance(iid);
-    let ours = fib.site(&ends.source());
+    // Of what is sent on for others nothing is said: the other site would take it for what that site says of itself.
+    let ours = fib.site(&ends.source()).filter(|site| site.local);
     let theirs = fib.site(&ends.destination());
     if options.locator_status {
         header.locator_status = ours.and_then(|site| site.status);
@@ -148,7 +149,7 @@ impl Checks {
         let Some(fib) = guard.instance(subject.iid) else { return Ok(()) };
         let Some(header) = DataHeader::parse(&subject.header) else { return Ok(()) };
         let theirs = fib.site(&subject.source);
-        self.source(guard, options, theirs, subject)?;
+        self.source(guard, options, (fib, theirs), subject)?;
         if options.map_version
             && let Some(versions) = header.versions
         {
@@ -176,12 +177,13 @@ impl Checks {
         Ok(())
     }
 
-    /// The outer source is a locator of the inner source's mapping (RFC 9300 §16).
+    /// The outer source is a locator of the inner source's mapping (RFC 9300 §16); or of the site that the destination came
+    /// from, which sends on what still goes there.
     fn source(
         &mut self,
         guard: &FibGuard<'_>,
         options: &HeaderOptions,
-        theirs: Option<&Site>,
+        (fib, theirs): (&InstanceFib, Option<&Site>),
         subject: &Subject,
     ) -> Result<(), DropReason> {
         let check = options.source_check;
@@ -203,7 +205,10 @@ impl Checks {
         match (check, known) {
             (SourceCheck::Off, _) | (SourceCheck::Known, None) => Ok(()),
             (_, Some(site)) if site.lists(&subject.rloc) => Ok(()),
-            (_, Some(_)) => Err(DropReason::SourceRloc),
+            (_, Some(_)) => match fib.site(&subject.destination) {
+                Some(ours) if ours.former.contains(&subject.rloc) => Ok(()),
+                _ => Err(DropReason::SourceRloc),
+            },
             (SourceCheck::Strict, None) => Err(DropReason::SourceUnknown),
         }
     }

@@ -103,6 +103,28 @@ fn a_forged_outer_source_is_dropped_and_counted_by_packets() {
 }
 
 #[test]
+fn what_is_sent_on_from_where_the_destination_came_from_enters() {
+    for check in [SourceCheck::Known, SourceCheck::Strict] {
+        let (mut router, _) = router(HeaderOptions { source_check: check, ..HeaderOptions::default() });
+        let former = |router: &mut Router, former: Box<[IpAddr]>| {
+            let moved = Site { local: true, former, ..Site::default() };
+            router.set(0, "10.1.0.1/32", crate::fib::FibAction::Local);
+            router.fib.apply(FibUpdate::Site { prefix: prefix(0, "10.1.0.1/32"), site: Arc::new(moved) });
+            router.fib.publish();
+        };
+        former(&mut router, [ip(STRANGER)].into());
+        assert_eq!(received(&mut router, STRANGER, plain(), 3), 3);
+        assert_eq!(received(&mut router, "192.0.2.99", plain(), 1), 0);
+        let elsewhere = [&[0; 8][..], &udp("10.2.0.1", "10.1.0.2", 9, b"x")].concat();
+        let outer = Outer { remote: ip(STRANGER), ttl: Some(64), tos: 0 };
+        assert!(router.decap_all(&[(outer, elsewhere, 0)]).is_empty(), "to what came from there alone");
+        former(&mut router, [].into());
+        assert_eq!(received(&mut router, STRANGER, plain(), 1), 0, "for a while alone");
+        assert_eq!(router.dropped(), Some((DropReason::SourceRloc, 3)));
+    }
+}
+
+#[test]
 fn an_unknown_source_is_asked_for_once_and_dropped_only_where_the_check_is_strict() {
     let unknown = [&[0; 8][..], &udp("10.9.0.1", "10.1.0.1", 9, b"x")].concat();
     for (options, enters) in [

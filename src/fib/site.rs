@@ -63,6 +63,8 @@ pub struct Site {
     /// Remote: every locator of the mapping, in its order, whether packets are sent there or not. None: a negative
     /// mapping.
     pub rlocs: Box<[Rloc]>,
+    /// Local: locators of the site that the prefix came here from, which sends on packets of any source to it for a while.
+    pub former: Box<[Rloc]>,
     /// Version of the mapping.
     pub version: MapVersion,
     /// Local: the locator-status-bits to send, the first locator in the least significant one; `None` = none.

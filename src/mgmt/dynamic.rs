@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::EidPrefix;
 
 /// What `move` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// The EID-prefix.
     pub prefix: EidPrefix,
@@ -15,6 +15,43 @@ pub struct Moved {
     pub here: bool,
     /// The priority that it has here beside other sites; `None` = it is here alone.
     pub priority: Option<u8>,
+    /// What came of it within the time that was to be waited.
+    #[serde(default)]
+    pub outcome: MoveOutcome,
+    /// The Map-Servers that are to blame where it is refused or unconfirmed.
+    #[serde(default)]
+    pub map_servers: Vec<String>,
+    /// A locator of the other site that has it.
+    #[serde(default)]
+    pub rloc: Option<IpAddr>,
+}
+
+/// What has come of a move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveOutcome {
+    /// It is on its way; nobody waited for more.
+    #[default]
+    Underway,
+    /// Every Map-Server has confirmed it.
+    Registered,
+    /// A Map-Server has not answered yet; registering goes on.
+    Unconfirmed,
+    /// A Map-Server does not accept it.
+    Refused,
+    /// Another site has registered it since, and has it.
+    Elsewhere,
+    /// None of its locators is up; it is registered once one is.
+    NoLocators,
+    /// It was told to be elsewhere since, or the configuration no longer has it.
+    Left,
+}
+
+impl MoveOutcome {
+    /// Whether others hear of the move, as far as is known.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Underway | Self::Registered)
+    }
 }
 
 /// What `show dynamic-eids` shows.

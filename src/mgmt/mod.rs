@@ -5,6 +5,7 @@
 //! on live mutable state.
 
 pub mod client;
+mod ddt;
 mod dynamic;
 pub mod protocol;
 pub mod server;

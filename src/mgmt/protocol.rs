@@ -9,7 +9,7 @@
 //! → {"version":1,"request":"lig","eid":{"iid":0,"addr":"10.2.0.1"},"via":null}
 //! ← {"version":1,"reply":"error","data":"no Map-Reply came: …"}
 //! → {"version":1,"request":"move","prefix":{"iid":0,"net":"10.9.0.5/32"}}
-//! ← {"version":1,"reply":"moved","data":{"prefix":{"iid":0,"net":"10.9.0.5/32"},"here":true,"priority":null}}
+//! ← {"version":1,"reply":"moved","data":{"prefix":{"iid":0,"net":"10.9.0.5/32"},"here":true,"outcome":"underway",…}}
 //! ```
 //!
 //! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does not speak
@@ -78,11 +78,12 @@ pub enum Request {
     ShowVrrp,
     /// Answered by [`Reply::Sync`].
     ShowSync,
+    /// Answered by [`Reply::Ddt`].
+    ShowDdt,
     /// Answered by [`Reply::DynamicEids`].
     ShowDynamicEids,
     /// Say where an EID-prefix is that may move: what a hypervisor or orchestrator says once a machine has moved, to the
-    /// router that it moved to. That of the site before hears of it by the mapping system. Answered by [`Reply::Moved`]
-    /// as soon as it is on its way.
+    /// router that it moved to. That of the site before hears of it by the mapping system. Answered by [`Reply::Moved`].
     Move {
         /// The EID, with full length, or EID-prefix.
         prefix: EidPrefix,
@@ -92,6 +93,10 @@ pub enum Request {
         /// It may be at several sites, and has this priority here; else it is here alone, as configured.
         #[serde(default)]
         priority: Option<u8>,
+        /// So many seconds, 60 at most, the answer may take to tell what the Map-Servers say to it; 0: it comes as soon
+        /// as the move is on its way. What leaves is never waited for.
+        #[serde(default)]
+        wait: u8,
     },
     /// Forget map-cache entries. Answered by [`Reply::Cleared`].
     ClearMapCache {
@@ -167,6 +172,8 @@ pub enum Reply {
     Vrrp(view::Vrrp),
     /// To [`Request::ShowSync`].
     Sync(view::Sync),
+    /// To [`Request::ShowDdt`].
+    Ddt(view::Ddt),
     /// To [`Request::ShowDynamicEids`].
     DynamicEids(view::DynamicEids),
     /// To [`Request::Move`].

@@ -2,7 +2,8 @@
 //!
 //! All times are whole seconds relative to the moment of the snapshot, all byte counts are of inner packets.
 
-pub use super::dynamic::{DynamicAway, DynamicEids, DynamicHere, DynamicPrefix, Moved};
+pub use super::ddt::{Ddt, DdtDelegation, DdtKind, DdtNode, DdtReferral, DdtResolver, DdtRoot};
+pub use super::dynamic::{DynamicAway, DynamicEids, DynamicHere, DynamicPrefix, MoveOutcome, Moved};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

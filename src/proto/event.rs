@@ -324,12 +324,28 @@ pub enum Event {
         /// The prefix.
         prefix: EidPrefix,
     },
+    /// A Map-Server says nothing to the registration of what came here.
+    MoveUnconfirmed {
+        /// The Map-Server's name.
+        map_server: String,
+        /// The prefix, or the first of several.
+        prefix: EidPrefix,
+        /// How many others are in the same Map-Register.
+        others: usize,
+    },
+    /// A prefix came here, but another site goes on registering it.
+    Contested {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// A locator of that site.
+        rloc: Option<IpAddr>,
+    },
     /// A host that was found here is not taken in.
     NotTakenIn {
         /// Its EID.
         prefix: EidPrefix,
-        /// Because it comes and goes too often; else because too many are here.
-        flapping: bool,
+        /// It comes and goes too often, and can be taken in again after this time; `None`: too many are here.
+        again_in: Option<Duration>,
     },
     /// The addresses of a DNS name changed.
     NameResolved {
@@ -410,6 +426,8 @@ impl Event {
             | Self::NoLocators { .. }
             | Self::NonceRepeated { .. }
             | Self::NotTakenIn { .. }
+            | Self::MoveUnconfirmed { .. }
+            | Self::Contested { .. }
             | Self::Unlocated { .. }
             | Self::NameUnresolved { .. } => Severity::Warning,
         }
@@ -444,6 +462,8 @@ impl Event {
             | Self::MoveEnded { .. }
             | Self::Vanished { .. }
             | Self::NotTakenIn { .. }
+            | Self::MoveUnconfirmed { .. }
+            | Self::Contested { .. }
             | Self::Unlocated { .. }
             | Self::NoLocators { .. } => Subsystem::Etr,
             Self::SiteRegistered { .. }
@@ -603,11 +623,35 @@ impl fmt::Display for Event {
                 f,
                 "nobody answers where {prefix} is, which may be at another site: asked again now and then"
             ),
-            Self::NotTakenIn { prefix, flapping: true } => write!(
+            Self::MoveUnconfirmed { map_server, prefix, others } => {
+                write!(f, "Map-Server {map_server} has not confirmed that {prefix}")?;
+                if *others > 0 {
+                    write!(f, " and {others} others")?;
+                }
+                f.write_str(
+                    " came here, so others may still send to where that was: check that it is up, that the site has the \
+                     prefix there, or one around it with accept-more-specifics, and that the keys agree; registering goes on",
+                )
+            }
+            Self::Contested { prefix, rloc } => {
+                write!(f, "{prefix} came here, but the site of ")?;
+                match rloc {
+                    Some(rloc) => write!(f, "{rloc}")?,
+                    None => f.write_str("another router")?,
+                }
+                write!(
+                    f,
+                    " goes on registering it, and keeps it: is the address in use at both? If it is here, say there that \
+                     it is not (`eidolon move {prefix} --away`), then again that it is here"
+                )
+            }
+            Self::NotTakenIn { prefix, again_in: Some(again_in) } => write!(
                 f,
-                "{prefix} was found here, but has moved too often lately: is the address in use at several sites?"
+                "{prefix} was found here, but has moved too often lately, and is not taken in for another {} s: is the \
+                 address in use at several sites? `eidolon move {prefix}` takes it in at once",
+                again_in.as_secs().max(1)
             ),
-            Self::NotTakenIn { prefix, flapping: false } => write!(
+            Self::NotTakenIn { prefix, again_in: None } => write!(
                 f,
                 "{prefix} was found here, but its [[dynamic-eid]] has reached its limit: raise it if that many may be here"
             ),

@@ -17,6 +17,7 @@ use super::external::External;
 use super::forwarding::Forwarding;
 use super::keeper::Keeper;
 use super::kernel::KernelPlan;
+use super::moves::{Commanded, Moves};
 use super::snapshots::Snapshots;
 use super::vrrp::Vrrp;
 use super::{RunError, views};
@@ -28,7 +29,7 @@ use crate::mgmt::server::Call;
 use crate::mgmt::view;
 use crate::proto::config::LocatorSource;
 use crate::proto::control::{
-    Command, ControlPlane, Input, LigAnswer, LigError, Move, NeighbourState, Output, Place, Transmit,
+    Command, ControlPlane, Input, LigAnswer, LigError, NeighbourState, Output, Place, Transmit,
 };
 use crate::proto::xtr::MapCacheEntry;
 use crate::types::{Eid, EidPrefix, InstanceId, Instant, LocatorChange};
@@ -73,6 +74,7 @@ pub(super) struct Running {
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     ligs: BTreeMap<u64, (Eid, oneshot::Sender<Reply>)>,
     next_lig: u64,
+    moves: Moves,
     signals: Signals,
     started: Instant,
 }
@@ -99,6 +101,7 @@ impl Running {
             resolved: mpsc::channel(16),
             ligs: BTreeMap::new(),
             next_lig: 0,
+            moves: Moves::default(),
             signals: Signals {
                 hangup: handler(SignalKind::hangup())?,
                 interrupt: handler(SignalKind::interrupt())?,
@@ -123,7 +126,8 @@ impl ControlLoop {
             forwarding.go();
         }
         loop {
-            let wake = self.plane.poll_timeout().map(|at| self.clock.to_tokio(at));
+            let wake = self.plane.poll_timeout().into_iter().chain(self.running.moves.next()).min();
+            let wake = wake.map(|at| self.clock.to_tokio(at));
             tokio::select! {
                 ready = self.sockets.readable() => {
                     ready.map_err(|error| RunError(format!("the control socket failed: {error}")))?;
@@ -159,6 +163,7 @@ impl ControlLoop {
                 _ = self.running.signals.terminate.recv() => break,
             }
             self.drain().await;
+            self.running.moves.look(&self.plane, self.clock.now());
         }
         tracing::info!("stopping");
         self.stop().await
@@ -289,21 +294,6 @@ impl ControlLoop {
         self.plane.handle(self.clock.now(), input);
     }
 
-    /// `move`
-    fn move_eid(&mut self, prefix: EidPrefix, away: bool, priority: Option<u8>) -> Reply {
-        let what = if away { Move::Away } else { Move::Here { priority } };
-        match self.plane.move_eid(prefix, what, self.clock.now()) {
-            Ok(()) => {
-                tracing::info!(
-                    "{prefix}: told by command that it is {}",
-                    if away { "elsewhere" } else { "here" }
-                );
-                Reply::Moved(view::Moved { prefix, here: !away, priority })
-            }
-            Err(error) => Reply::Error(format!("{prefix} can't be moved: {error}")),
-        }
-    }
-
     async fn network(&mut self, event: NetworkEvent) {
         let result = match event {
             NetworkEvent::Interface { name, addresses } => {
@@ -353,6 +343,7 @@ impl ControlLoop {
             Request::ShowPending => Reply::Pending(views::pending(&self.plane, now)),
             Request::ShowVrrp => Reply::Vrrp(self.vrrp.view().await),
             Request::ShowSync => Reply::Sync(views::sync(&self.plane, &self.config, now)),
+            Request::ShowDdt => Reply::Ddt(views::ddt(&self.plane, now)),
             Request::ClearMapCache { prefix: Some(prefix) }
                 if self.plane.map_cache_entry(&prefix).is_some_and(MapCacheEntry::is_static) =>
             {
@@ -371,10 +362,13 @@ impl ControlLoop {
                 self.plane.handle(now, Input::Command(Command::Lig { id, eid, via }));
                 return;
             }
-            Request::Move { prefix, away: true, priority: Some(_) } => {
+            Request::Move { prefix, away: true, priority: Some(_), .. } => {
                 Reply::Error(format!("{prefix} is to be away, and to have a priority here: leave one out"))
             }
-            Request::Move { prefix, away, priority } => self.move_eid(prefix, away, priority),
+            Request::Move { prefix, away, priority, wait } => {
+                let command = Commanded { prefix, away, priority, wait };
+                return self.running.moves.command(&mut self.plane, command, call.answer, now);
+            }
             Request::ShowDynamicEids => {
                 Reply::DynamicEids(views::dynamic_eids(&self.plane, &self.config.control.dynamic_eids, now))
             }

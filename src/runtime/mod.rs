@@ -10,6 +10,7 @@ mod forwarding;
 mod keeper;
 pub mod kernel;
 pub mod logging;
+mod moves;
 mod reload;
 mod snapshots;
 mod start;

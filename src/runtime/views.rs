@@ -10,7 +10,8 @@ use crate::dataplane::{Count, DropReason, Totals};
 use crate::io::netlink::Interface;
 use crate::mgmt::view;
 use crate::proto::config::{DynamicEid, LocatorSource, ResolverSelection, SyncMode};
-use crate::proto::control::{ControlPlane, DatabaseView, LigAnswer, SiteView, SyncMember};
+use crate::proto::control::{ControlPlane, DatabaseView, DdtView, LigAnswer, SiteView, SyncMember};
+use crate::proto::mapping_system::ReferralCounts;
 use crate::proto::redundancy::sync::Transferred;
 use crate::proto::xtr::{
     Cause, MapCacheEntry, MapCacheSource, Pending, RegistrationState, ResolverHealth, RlocWay, Verdict,
@@ -399,6 +400,50 @@ fn sync_member(member: &SyncMember, now: Instant) -> view::SyncMember {
         hellos: counters.hellos,
         ignored: counters.ignored.iter().map(|(reason, n)| (reason.name().into(), *n)).collect(),
     }
+}
+
+/// `show ddt`
+pub(super) fn ddt(plane: &ControlPlane, now: Instant) -> view::Ddt {
+    let kind = |map_servers, to: &[IpAddr]| match (map_servers, to) {
+        (_, []) => view::DdtKind::Nobody,
+        (true, _) => view::DdtKind::MapServers,
+        (false, _) => view::DdtKind::Nodes,
+    };
+    let counts = |counts: ReferralCounts| counts.iter().map(|(r, n)| (r.name().to_owned(), n)).collect();
+    let DdtView { config, sent, search } = plane.ddt();
+    let node = config.node.as_ref().map(|node| view::DdtNode {
+        authoritative: node.authoritative.clone(),
+        delegations: node
+            .delegations
+            .iter()
+            .map(|delegation| view::DdtDelegation {
+                prefix: delegation.prefix,
+                kind: kind(delegation.map_servers, &delegation.to),
+                to: delegation.to.clone(),
+                hint: !node.authoritative.iter().any(|own| own.covers(&delegation.prefix)),
+            })
+            .collect(),
+    });
+    let resolver = search.map(|search| view::DdtResolver {
+        roots: search
+            .roots
+            .iter()
+            .map(|(host, addresses)| view::DdtRoot { host: host.to_string(), addresses: addresses.to_vec() })
+            .collect(),
+        pending: search.pending as u64,
+        received: counts(search.received),
+        cache: search
+            .cache
+            .iter()
+            .map(|(prefix, referral)| view::DdtReferral {
+                prefix: *prefix,
+                kind: kind(referral.map_servers, &referral.to),
+                to: referral.to.clone(),
+                ttl: secs_until(referral.expires, now),
+            })
+            .collect(),
+    });
+    view::Ddt { node, map_server_peers: config.map_server_peers.clone(), sent: sent.map(counts), resolver }
 }
 
 /// `show pending`

@@ -247,11 +247,11 @@ fn by_command(family: Family, over: Family) {
     }
     set_address(net.site(1), family, true);
     let addr = moving(family).to_string();
-    routers.xtr(1).operator(&["move", &addr]);
+    routers.xtr(1).operator(&["move", &addr, "--wait", "60"]);
     until("registration", PATIENCE, || routers.xtrs[0].show("dynamic-eids")["here"][0]["registered"] == true);
     to_and_fro(&net, &mut routers, family, over, |_, router| {
-        let said = router.operator(&["move", &addr, "--json"]);
-        assert!(said.contains("\"here\": true"), "{said}");
+        let said = router.operator(&["move", &addr, "--wait", "60", "--json"]);
+        assert!(said.contains("\"outcome\": \"registered\""), "{said}");
     });
     // Where it was, nothing is left after a while, and no router leaves anything behind.
     until("the end of redirection", PATIENCE, || dynamic(&routers.xtrs[1], "away").is_empty());
@@ -327,16 +327,16 @@ fn a_gentle_move_loses_nothing() {
     let mut routers = Routers::start_with(&net, options, OWNED);
     let addr = moving(family).to_string();
     set_address(net.site(1), family, true);
-    routers.xtr(1).operator(&["move", &addr, "--priority", "10"]);
+    routers.xtr(1).operator(&["move", &addr, "--priority", "10", "--wait", "60"]);
     let c = &net.site(3).host;
     assert!(reaches(c, moving(family), PATIENCE));
     // Both machines run for a while, as when one is taken over by the other.
     set_address(net.site(2), family, true);
     let stream = Stream::start(c, [&net.site(1).host, &net.site(2).host], moving(family));
     thread::sleep(Duration::from_millis(300));
-    routers.xtr(2).operator(&["move", &addr, "--priority", "20"]);
+    routers.xtr(2).operator(&["move", &addr, "--priority", "20", "--wait", "60"]);
     until("both to be known", PATIENCE, || ways(&routers.xtrs[2], family).len() == 2);
-    routers.xtr(2).operator(&["move", &addr, "--priority", "5"]);
+    routers.xtr(2).operator(&["move", &addr, "--priority", "5", "--wait", "60"]);
     until("the better one to be used", PATIENCE, || {
         let shown = routers.xtrs[2].show("map-cache");
         shown.to_string().contains("\"priority\":5")
@@ -352,6 +352,45 @@ fn a_gentle_move_loses_nothing() {
     assert_eq!(lost, 0, "gap {gap} ms");
 }
 
+/// Who never hears of the move goes on sending to the site that it left, which sends on for a while, from locators of its
+/// own: it passes, though every router checks that packets come from their sender's site.
+#[test]
+fn what_is_sent_on_passes_a_strict_source_check() {
+    let _machine = Machine::shared();
+    let net = network();
+    let (over, family) = (Family::V4, Family::V4);
+    // The Map-Server answers for site 3, which hears no questions.
+    let options = |site: &Site| {
+        let mut options = options(site, over, "redirect-time = \"10min\"");
+        options.map_server = "proxy-reply = true".into();
+        options.more += "[data-header]\nsource-check = \"strict\"\n";
+        options
+    };
+    let routers = Routers::start_with(&net, options, OWNED);
+    let (a, b, c) = (net.site(1), net.site(2), net.site(3));
+    let addr = moving(family).to_string();
+    count_on_lan(b);
+    set_address(a, family, true);
+    routers.xtrs[0].operator(&["move", &addr, "--wait", "60"]);
+    assert!(reaches(&c.host, moving(family), PATIENCE));
+    c.xtr.sh(
+        "nft add table inet deaf && nft add chain inet deaf in '{ type filter hook input priority 0; }' && \
+         nft add rule inet deaf in udp dport 4342 drop",
+    );
+    let stream = Stream::start(&c.host, [&a.host, &b.host], moving(family));
+    set_address(a, family, false);
+    set_address(b, family, true);
+    routers.xtrs[1].operator(&["move", &addr, "--wait", "60"]);
+    until("what is sent on to arrive", PATIENCE, || on_lan(b) > 500);
+    assert_eq!(ways(&routers.xtrs[2], family), [a.rloc(over, 0).to_string()], "site 3 has not heard of it");
+    let (_, _, got) = stream.finish();
+    assert!(got[1] >= 300, "{got:?}");
+    let shown = routers.xtrs[0].show("statistics");
+    let threads = shown["data"].as_array().expect("threads").iter();
+    let redirected: u64 = threads.filter_map(|t| t["counters"]["redirected-packets"].as_u64()).sum();
+    assert!(redirected >= 500, "{shown}");
+}
+
 #[test]
 fn nobody_moves_what_is_not_his() {
     let _machine = Machine::shared();
@@ -362,13 +401,16 @@ fn nobody_moves_what_is_not_his() {
     let routers = Routers::start_with(&net, |site| options(site, over, ""), owned);
     let addr = moving(family).to_string();
     set_address(net.site(1), family, true);
-    routers.xtrs[0].operator(&["move", &addr]);
+    routers.xtrs[0].operator(&["move", &addr, "--wait", "60"]);
     assert!(reaches(&net.site(3).host, moving(family), PATIENCE));
     let stream = Stream::start(&net.site(3).host, [&net.site(1).host, &net.site(2).host], moving(family));
-    routers.xtrs[1].operator(&["move", &addr]);
-    thread::sleep(Duration::from_secs(2));
+    // It is told so, and what to look at.
+    let output = routers.xtrs[1].control(&["move", &addr, "--wait", "4"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("did not confirm"), "{said}");
+    assert!(said.contains("accept-more-specifics") && said.contains("keys"), "{said}");
     let (gap, _, got) = stream.finish();
-    assert!(gap < 200 && got[1] == 0, "gap {gap} ms, {got:?}");
+    assert!(gap < 2000 && got[1] == 0, "gap {gap} ms, {got:?}");
     assert!(dynamic(&routers.xtrs[0], "away").is_empty());
     let counted = routers.mapping.show("statistics");
     let refused = ["auth-wrong-key", "auth-algorithm", "auth-unknown-key-id"];

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::{age, append, interval, or_dash, prefix, table};
-use crate::mgmt::view::{DynamicEids, Moved};
+use crate::mgmt::view::{DynamicEids, MoveOutcome, Moved};
 
 /// `show dynamic-eids`
 pub fn dynamic_eids(view: &DynamicEids) -> String {
@@ -46,12 +46,44 @@ pub fn dynamic_eids(view: &DynamicEids) -> String {
     text
 }
 
-/// `move`
+/// `move`: what came of it and, where that is not what was wanted, what to do.
 pub fn moved(view: &Moved) -> String {
     let mut text = prefix(&view.prefix);
-    text.push_str(if view.here { ": here" } else { ": leaves" });
-    if let Some(priority) = view.priority {
-        let _ = write!(text, " with priority {priority}, beside other sites");
+    let by = match &view.map_servers[..] {
+        [one] => format!("Map-Server {one}"),
+        several => format!("the Map-Servers {}", several.join(", ")),
+    };
+    let _ = match view.outcome {
+        MoveOutcome::Underway => write!(text, "{}", if view.here { ": here" } else { ": leaves" }),
+        MoveOutcome::Registered => write!(text, ": here and registered"),
+        MoveOutcome::Unconfirmed => write!(
+            text,
+            " is here, but {by} did not confirm that in time, so others may still send to where it was. Registering goes \
+             on; check that the Map-Server is up, that the site has the prefix there, or one around it with \
+             accept-more-specifics, and that the keys agree: its log says what it refuses"
+        ),
+        MoveOutcome::Refused => write!(
+            text,
+            " is here, but refused by {by}, so others still send to where it was: the site needs the prefix there, or one \
+             around it with accept-more-specifics"
+        ),
+        MoveOutcome::Elsewhere => {
+            let rloc = view.rloc.map_or_else(|| "another router".to_owned(), |rloc| rloc.to_string());
+            write!(
+                text,
+                " is not here: the site of {rloc} has registered it since, and keeps it. Is the address in use at both? If \
+                 it is here, say there that it is not (`eidolon move {} --away`), then again that it is here",
+                prefix(&view.prefix)
+            )
+        }
+        MoveOutcome::NoLocators => write!(
+            text,
+            " is here, but none of its locators is up, so nobody hears of that: it is registered as soon as one is"
+        ),
+        MoveOutcome::Left => write!(text, " is not here: it was told to be elsewhere meanwhile"),
+    };
+    if let (Some(priority), true) = (view.priority, view.outcome.is_good()) {
+        let _ = write!(text, ", with priority {priority} beside other sites");
     }
     text
 }
@@ -94,9 +126,30 @@ mod tests {
         assert!(lines.iter().any(|l| l.starts_with("10.9.0.5/32 00:01:02 detection")), "{text}");
         assert!(lines.iter().any(|l| l.ends_with("3 yes")), "{text}");
         assert!(lines.contains(&"10.9.0.6/32 00:00:05 00:01:55 192.0.2.1 2001:db8::1".to_owned()), "{text}");
+    }
+
+    #[test]
+    fn what_came_of_a_move_is_said_and_what_to_do() {
+        let said = |outcome, map_servers: &[&str]| {
+            let map_servers = map_servers.iter().map(|name| (*name).to_owned()).collect();
+            let rloc = Some("192.0.2.1".parse().unwrap());
+            let prefix = eid("10.9.0.5/32");
+            moved(&Moved { prefix, here: true, priority: Some(3), outcome, map_servers, rloc })
+        };
+        assert_eq!(said(MoveOutcome::Underway, &[]), "10.9.0.5/32: here, with priority 3 beside other sites");
         assert_eq!(
-            moved(&Moved { prefix: eid("10.9.0.5/32"), here: true, priority: Some(3) }),
-            "10.9.0.5/32: here with priority 3, beside other sites"
+            said(MoveOutcome::Registered, &[]),
+            "10.9.0.5/32: here and registered, with priority 3 beside other sites"
         );
+        for (outcome, words) in [
+            (MoveOutcome::Refused, &["refused by the Map-Servers a, b", "accept-more-specifics"][..]),
+            (MoveOutcome::Unconfirmed, &["the Map-Servers a, b did not confirm", "keys agree", "goes on"]),
+            (MoveOutcome::Elsewhere, &["the site of 192.0.2.1", "`eidolon move 10.9.0.5/32 --away`"]),
+            (MoveOutcome::NoLocators, &["none of its locators is up"]),
+        ] {
+            let text = said(outcome, &["a", "b"]);
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+            assert!(!text.contains("priority") && !outcome.is_good(), "{text}");
+        }
     }
 }

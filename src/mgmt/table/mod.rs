@@ -1,5 +1,6 @@
 //! Views as the tables that router engineers know.
 
+mod ddt;
 mod dynamic;
 mod locators;
 mod mapping_system;
@@ -11,6 +12,7 @@ mod text;
 mod vrrp;
 mod xtr;
 
+pub use ddt::ddt;
 pub use dynamic::{dynamic_eids, moved};
 pub use locators::locators;
 pub use mapping_system::sites;

@@ -170,6 +170,23 @@ pub enum Move {
     Away,
 }
 
+/// What has come of telling that an EID-prefix is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoveState {
+    /// Every Map-Server that it is to be registered with has confirmed it, or was told, where it is not to confirm.
+    Registered,
+    /// These Map-Servers have not answered yet.
+    Unconfirmed(Vec<String>),
+    /// These Map-Servers do not accept it.
+    Refused(Vec<String>),
+    /// Another site has registered it since, with this locator.
+    Elsewhere(Option<IpAddr>),
+    /// None of its locators is up, so that there is nothing to register.
+    NoLocators,
+    /// It is not here any more.
+    Left,
+}
+
 /// Why an EID-prefix can't be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoveError {

@@ -10,7 +10,7 @@ mod plane;
 mod views;
 
 pub use contract::{
-    Command, Input, LigAnswer, LigError, Move, MoveError, NeighbourState, Output, Place, Transmit,
+    Command, Input, LigAnswer, LigError, Move, MoveError, MoveState, NeighbourState, Output, Place, Transmit,
 };
 pub use plane::ControlPlane;
-pub use views::{DatabaseView, MobilityView, SiteView, SyncMember};
+pub use views::{DatabaseView, DdtSearch, DdtView, MobilityView, SiteView, SyncMember};

@@ -360,6 +360,9 @@ impl ControlPlane {
         for (rloc, up) in gone.chain(new) {
             self.cx.event(Event::OwnLocator { rloc, up });
         }
+        if after.all().is_empty() {
+            self.registrar.cut_off(now);
+        }
         if let Some(itr) = &mut self.itr {
             itr.locators_changed(&mut self.cx, now, &self.database);
         }

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::proto::config::{Host, LocatorConfig, LocatorSource, ResolverSelection, SiteConfig};
-use crate::proto::mapping_system::Registration;
+use crate::proto::config::{DdtConfig, Host, LocatorConfig, LocatorSource, ResolverSelection, SiteConfig};
 use crate::proto::mapping_system::map_server::MapServer;
+use crate::proto::mapping_system::{CachedReferral, ReferralCounts, Registration};
 use crate::proto::redundancy::sync::CacheSync;
 pub use crate::proto::redundancy::sync::Member as SyncMember;
 use crate::proto::stats::Statistics;
 use crate::proto::xtr::itr::Itr;
-use crate::proto::xtr::mobility::Mobility;
+use crate::proto::xtr::mobility::{Mobility, best};
 use crate::proto::xtr::{
     Away, DatabaseEntry, Here, MapCacheEntry, Pending, RegistrationState, RemoteRloc, ResolverHealth, Verdict,
 };
 use crate::types::{Eid, EidPrefix, LocatorChange, Rloc};
 
+use super::MoveState;
 use super::plane::ControlPlane;
 
 /// One of the site's own EID-prefixes and how its registrations stand.
@@ -56,6 +57,30 @@ impl<'a> MobilityView<'a> {
     }
 }
 
+/// What this router has to do with a DDT (RFC 8111).
+#[derive(Clone, Debug)]
+pub struct DdtView<'a> {
+    /// Its configuration.
+    pub config: &'a DdtConfig,
+    /// As DDT node or Map-Server: Map-Referrals sent; `None` = it is neither.
+    pub sent: Option<ReferralCounts>,
+    /// As Map-Resolver that searches; `None` = it is none.
+    pub search: Option<DdtSearch<'a>>,
+}
+
+/// A Map-Resolver's search in the DDT.
+#[derive(Clone, Debug)]
+pub struct DdtSearch<'a> {
+    /// Where it begins, each with its addresses.
+    pub roots: Vec<(&'a Host, &'a [IpAddr])>,
+    /// Map-Requests under way.
+    pub pending: usize,
+    /// Map-Referrals that came to those.
+    pub received: ReferralCounts,
+    /// Referrals that are remembered, in order of prefix.
+    pub cache: Vec<(EidPrefix, &'a CachedReferral)>,
+}
+
 impl ControlPlane {
     /// Every counter.
     pub fn statistics(&self) -> &Statistics {
@@ -88,6 +113,19 @@ impl ControlPlane {
     /// Of the search in the DDT: Map-Requests that wait, and referrals that are remembered.
     pub fn ddt_len(&self) -> (usize, usize) {
         self.mapping_system.ddt_len()
+    }
+
+    /// What this router has to do with a DDT.
+    pub fn ddt(&self) -> DdtView<'_> {
+        let config = &self.config.ddt;
+        let system = &self.mapping_system;
+        let search = system.ddt_client().map(|client| DdtSearch {
+            roots: config.roots.iter().map(|host| (host, self.cx.names.addresses(host))).collect(),
+            pending: client.len().0,
+            received: *client.received(),
+            cache: client.cache().collect(),
+        });
+        DdtView { config, sent: system.refers().then_some(*system.referred()), search }
     }
 
     /// Entries that the map-cache may have.
@@ -182,6 +220,28 @@ impl ControlPlane {
     /// The EID-prefixes that may move: which are here, and which are elsewhere.
     pub fn mobility(&self) -> MobilityView<'_> {
         MobilityView { mobility: &self.mobility }
+    }
+
+    /// How the move of an EID-prefix to this site stands.
+    pub fn move_state(&self, prefix: &EidPrefix) -> MoveState {
+        if let Some(away) = self.mobility.away_to(prefix) {
+            return MoveState::Elsewhere(best(&away.locators));
+        }
+        let Some(entry) = self.database.get(prefix) else { return MoveState::Left };
+        if !entry.reachable() {
+            return MoveState::NoLocators;
+        }
+        let standing: Vec<(&str, bool, bool)> = self.registrar.standing(prefix).collect();
+        let names = |which: fn(&(&str, bool, bool)) -> bool| -> Vec<String> {
+            standing.iter().filter(|s| which(s)).map(|(name, ..)| (*name).to_owned()).collect()
+        };
+        let refused = names(|(_, _, refused)| *refused);
+        let silent = names(|(_, confirmed, refused)| !confirmed && !refused);
+        match (refused.is_empty(), silent.is_empty()) {
+            (_, false) => MoveState::Unconfirmed(silent),
+            (false, true) => MoveState::Refused(refused),
+            (true, true) => MoveState::Registered,
+        }
     }
 
     /// The sites of our Map-Server in order of name, with their registrations. Empty without that role.

@@ -21,7 +21,7 @@ const TTL_NOT_REGISTERED: Ttl = Ttl(1);
 
 /// What a Map-Referral says (RFC 8111 §6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Referral {
+pub enum Referral {
     /// Ask these DDT nodes.
     Node,
     /// Ask these Map-Servers.
@@ -37,6 +37,28 @@ pub(crate) enum Referral {
 }
 
 impl Referral {
+    /// Every one, by code point.
+    pub const ALL: [Self; 6] = [
+        Self::Node,
+        Self::MapServer,
+        Self::Acknowledged,
+        Self::NotRegistered,
+        Self::Hole,
+        Self::NotAuthoritative,
+    ];
+
+    /// The RFC's name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node-referral",
+            Self::MapServer => "ms-referral",
+            Self::Acknowledged => "ms-ack",
+            Self::NotRegistered => "ms-not-registered",
+            Self::Hole => "delegation-hole",
+            Self::NotAuthoritative => "not-authoritative",
+        }
+    }
+
     pub(crate) const fn bits(self) -> u8 {
         match self {
             Self::Node => 0,
@@ -59,6 +81,24 @@ impl Referral {
             5 => Self::NotAuthoritative,
             _ => return None,
         })
+    }
+}
+
+/// Map-Referrals by what they say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReferralCounts([u64; Referral::ALL.len()]);
+
+impl ReferralCounts {
+    /// One more.
+    pub(crate) fn count(&mut self, referral: Referral) {
+        if let Some(count) = self.0.get_mut(usize::from(referral.bits())) {
+            *count += 1;
+        }
+    }
+
+    /// How many of each, by code point.
+    pub fn iter(&self) -> impl Iterator<Item = (Referral, u64)> {
+        Referral::ALL.into_iter().zip(self.0)
     }
 }
 

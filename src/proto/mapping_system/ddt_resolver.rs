@@ -20,7 +20,7 @@ use crate::proto::stats::DropReason;
 use crate::types::{Action, Eid, EidPrefix, Instant, Mapping, Nonce, Ttl};
 use crate::wire::{Ecm, EidRecord, MapReferral, MapRequest, Message, ReferralRecord};
 
-use super::ddt_node::{Referral, Within};
+use super::ddt_node::{Referral, ReferralCounts, Within};
 use super::free_prefix::{PrefixSet, free_prefix};
 use super::{Question, send};
 
@@ -62,19 +62,22 @@ pub(crate) struct DdtResolver {
     askers: BTreeMap<Asker, Nonce>,
     /// Map-Requests under way by outer source.
     crowd: BTreeMap<IpAddr, usize>,
+    /// Map-Referrals that were waited for, by what they say.
+    received: ReferralCounts,
 }
 
 /// Who wants to know what: outer and inner source, of which the sender of a Map-Request writes the latter as it likes.
 type Asker = (IpAddr, Option<IpAddr>, Eid);
 
-/// A referral.
+/// A referral that a Map-Resolver remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Cached {
+pub struct Cached {
     /// Whom to ask; empty = there is nothing.
-    to: Vec<IpAddr>,
-    /// Whether these are Map-Servers.
-    map_servers: bool,
-    expires: Instant,
+    pub to: Vec<IpAddr>,
+    /// Whether these are Map-Servers rather than DDT nodes.
+    pub map_servers: bool,
+    /// Until when it is remembered.
+    pub expires: Instant,
 }
 
 /// A Map-Request under way.
@@ -106,7 +109,7 @@ struct Pending {
 impl DdtResolver {
     pub(crate) fn configure(&mut self, roots: &[Host]) {
         if self.roots != roots {
-            *self = Self { roots: roots.to_vec(), ..Self::default() };
+            *self = Self { roots: roots.to_vec(), received: self.received, ..Self::default() };
         }
     }
 
@@ -118,6 +121,16 @@ impl DdtResolver {
     /// Map-Requests under way, and referrals remembered.
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.pending.len(), self.cache.len())
+    }
+
+    /// The referrals that are remembered, in order of prefix.
+    pub(crate) fn cache(&self) -> impl Iterator<Item = (EidPrefix, &Cached)> {
+        self.cache.iter()
+    }
+
+    /// Map-Referrals that were waited for, by what they say.
+    pub(crate) const fn received(&self) -> &ReferralCounts {
+        &self.received
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
@@ -220,6 +233,7 @@ impl DdtResolver {
         };
         let id = asked.id;
         let Some(mut pending) = self.take(id) else { return };
+        self.received.count(action);
         // The ITR knows the nonce as well, and may have forged this: it may spoil its own Map-Request only.
         let is_private = !pending.map_servers;
         // Of what lies outside of the prefix that it was asked about, nobody is to be believed.

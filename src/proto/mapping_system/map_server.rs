@@ -7,6 +7,10 @@
 //! Each xTR (by xTR-ID, else by source address) has its own registration of a prefix, which times out on its own. What
 //! the mapping system tells of the prefix is the last registration that came, whole; or, if that one has the merge bit,
 //! the union of all that have it (RFC 9301 §5.6).
+//!
+//! Who has not acknowledged to have heard that another xTR has a prefix now (RFC 9301 §5.7) may repeat its registration
+//! without knowing that: where prefixes may move, this is not the last word, and that xTR is told once more. If it then
+//! registers the prefix again, it is: it has heard, or is one that never acknowledges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -282,6 +286,10 @@ impl MapServer {
         let others = others.filter(|r| r.registrant != cause && r.want_notify);
         let recipients: BTreeSet<Recipient> =
             others.map(|other| (Arc::clone(&other.site), other.registrant)).collect();
+        let same = self.table.get(&prefix).map(|known| &known.registrations[..]).unwrap_or_default();
+        for overruled in same.iter().filter(|r| r.registrant != cause && r.want_notify && !r.merge) {
+            self.notifier.overruled(&(Arc::clone(&overruled.site), overruled.registrant), prefix);
+        }
         for recipient in recipients {
             self.notifier.changed(now, recipient, prefix);
         }
@@ -425,6 +433,13 @@ impl MapServer {
         // Of what may move, a mere repetition can be the last word, too.
         let told = |known: &Known| known.merged().map(|merged| merged.locators);
         let before = (moves && known.registrations.len() > 1).then(|| told(known)).flatten();
+        let latest = known.registrations.iter().max_by_key(|r| r.refreshed).map(|r| r.registrant);
+        let recipient = (Arc::clone(&name), registrant);
+        let unaware = moves
+            && !register.merge
+            && at.is_some()
+            && latest != Some(registrant)
+            && self.notifier.forgive(&recipient, &prefix);
         let old = at.map(|at| known.registrations.remove(at));
         let registration = Registration {
             site: Arc::clone(&name),
@@ -440,7 +455,7 @@ impl MapServer {
             want_notify: register.want_notify,
             use_ttl: register.use_ttl,
             registered: old.as_ref().map_or(now, |old| old.registered),
-            refreshed: now,
+            refreshed: old.as_ref().filter(|_| unaware).map_or(now, |old| old.refreshed),
             expires,
         };
         let differs = old.as_ref().is_none_or(|old| {
@@ -469,7 +484,9 @@ impl MapServer {
                 }
             }
         }
-        if differs {
+        if unaware {
+            self.notifier.changed(now, recipient, prefix);
+        } else if differs {
             self.changed(now, prefix, registrant);
         }
         true
@@ -515,6 +532,7 @@ impl MapServer {
         let Some(known) = self.table.get_mut(prefix) else { return };
         let Some(at) = known.registrations.iter().position(|r| r.registrant == registrant) else { return };
         let registration = known.registrations.remove(at);
+        self.notifier.forget(&(Arc::clone(&registration.site), registrant), prefix);
         let abandoned = known.registrations.is_empty() && known.owner.is_none();
         self.timers.remove(&(registration.expires, *prefix, registrant));
         self.total = self.total.saturating_sub(1);

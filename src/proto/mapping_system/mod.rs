@@ -23,9 +23,11 @@ mod notifier;
 mod registration;
 mod site;
 
+pub use ddt_node::{Referral, ReferralCounts};
+pub use ddt_resolver::Cached as CachedReferral;
 pub use registration::Registration;
 
-use ddt_node::{DdtNode, Referral};
+use ddt_node::DdtNode;
 use ddt_resolver::DdtResolver;
 use free_prefix::{PrefixSet, free_prefix};
 use map_resolver::{LoopGuard, MapResolver};
@@ -41,6 +43,8 @@ pub(crate) struct MappingSystem {
     /// The Map-Resolver's way through the DDT.
     client: DdtResolver,
     guard: LoopGuard,
+    /// Map-Referrals that were sent, by what they say.
+    referred: ReferralCounts,
 }
 
 /// A Map-Request for one EID.
@@ -120,6 +124,16 @@ impl MappingSystem {
         }
     }
 
+    /// The Map-Resolver's way through the DDT, if it has one.
+    pub(crate) fn ddt_client(&self) -> Option<&DdtResolver> {
+        Some(&self.client).filter(|client| client.is_active())
+    }
+
+    /// Map-Referrals that were sent, by what they say.
+    pub(crate) const fn referred(&self) -> &ReferralCounts {
+        &self.referred
+    }
+
     /// DDT Map-Requests that wait, and referrals that are remembered.
     pub(crate) fn ddt_len(&self) -> (usize, usize) {
         self.client.len()
@@ -140,6 +154,7 @@ impl MappingSystem {
         {
             self.registered(cx, now, question, &prefix);
         }
+        self.referred.count(answer.referral);
         cx.send(None, peer, &referral);
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Notifier {
     queues: BTreeMap<Recipient, Queue>,
     timers: BTreeSet<(Instant, Recipient)>,
     by_nonce: BTreeMap<Nonce, Recipient>,
+    /// What was told and not acknowledged, or is to be told. As many as there are registrations, at most.
+    unheard: BTreeSet<(Recipient, EidPrefix)>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Flight {
     /// The message.
     pub(crate) payload: Vec<u8>,
     sent: u32,
+    /// What it is about.
+    told: Vec<EidPrefix>,
 }
 
 /// What is due for a recipient.
@@ -64,17 +68,33 @@ pub(crate) enum Due {
 }
 
 impl Flight {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         nonce: Nonce,
         source: Option<IpAddr>,
         destination: SocketAddr,
         payload: Vec<u8>,
     ) -> Self {
-        Self { nonce, source, destination, payload, sent: 1 }
+        Self { nonce, source, destination, payload, sent: 1, told: Vec::new() }
     }
 }
 
 impl Notifier {
+    /// Whether `recipient` may not have heard of the last change of a prefix. It is asked for once per change: who
+    /// repeats what it said has heard or does not acknowledge anything.
+    pub(crate) fn forgive(&mut self, recipient: &Recipient, prefix: &EidPrefix) -> bool {
+        self.unheard.remove(&(recipient.clone(), *prefix))
+    }
+
+    /// `recipient` has a prefix no longer: what it heard of it matters no more.
+    pub(crate) fn forget(&mut self, recipient: &Recipient, prefix: &EidPrefix) {
+        self.unheard.remove(&(recipient.clone(), *prefix));
+    }
+
+    /// What is told of `prefix`, which `recipient` has itself, has changed by another one's word.
+    pub(crate) fn overruled(&mut self, recipient: &Recipient, prefix: EidPrefix) {
+        self.unheard.insert((recipient.clone(), prefix));
+    }
+
     /// What is told of `prefix` has changed.
     pub(crate) fn changed(&mut self, now: Instant, recipient: Recipient, prefix: EidPrefix) {
         let queue = self.queues.entry(recipient.clone()).or_insert_with(|| {
@@ -124,6 +144,7 @@ impl Notifier {
             queue.changed.remove(prefix);
         }
         if let Some(flight) = flight {
+            let flight = Flight { told: told.to_vec(), ..flight };
             self.by_nonce.insert(flight.nonce, recipient.clone());
             queue.flight = Some(flight);
             queue.wake = now + retry;
@@ -146,7 +167,11 @@ impl Notifier {
         let Some(recipient) = self.by_nonce.remove(&nonce) else { return };
         let Some(queue) = self.queues.get_mut(&recipient) else { return };
         self.timers.remove(&(queue.wake, recipient.clone()));
-        queue.flight = None;
+        for prefix in queue.flight.take().map(|flight| flight.told).unwrap_or_default() {
+            if !queue.changed.contains(&prefix) {
+                self.unheard.remove(&(recipient.clone(), prefix));
+            }
+        }
         if queue.changed.is_empty() {
             self.queues.remove(&recipient);
         } else {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::auth::Key;
 use crate::fib::{FibAction, Punt, Sender};
 use crate::proto::config::*;
-use crate::proto::control::{Input, Move, MoveError, NeighbourState, Place};
+use crate::proto::control::{Input, Move, MoveError, MoveState, NeighbourState, Place};
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
 use crate::types::{EidPrefix, Nonce, Ttl};
-use crate::wire::{EidRecord, MapNotify, Message};
+use crate::wire::{EidRecord, MapNotify, MapRegister, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: &str = "192.0.2.1";
@@ -178,7 +178,9 @@ fn a_part_of_a_site_leaves_and_comes_home() {
     sites[0].prefixes[0].accept_more_specifics = true;
     sites[0].keys.push(mobile_key());
     w.net.reload(w.ms, config);
-    w.net.restart(w.a, site_config("10.1.0.0/16", A, "secret-a", "10.1.0.0/16"));
+    let mut checking = site_config("10.1.0.0/16", A, "secret-a", "10.1.0.0/16");
+    checking.header.source_check = SourceCheck::Strict;
+    w.net.restart(w.a, checking);
     w.net.give_disk(w.a);
     w.net.reload(w.b, site_config("10.2.0.0/16", B, "secret-b", "10.1.0.0/16"));
     w.net.run_for(SECOND);
@@ -193,6 +195,8 @@ fn a_part_of_a_site_leaves_and_comes_home() {
     assert_eq!(w.way(w.c, host), [B]);
     assert_eq!(w.way(w.c, "10.1.0.6"), [A], "the rest stayed");
     assert_eq!(w.way(w.a, host), [B], "and hosts of A reach it");
+    let site = w.net.nodes[w.a].sites.get(&to_prefix(host)).expect("a site");
+    assert!(!site.local && *site.rlocs == [ip(B)], "nor is what it sends to them taken for forged: {site:?}");
     // For as long as B has it: longer than the time for which packets are sent on.
     w.net.run_for(SECOND * 120);
     assert_eq!(w.way(w.a, host), [B]);
@@ -405,6 +409,84 @@ fn a_site_whose_power_was_cut_keeps_nothing() {
 }
 
 #[test]
+fn a_host_stays_where_it_went_while_its_old_site_was_cut_off() {
+    // However long that is, and whenever it begins, from the last Map-Notify on.
+    for (begin, dark) in (0..6).flat_map(|begin| [8, 20, 35, 50, 65, 80].map(move |dark| (begin * 11, dark)))
+    {
+        for links_down in [false, true] {
+            let mut w = World::new(1000 + begin * 100 + dark);
+            w.go(w.a, HOST, HERE).unwrap();
+            w.net.run_for(SECOND * 2);
+            w.net.run_for(SECOND * begin as u32);
+            w.net.dark.insert(ip(A));
+            if links_down {
+                w.net.handle(w.a, Input::Interface { name: "eth0", addresses: &[] });
+            }
+            w.net.run_for(SECOND);
+            w.go(w.b, HOST, HERE).unwrap();
+            w.net.run_for(SECOND * dark as u32);
+            w.net.dark.clear();
+            if links_down {
+                w.net.handle(w.a, Input::Interface { name: "eth0", addresses: &[ip(A)] });
+            }
+            for second in 0..100 {
+                w.net.run_for(SECOND);
+                assert!(w.is_here(w.b), "begin {begin}, dark {dark}, {second} s later");
+            }
+            assert!(!w.is_here(w.a), "begin {begin}, dark {dark}");
+            w.net.packet(w.c, "10.3.0.9", eid(HOST));
+            w.net.run_for(SECOND * 2);
+            assert_eq!(w.way(w.c, HOST), [B], "begin {begin}, dark {dark}");
+        }
+    }
+}
+
+#[test]
+fn a_site_whose_links_were_down_asks_before_it_registers() {
+    let mut w = World::new(28);
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND * 5);
+    w.net.handle(w.a, Input::Interface { name: "eth0", addresses: &[] });
+    w.net.run_for(SECOND * 5);
+    w.net.take_sent(w.a);
+    w.net.handle(w.a, Input::Interface { name: "eth0", addresses: &[ip(A)] });
+    w.net.run_for(SECOND * 10);
+    let sent = w.net.take_sent(w.a);
+    let is_it = |r: &EidRecord| r.eid.to_prefix() == Ok(to_prefix(HOST));
+    let registered = |m: &Message| matches!(m, Message::MapRegister(r) if r.records.iter().any(is_it));
+    let asked = sent.iter().position(|(_, m)| matches!(m, Message::Ecm(_))).expect("a question");
+    let registered = sent.iter().position(|(_, m)| registered(m)).expect("a registration");
+    assert!(asked < registered, "{sent:#?}");
+    assert!(w.is_here(w.a) && state(&w, w.a) == MoveState::Registered);
+}
+
+#[test]
+fn one_that_never_acknowledges_has_the_last_word_with_its_second() {
+    let mut w = World::new(24);
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    w.net.dark.insert(ip(A));
+    w.go(w.b, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    let told = |w: &World| -> Vec<String> {
+        let sites = w.net.nodes[w.ms].control.sites();
+        let all = sites.flat_map(|s| s.registrations).filter(|(p, _)| *p == to_prefix(HOST));
+        let latest = all.max_by_key(|(_, r)| r.refreshed).map(|(_, r)| r.source.ip().to_string());
+        latest.into_iter().collect()
+    };
+    assert_eq!(told(&w), [B]);
+    // As another make of router would, that takes no notice of what it is told.
+    for (nonce, latest) in [(1 << 60, B), ((1 << 60) + 1, A)] {
+        let records = vec![record("10.9.0.5/32", &[A])];
+        let register =
+            MapRegister { nonce: Nonce(nonce), want_notify: true, records, ..MapRegister::default() };
+        w.net.deliver(w.ms, &format!("{A}:4342"), &seal(register, &mobile_key()));
+        assert_eq!(told(&w), [latest]);
+        w.net.run_for(SECOND);
+    }
+}
+
+#[test]
 fn a_site_that_was_cut_off_registers_again_what_nobody_took() {
     for (seed, dark) in [(17, 70), (18, 240), (19, 600)] {
         let mut w = World::new(seed);
@@ -538,6 +620,105 @@ fn only_what_is_configured_moves_and_only_with_the_right_key() {
     assert!(w.net.nodes[w.ms].dropped(DropReason::AuthMac) > 0);
     assert!(w.is_here(w.a), "nobody told A");
     assert_eq!(w.way(w.c, HOST), [A]);
+    assert_eq!(state(&w, w.b), MoveState::Unconfirmed(vec!["mobile".into()]));
+    w.net.run_for(SECOND * 20);
+    let said = Event::MoveUnconfirmed { map_server: "mobile".into(), prefix: to_prefix(HOST), others: 0 };
+    assert_eq!(w.net.nodes[w.b].events.iter().filter(|e| **e == said).count(), 1);
+    assert_eq!(state(&w, w.a), MoveState::Registered);
+}
+
+fn state(w: &World, id: usize) -> MoveState {
+    w.net.nodes[id].control.move_state(&to_prefix(HOST))
+}
+
+#[test]
+fn how_a_move_goes_is_known() {
+    let mut w = World::new(25);
+    let mut config = site_config("10.2.0.0/16", B, "secret-b", "10.9.0.0/16");
+    config.dynamic_eids.push(dynamic("10.8.0.0/16", B));
+    w.net.reload(w.b, config);
+    assert_eq!(state(&w, w.b), MoveState::Left);
+    w.go(w.b, HOST, HERE).unwrap();
+    assert_eq!(state(&w, w.b), MoveState::Unconfirmed(vec!["mobile".into()]));
+    w.net.run_for(SECOND);
+    assert_eq!(state(&w, w.b), MoveState::Registered);
+    // Told again, it is to be confirmed again.
+    w.go(w.b, HOST, HERE).unwrap();
+    assert_eq!(state(&w, w.b), MoveState::Unconfirmed(vec!["mobile".into()]));
+    w.net.run_for(SECOND);
+    assert_eq!(state(&w, w.b), MoveState::Registered);
+    // The site there does not own this.
+    w.go(w.b, "10.8.0.5", HERE).unwrap();
+    w.net.run_for(SECOND);
+    let refused = w.net.nodes[w.b].control.move_state(&to_prefix("10.8.0.5"));
+    assert_eq!(refused, MoveState::Refused(vec!["mobile".into()]));
+    assert_eq!(state(&w, w.b), MoveState::Registered);
+    w.net.handle(w.b, Input::Interface { name: "eth0", addresses: &[] });
+    assert_eq!(state(&w, w.b), MoveState::NoLocators);
+    w.net.handle(w.b, Input::Interface { name: "eth0", addresses: &[ip(B)] });
+    w.net.run_for(SECOND);
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    assert_eq!(state(&w, w.b), MoveState::Elsewhere(Some(ip(A))));
+    assert_eq!(state(&w, w.a), MoveState::Registered);
+}
+
+#[test]
+fn one_who_never_lets_go_is_named() {
+    let mut w = World::new(26);
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    w.go(w.b, HOST, HERE).unwrap();
+    for _ in 0..8 {
+        w.net.run_for(SECOND / 10);
+        w.go(w.a, HOST, HERE).unwrap();
+    }
+    w.net.run_for(SECOND * 5);
+    assert!(w.is_here(w.a) && !w.is_here(w.b));
+    let said = Event::Contested { prefix: to_prefix(HOST), rloc: Some(ip(A)) };
+    assert!(w.net.nodes[w.b].events.contains(&said), "{:?}", w.net.nodes[w.b].events);
+}
+
+#[test]
+fn what_the_old_site_sends_on_passes_the_check_of_the_source() {
+    let mut w = World::new(27);
+    for (id, own, rloc, secret) in [(w.a, "10.1.0.0/16", A, "secret-a"), (w.b, "10.2.0.0/16", B, "secret-b")]
+    {
+        let mut config = site_config(own, rloc, secret, "10.9.0.0/16");
+        config.header.source_check = SourceCheck::Strict;
+        w.net.reload(id, config);
+    }
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    let site = |w: &World, id: usize| w.net.nodes[id].sites.get(&to_prefix(HOST)).cloned();
+    assert!(site(&w, w.a).is_some_and(|site| site.local && site.former.is_empty()), "from nowhere");
+    w.go(w.b, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    let there = site(&w, w.b).expect("a site");
+    assert!(there.local && *there.former == [ip(A)], "{there:?}");
+    // The host itself sends to those who stayed at A, from B.
+    let gone = site(&w, w.a).expect("a site");
+    assert!(!gone.local && *gone.rlocs == [ip(B)], "{gone:?}");
+    w.net.run_for(SECOND * 20);
+    assert!(site(&w, w.b).is_some_and(|site| site.former.is_empty()), "as long as A sends on");
+    // Back again, at once.
+    w.go(w.a, HOST, HERE).unwrap();
+    w.net.run_for(SECOND);
+    assert!(site(&w, w.a).is_some_and(|site| site.local && *site.former == [ip(B)]));
+}
+
+#[test]
+fn what_packets_say_of_a_host_is_said_again_when_it_is_back() {
+    let mut w = World::new(29);
+    let mut config = site_config("10.1.0.0/16", A, "secret-a", "10.9.0.0/16");
+    config.header.locator_status = true;
+    w.net.reload(w.a, config);
+    for to in [w.a, w.b, w.a] {
+        w.go(to, HOST, HERE).unwrap();
+        w.net.run_for(SECOND);
+        let site = w.net.nodes[w.a].sites.get(&to_prefix(HOST)).expect("a site");
+        assert_eq!((site.local, site.status), (to == w.a, (to == w.a).then_some(1)), "{site:?}");
+    }
 }
 
 #[test]
@@ -657,8 +838,13 @@ fn hosts_come_no_faster_and_no_more_often_than_allowed() {
         w.net.run_for(SECOND * 4);
     }
     assert!(w.is_here(w.b) && !w.is_here(w.a));
-    let refused = Event::NotTakenIn { prefix: to_prefix(HOST), flapping: true };
-    assert_eq!(w.net.nodes[w.a].events.iter().filter(|e| **e == refused).count(), 1);
+    let refused = |e: &Event| match e {
+        Event::NotTakenIn { prefix, again_in: Some(again_in) } => {
+            *prefix == to_prefix(HOST) && *again_in > SECOND * 10 && *again_in < SECOND * 60
+        }
+        _ => false,
+    };
+    assert_eq!(w.net.nodes[w.a].events.iter().filter(|e| refused(e)).count(), 1);
 }
 
 #[test]

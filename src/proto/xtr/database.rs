@@ -45,6 +45,8 @@ pub struct Entry {
     /// No locator of it was up since the router started, so that nobody can know how it was before.
     unheard: bool,
     kind: Kind,
+    /// Locators of the site that it came from, for as long as that sends on.
+    former: Vec<IpAddr>,
 }
 
 /// Why an entry is there.
@@ -102,6 +104,11 @@ impl Entry {
     /// is told so remembers it.
     pub(crate) fn is_unheard(&self) -> bool {
         self.unheard
+    }
+
+    /// Locators of the site that it came from, which sends on packets of any source to it for a while.
+    pub(crate) fn former(&self) -> &[IpAddr] {
+        &self.former
     }
 
     /// Whether any locator is up, so that the site can be reached.
@@ -241,6 +248,7 @@ impl Database {
                 stats,
                 unheard: first,
                 kind: Kind::Fixed,
+                former: Vec::new(),
             };
             self.entries.insert(prefix, entry);
             self.changed.insert(prefix);
@@ -270,6 +278,7 @@ impl Database {
             stats,
             unheard: self.interfaces.is_empty(),
             kind,
+            former: Vec::new(),
         };
         self.entries.insert(prefix, entry);
         self.changed.insert(prefix);
@@ -282,6 +291,12 @@ impl Database {
         if let Some(Entry { kind: Kind::Mobile { held, .. }, .. }) = self.entries.get_mut(prefix) {
             *held = hold;
         }
+    }
+
+    /// Where a prefix came from, whose locators may send it packets of any source. Whether that was not known.
+    pub(crate) fn came_from(&mut self, prefix: &EidPrefix, former: Vec<IpAddr>) -> bool {
+        let entry = self.entries.get_mut(prefix).filter(|entry| !entry.is_away() && entry.former != former);
+        entry.map(|entry| entry.former = former).is_some()
     }
 
     /// What the mapping system tells of a prefix has changed by what another site registered.

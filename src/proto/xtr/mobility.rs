@@ -15,9 +15,19 @@
 //! mapping system says that it is elsewhere, which is asked again now and then.
 //!
 //! # A site that was cut off
-//! The last word is right only of who has heard the ones before. A site that was down or cut off for a while asks before
-//! it registers again what may have moved meanwhile, and gives way if somebody else has it. Until there is an answer, what
-//! was here stays in use at the site. If nobody answers at all, registering is tried now and then.
+//! The last word is right only of who has heard the ones before. A site that was down, whose locators were all down, whose
+//! Map-Register nobody confirmed, or who has heard nothing for longer than a registration period, asks before it registers
+//! again what may have moved meanwhile, and gives way if somebody else has it. Until there is an answer, what was here
+//! stays in use at the site. If nobody answers at all, registering is tried now and then.
+//!
+//! What a site can't notice itself, being cut off between two Map-Registers and no longer, its Map-Server makes up for:
+//! see [`map_server`](crate::proto::mapping_system). With a Map-Server that does not, such a site takes a prefix back that
+//! went elsewhere meanwhile, with its next Map-Register, until the other one has it said again.
+//!
+//! # Where it came from
+//! What the old site sends on comes from its locators, whoever sent it first, and would not pass a check of the outer source
+//! (RFC 9300 §16). So a site that checks asks the mapping system, before it registers a prefix, where that was until now,
+//! and takes packets to it from there too for as long as they are sent on.
 //!
 //! # Several sites at a time
 //! With a priority given, a prefix is registered to be merged (RFC 9301 §5.6) with what other sites register so. Then
@@ -27,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::fib::{Dynamic, FibUpdate};
+use crate::fib::{Dynamic, FibUpdate, SourceCheck};
 use crate::proto::config::{
     ControlConfig, DatabaseEntry, DetectConfig, DynamicEid, LocatorConfig, LocatorSource,
 };
@@ -41,7 +51,7 @@ use crate::types::{Eid, EidPrefix, Instant, Locator, Mapping};
 use crate::wire::EidRecord;
 
 use super::database::{Database, Kind};
-use super::itr::{Itr, Located};
+use super::itr::{Itr, Located, Locating};
 use super::register::Registrar;
 
 /// A question to the mapping system that nobody answered is asked again after this time, which doubles …
@@ -61,6 +71,8 @@ const FLAPPING_TIME: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_millis(500);
 /// … and is contradicted so often.
 const INSISTENCE: u32 = 1;
+/// Who has a prefix for so short, after having said so repeatedly, has it taken away by somebody who never let go of it.
+const CONTESTED_FOR: Duration = Duration::from_secs(5);
 /// A host that is here is asked whether it still is so often within the time that it may stay silent.
 const PROBES_PER_TIMEOUT: u32 = 4;
 
@@ -104,6 +116,13 @@ pub struct Here {
     held: bool,
 }
 
+impl Here {
+    /// Whether it has just come, and another site went on registering it although that was said twice.
+    fn is_contested(&self, now: Instant) -> bool {
+        self.insisted > 0 && now.saturating_since(self.claimed) < CONTESTED_FOR
+    }
+}
+
 /// An EID-prefix that moved elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Away {
@@ -132,6 +151,8 @@ enum Due {
     Away,
     /// A question is asked again.
     Question,
+    /// The site that it came from sends on no more.
+    Former,
 }
 
 /// The machine.
@@ -141,6 +162,8 @@ pub(crate) struct Mobility {
     here: EidTable<Here>,
     away: EidTable<Away>,
     questions: BTreeMap<EidPrefix, Question>,
+    /// What came here lately, and until when the site that it came from may send on.
+    arrived: BTreeMap<EidPrefix, Instant>,
     timers: BTreeSet<(Instant, EidPrefix, Due)>,
     /// Hosts that are asked for their link-layer address, each since when.
     probed: BTreeMap<EidPrefix, Instant>,
@@ -156,6 +179,7 @@ impl Mobility {
             here: EidTable::default(),
             away: EidTable::default(),
             questions: BTreeMap::new(),
+            arrived: BTreeMap::new(),
             timers: BTreeSet::new(),
             probed: BTreeMap::new(),
             taken_in: BTreeMap::new(),
@@ -246,6 +270,11 @@ impl Mobility {
     /// What moved elsewhere, in order.
     pub(crate) fn away(&self) -> impl Iterator<Item = (EidPrefix, &Away)> {
         self.away.iter()
+    }
+
+    /// Where an EID-prefix moved to, if it did.
+    pub(crate) fn away_to(&self, prefix: &EidPrefix) -> Option<&Away> {
+        self.away.get(prefix)
     }
 
     /// The EID-prefix that an EID has moved with.
@@ -370,8 +399,12 @@ impl Mobility {
 
     pub(crate) fn handle_timeout(&mut self, world: &mut World<'_>) {
         let located = world.itr.as_mut().map(|itr| itr.take_located()).unwrap_or_default();
-        for Located { prefix, answer } in located {
-            self.located(world, prefix, answer);
+        for Located { prefix, why, answer } in located {
+            match (why, answer) {
+                (Locating::Now, answer) => self.located(world, prefix, answer),
+                (Locating::Before, Some((mapping, _))) => self.came_from(world, prefix, &mapping.locators),
+                (Locating::Before, None) => {}
+            }
         }
         while let Some((at, prefix, due)) = self.timers.first().copied().filter(|(at, ..)| *at <= world.now) {
             self.timers.remove(&(at, prefix, due));
@@ -390,6 +423,11 @@ impl Mobility {
                 }
                 Due::Away => self.end(world, &prefix),
                 Due::Question => self.send_question(world, prefix),
+                Due::Former if self.arrived.get(&prefix) == Some(&at) => {
+                    self.arrived.remove(&prefix);
+                    world.changed |= world.database.came_from(&prefix, Vec::new());
+                }
+                Due::Former => {}
             }
         }
     }
@@ -430,6 +468,7 @@ impl Mobility {
             return Err(MoveError::Overlaps(other));
         }
         self.questions.remove(&prefix);
+        let elsewhere = self.known_elsewhere(world, &prefix);
         if was_away {
             self.forget_away(world.cx, &prefix, None);
         }
@@ -441,6 +480,7 @@ impl Mobility {
         if let Some(fixed) = fixed {
             world.database.put(world.cx, fixed.clone(), Kind::Fixed);
             place(world.cx, prefix, None);
+            self.ask_origin(world, prefix, &config, &elsewhere);
             return Ok(());
         }
         let since = old.as_ref().map_or(now, |old| old.since);
@@ -454,12 +494,54 @@ impl Mobility {
             world.registrar.renew(now, &prefix);
         }
         place(world.cx, prefix, Some(here_at(&config)));
+        self.ask_origin(world, prefix, &config, &elsewhere);
         if detected {
             self.wake_here(now, prefix, &config);
         } else {
             world.cx.persist(|| Change::Put(Record::Moved { prefix, priority }));
         }
         Ok(())
+    }
+
+    /// The locators of another site that an EID-prefix is at as far as is known.
+    fn known_elsewhere(&self, world: &World<'_>, prefix: &EidPrefix) -> Vec<Locator> {
+        let cached = || {
+            let (_, entry) = world.itr.as_ref()?.cache().longest(&prefix.first())?;
+            Some(entry.mapping.locators.clone())
+        };
+        let away = self.away.get(prefix).map(|away| away.locators.clone());
+        away.or_else(cached).unwrap_or_default()
+    }
+
+    /// A prefix has come here, from where `elsewhere` says unless the mapping system still knows better: what is sent on
+    /// from there passes the check of the outer source.
+    fn ask_origin(
+        &mut self,
+        world: &mut World<'_>,
+        prefix: EidPrefix,
+        config: &DynamicEid,
+        elsewhere: &[Locator],
+    ) {
+        if world.cx.options.source_check == SourceCheck::Off {
+            return;
+        }
+        let until = world.now + config.redirect_time;
+        self.arrived.insert(prefix, until);
+        self.timers.insert((until, prefix, Due::Former));
+        self.came_from(world, prefix, elsewhere);
+        if let Some(itr) = &mut world.itr {
+            itr.locate(world.cx, world.now, (prefix, Locating::Before), world.database.rlocs());
+        }
+    }
+
+    fn came_from(&mut self, world: &mut World<'_>, prefix: EidPrefix, locators: &[Locator]) {
+        let others =
+            locators.iter().map(|l| l.rloc).filter(|rloc| !self.is_own(world.database, &prefix, rloc));
+        let others: Vec<IpAddr> = others.collect();
+        // Our own registration may have been faster than the question.
+        if !others.is_empty() && self.arrived.contains_key(&prefix) {
+            world.changed |= world.database.came_from(&prefix, others);
+        }
     }
 
     /// A host has shown that it is here.
@@ -479,12 +561,13 @@ impl Mobility {
         counted.1 = counted.1.saturating_add(1);
         if counted.1 > FLAPPING {
             if counted.1 == FLAPPING + 1 {
-                world.cx.event(Event::NotTakenIn { prefix, flapping: true });
+                let again_in = FLAPPING_TIME.saturating_sub(now.saturating_since(counted.0));
+                world.cx.event(Event::NotTakenIn { prefix, again_in: Some(again_in) });
             }
             return;
         }
         if let Err(MoveError::Full(_)) = self.arrive(world, prefix, None, true) {
-            world.cx.event(Event::NotTakenIn { prefix, flapping: false });
+            world.cx.event(Event::NotTakenIn { prefix, again_in: None });
         }
     }
 
@@ -553,7 +636,9 @@ impl Mobility {
         let Some(question) = self.questions.get_mut(&prefix) else { return };
         question.attempts = question.attempts.saturating_add(1);
         match &mut world.itr {
-            Some(itr) => itr.locate(world.cx, world.now, prefix, world.database.rlocs()),
+            Some(itr) => {
+                itr.locate(world.cx, world.now, (prefix, Locating::Now), world.database.rlocs());
+            }
             None => self.located(world, prefix, None),
         }
     }
@@ -619,7 +704,10 @@ impl Mobility {
         let (prefix, now) = (mapping.eid, world.now);
         let Some(config) = self.config_of(&prefix).cloned() else { return };
         let until = now + config.redirect_time;
-        let rloc = mapping.locators.iter().min_by_key(|l| (l.priority, l.rloc)).map(|l| l.rloc);
+        let rloc = best(&mapping.locators);
+        if self.here.get(&prefix).is_some_and(|here| here.is_contested(now)) {
+            world.cx.event(Event::Contested { prefix, rloc });
+        }
         self.forget_here(world.cx, &prefix);
         let known = self.away.get_mut(&prefix).map(|away| {
             let same = away.locators == mapping.locators;
@@ -690,6 +778,11 @@ impl Mobility {
         }
         true
     }
+}
+
+/// The locator that packets go to.
+pub(crate) fn best(locators: &[Locator]) -> Option<IpAddr> {
+    locators.iter().min_by_key(|l| (l.priority, l.rloc)).map(|l| l.rloc)
 }
 
 /// A prefix as the database has it while it is here.

@@ -29,7 +29,15 @@ pub(crate) struct Signals {
     status: LocatorStatus,
     echo: EchoNonce,
     /// What the data plane was told of our own sites.
-    published: BTreeMap<EidPrefix, (MapVersion, Option<u32>)>,
+    published: BTreeMap<EidPrefix, Said>,
+}
+
+/// What the data plane knows of one of our EID-prefixes.
+#[derive(Debug, PartialEq)]
+struct Said {
+    version: MapVersion,
+    status: Option<u32>,
+    former: Vec<Rloc>,
 }
 
 impl Signals {
@@ -91,7 +99,8 @@ impl Signals {
         for mapping in self.versions.update(&self.config, database) {
             cx.persist(|| Change::Put(Record::OwnMapping(mapping)));
         }
-        self.published.retain(|prefix, _| database.get(prefix).is_some());
+        // What is elsewhere is the map-cache's to publish.
+        self.published.retain(|prefix, _| database.get(prefix).is_some_and(|entry| !entry.is_away()));
         if !cx.options.any() {
             return;
         }
@@ -99,10 +108,12 @@ impl Signals {
             let bits = entry.locators.iter().take(32).enumerate();
             let status = bits.fold(0, |status, (bit, locator)| status | u32::from(locator.reachable) << bit);
             let status = (self.config.locator_status && !entry.locators.is_empty()).then_some(status);
-            let said = (entry.version, status);
-            if self.published.insert(prefix, said) != Some(said) {
-                let site = Site { local: true, version: entry.version, status, ..Site::default() };
+            let said = Said { version: entry.version, status, former: entry.former().to_vec() };
+            if self.published.get(&prefix) != Some(&said) {
+                let former = said.former.clone().into();
+                let site = Site { local: true, version: entry.version, status, former, ..Site::default() };
                 cx.fib(FibUpdate::Site { prefix, site: Arc::new(site) });
+                self.published.insert(prefix, said);
             }
         }
     }

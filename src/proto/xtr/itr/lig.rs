@@ -26,8 +26,18 @@ const MAX_LOCATES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Located {
     pub(crate) prefix: EidPrefix,
+    pub(crate) why: Locating,
     /// The mapping around it, and who answered; `None` where nobody did.
     pub(crate) answer: Option<(Mapping, SocketAddr)>,
+}
+
+/// What is to be known of an EID-prefix that may have moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locating {
+    /// Where it is.
+    Now,
+    /// Where it was before it came here.
+    Before,
 }
 
 /// The questions.
@@ -56,7 +66,7 @@ enum Asker {
     /// A command, with its number.
     Command(u64),
     /// Mobility, of this prefix.
-    Mobility(EidPrefix),
+    Mobility(EidPrefix, Locating),
 }
 
 impl Ligs {
@@ -94,8 +104,14 @@ impl Itr {
 
     /// Asks the mapping system where `prefix` is, which may have moved. What it says comes by
     /// [`Self::take_located`].
-    pub(crate) fn locate(&mut self, cx: &mut Context, now: Instant, prefix: EidPrefix, local: &LocalRlocs) {
-        let asker = Asker::Mobility(prefix);
+    pub(crate) fn locate(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        (prefix, why): (EidPrefix, Locating),
+        local: &LocalRlocs,
+    ) {
+        let asker = Asker::Mobility(prefix, why);
         if self.ligs.under_way.len() >= MAX_LOCATES {
             return self.lig_failed(cx, asker, LigError::Busy);
         }
@@ -128,7 +144,9 @@ impl Itr {
         self.resolvers.answered(cx, now, lig.asked, (lig.requests == 1).then_some(took));
         let id = match lig.asker {
             Asker::Command(id) => id,
-            Asker::Mobility(prefix) => return self.locate_reply(cx, prefix, &reply.records, source),
+            Asker::Mobility(prefix, why) => {
+                return self.locate_reply(cx, (prefix, why), &reply.records, source);
+            }
         };
         let answer = LigAnswer {
             records: reply.records,
@@ -143,7 +161,7 @@ impl Itr {
     fn locate_reply(
         &mut self,
         cx: &mut Context,
-        prefix: EidPrefix,
+        (prefix, why): (EidPrefix, Locating),
         records: &[EidRecord],
         source: SocketAddr,
     ) {
@@ -153,7 +171,7 @@ impl Itr {
         if answer.is_none() {
             cx.drop_with(DropReason::ReplyNotCovering, Some(source), format!("{prefix} was asked for"));
         }
-        self.ligs.located.push(Located { prefix, answer: answer.map(|mapping| (mapping, source)) });
+        self.ligs.located.push(Located { prefix, why, answer: answer.map(|mapping| (mapping, source)) });
     }
 
     /// Asks again what was not answered in time, or gives up.
@@ -180,7 +198,7 @@ impl Itr {
     fn lig_failed(&mut self, cx: &mut Context, asker: Asker, error: LigError) {
         match asker {
             Asker::Command(id) => cx.outputs.push_back(Output::LigReply { id, result: Err(error) }),
-            Asker::Mobility(prefix) => self.ligs.located.push(Located { prefix, answer: None }),
+            Asker::Mobility(prefix, why) => self.ligs.located.push(Located { prefix, why, answer: None }),
         }
     }
 
@@ -201,7 +219,7 @@ impl Itr {
             Ok(resolver) => {
                 let asked = match lig.asker {
                     Asker::Command(_) => lig.eid.to_prefix(),
-                    Asker::Mobility(prefix) => prefix,
+                    Asker::Mobility(prefix, _) => prefix,
                 };
                 let request = MapRequest {
                     nonce,

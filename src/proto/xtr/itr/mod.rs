@@ -29,7 +29,7 @@ use lig::Ligs;
 use path_mtu::PathMtus;
 use requests::Rates;
 
-pub(crate) use lig::Located;
+pub(crate) use lig::{Located, Locating};
 pub(super) use message::itr_rlocs;
 
 /// After so long, an entry that there was no room to ask for is tried again.

@@ -23,6 +23,7 @@ use super::database::{Database, Entry, LocalRlocs};
 use bundle::{Bundle, Withdrawal};
 use nonces::Nonces;
 use send::{Recipient, address_of, remember};
+use trust::Trust;
 
 pub(super) use bundle::{MAX_RECORD_BYTES, encoded_len};
 pub use state::RegistrationState;
@@ -47,9 +48,8 @@ pub(crate) struct Registrar {
     nonces: Nonces,
     /// The next change is registered at once.
     hurry: bool,
-    /// Prefixes that may move, each from when on it is not registered again before the mapping system was
-    /// asked.
-    trusted: BTreeMap<EidPrefix, Instant>,
+    /// Prefixes that may move and were confirmed once.
+    trusted: BTreeMap<EidPrefix, Trust>,
 }
 
 #[derive(Debug)]
@@ -198,6 +198,13 @@ impl Registrar {
                         address: address_of(cx, &server.config, 0, rlocs),
                         unanswered: bundle.unanswered,
                     });
+                }
+                if bundle.mobile
+                    && bundle.unanswered == UNREACHABLE_AFTER
+                    && let Some((first, others)) = bundle.prefixes.split_first()
+                {
+                    let (map_server, others) = (server.config.name.clone(), others.len());
+                    cx.event(Event::MoveUnconfirmed { map_server, prefix: *first, others });
                 }
             }
         }

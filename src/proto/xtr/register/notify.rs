@@ -16,7 +16,7 @@ use crate::types::{EidPrefix, Instant, Nonce};
 use crate::wire::{EidRecord, LocatorRecord, MapNotify, Message};
 
 use super::Registrar;
-use super::trust::trusted_for;
+use super::trust::Trust;
 
 /// Unsolicited Map-Notifies of a Map-Server that are known again.
 const MAX_UNSOLICITED: usize = 4096;
@@ -136,7 +136,8 @@ impl Registrar {
         let Some(bundle) = server.bundles.get_mut(bundle) else { return };
         let accepted: Vec<EidPrefix> = notify.records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
         if bundle.may_be_lost() {
-            self.trusted.extend(accepted.iter().map(|prefix| (*prefix, now + trusted_for(cx))));
+            let trust = Trust::heard(cx, now);
+            self.trusted.extend(accepted.iter().map(|prefix| (*prefix, trust)));
         }
         let refused: Vec<EidPrefix> =
             bundle.prefixes.iter().copied().filter(|prefix| !accepted.contains(prefix)).collect();

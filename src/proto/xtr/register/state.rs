@@ -45,6 +45,15 @@ pub struct RegistrationState {
 }
 
 impl Registrar {
+    /// How the registration of `prefix` stands with every Map-Server that it is for: its name, whether it has
+    /// confirmed the prefix as it is now, and whether it refused it.
+    pub(crate) fn standing(&self, prefix: &EidPrefix) -> impl Iterator<Item = (&str, bool, bool)> {
+        self.servers.iter().filter_map(move |server| {
+            let bundle = server.bundles.iter().find(|bundle| bundle.prefixes.contains(prefix))?;
+            Some((&server.config.name[..], bundle.confirmed, bundle.refused.contains(prefix)))
+        })
+    }
+
     /// How the registrations of every prefix stand, in the order of the configured Map-Servers.
     pub(crate) fn states(
         &self,
