@@ -3,6 +3,7 @@
 mod ddt;
 mod etr;
 mod hostile;
+mod hostile_ddt;
 mod hostile_sync;
 mod itr;
 mod map_cache;
