@@ -318,6 +318,15 @@ fn answered(records: Vec<EidRecord>) -> Provocation {
     })
 }
 
+/// A mapping is learnt, and `sender` says so many times that it changed.
+fn solicited(net: &mut Network, id: usize, sender: &str, times: u64) {
+    answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
+    for nonce in 0..times {
+        let smr = MapRequest { smr: true, ..map_request("10.3.0.0/16", sender, nonce) };
+        net.deliver(id, PEER, &encode(smr));
+    }
+}
+
 /// Has an ITR probe a locator that the underlay says is unreachable; the probe's nonce.
 fn probed(net: &mut Network, id: usize) -> Nonce {
     net.learn(id, "10.3.0.9", vec![record("10.3.0.0/16", &["203.0.113.1"])]);
@@ -491,16 +500,7 @@ fn cases() -> Vec<Case> {
                 r.records = vec![prefix("10.99.0.1/32").into()];
             }),
         ),
-        (
-            DropReason::SmrRate,
-            Box::new(|net, id| {
-                answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
-                for nonce in 0..2 {
-                    let smr = MapRequest { smr: true, ..map_request("10.3.0.0/16", "203.0.113.1", nonce) };
-                    net.deliver(id, PEER, &encode(smr));
-                }
-            }),
-        ),
+        (DropReason::SmrRate, Box::new(|net, id| solicited(net, id, "203.0.113.1", 2))),
         (
             DropReason::PendingFull,
             Box::new(|net, id| {
@@ -587,11 +587,7 @@ fn cases() -> Vec<Case> {
                 let mut config = everything();
                 config.timers.smr_interval = Duration::ZERO;
                 net.reload(id, config);
-                answered(vec![record("10.3.0.0/16", &["203.0.113.1"])])(net, id);
-                for nonce in 0..41 {
-                    let smr = MapRequest { smr: true, ..map_request("10.3.0.0/16", "203.0.113.9", nonce) };
-                    net.deliver(id, PEER, &encode(smr));
-                }
+                solicited(net, id, "203.0.113.9", 41);
             }),
         ),
         (
