@@ -1,5 +1,6 @@
-//! Two data planes, each in a network namespace of its own with a veth between them, and sockets on EIDs at both ends:
-//! what the kernels and our threads make of real traffic. Needs root; the namespaces vanish with their threads.
+//! Two data planes, each in a network namespace of its own with a veth between them, and sockets on EIDs at
+//! both ends: what the kernels and our threads make of real traffic. Needs root; the namespaces vanish with
+//! their threads.
 #![cfg(feature = "router")]
 
 use std::fs::File;
@@ -143,7 +144,8 @@ impl Site {
     }
 }
 
-/// Two sites that know each other, in new namespaces; runs in a thread of its own, so that the caller's stays where it is.
+/// Two sites that know each other, in new namespaces; runs in a thread of its own, so that the caller's stays
+/// where it is.
 fn two_sites(setup: Setup, test: impl FnOnce(&mut Site, &mut Site) + Send + 'static) {
     let run = move || {
         netns::enter_new().unwrap();
@@ -172,7 +174,8 @@ fn two_sites(setup: Setup, test: impl FnOnce(&mut Site, &mut Site) + Send + 'sta
     thread::spawn(run).join().unwrap();
 }
 
-/// All combinations of EID and locator family; the test runs for each EID family: its name, and both hosts' addresses.
+/// All combinations of EID and locator family; the test runs for each EID family: its name, and both hosts'
+/// addresses.
 fn everywhere(offload: Offload, test: impl Fn(&mut Site, &mut Site, IpAddr, IpAddr) + Send + Copy + 'static) {
     for rloc in [Family::Ipv4, Family::Ipv6] {
         two_sites(Setup { rloc, offload, queues: 1 }, move |a, b| {
@@ -289,8 +292,8 @@ fn several_queues_share_the_flows_and_keep_each_to_one() {
     });
 }
 
-/// The FIB takes some 100,000 updates a second, of entries old and new and of the very ones that the traffic uses: none of
-/// 20,000 packets is lost, and the last update holds.
+/// The FIB takes some 100,000 updates a second, of entries old and new and of the very ones that the traffic
+/// uses: none of 20,000 packets is lost, and the last update holds.
 #[test]
 fn fib_updates_at_full_speed_lose_no_packet() {
     two_sites(Setup { rloc: Family::Ipv4, offload: Offload::On, queues: 1 }, |a, b| {
@@ -429,8 +432,8 @@ fn smaller_underlay_mtu(offload: Offload) {
         near.send(&[1; 1400]).unwrap();
         let rloc = "192.0.2.2".parse().unwrap();
         wait_for(|| a.punts.try_recv() == Ok(Punt::PathMtu { rloc, mtu: 1300 }));
-        // The kernel sends such packets with DF. The next one is answered by fragmentation needed, 1300 − 36, and so the
-        // source's kernel fragments the one after that.
+        // The kernel sends such packets with DF. The next one is answered by fragmentation needed, 1300 −
+        // 36, and so the source's kernel fragments the one after that.
         wait_for(|| {
             // A connected socket is told of the ICMP error, once.
             if let Err(error) = near.send(&[2; 1400]) {

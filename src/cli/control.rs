@@ -98,8 +98,8 @@ pub(super) struct Show {
     /// What to show.
     #[arg(value_enum)]
     what: What,
-    /// `detail` for all that is known (map-cache); an EID or EID-prefix for only those EID-prefixes that cover it or lie
-    /// in it (map-cache, database, sites).
+    /// `detail` for all that is known (map-cache); an EID or EID-prefix for only those EID-prefixes that
+    /// cover it or lie in it (map-cache, database, sites).
     #[arg(value_parser = parse_select, num_args = 0..=2, value_name = "detail|EID")]
     select: Vec<Select>,
     /// Only this instance ID (map-cache, database, sites).
@@ -257,9 +257,9 @@ pub(super) struct Set {
     /// Which one: its address, or the interface that its address comes from.
     #[arg(value_name = "ADDRESS|INTERFACE")]
     name: String,
-    /// What is to hold: any of `priority N` (0 to 255, lowest wins, 255 = never), `weight N` (0 to 100, its share among
-    /// equal priorities), `up`, `down`; or `default` for what is configured. Of an interface, `ipv4` or `ipv6` selects
-    /// the locator of one family.
+    /// What is to hold: any of `priority N` (0 to 255, lowest wins, 255 = never), `weight N` (0 to 100, its
+    /// share among equal priorities), `up`, `down`; or `default` for what is configured. Of an interface,
+    /// `ipv4` or `ipv6` selects the locator of one family.
     #[arg(value_name = "priority N|weight N|up|down|default", required = true)]
     words: Vec<String>,
     #[command(flatten)]
@@ -341,12 +341,14 @@ pub(super) struct Move {
     /// It is no longer here: the router that it was at need not be told where another one has claimed it.
     #[arg(long)]
     away: bool,
-    /// It may be at several sites at a time, all of which say so, and has this priority here: 0 to 255, lowest wins,
-    /// 255 = never.
+    /// It may be at several sites at a time, all of which say so, and has this priority here: 0 to 255,
+    /// lowest wins, 255 = never.
     #[arg(long, value_name = "N", conflicts_with = "away")]
     priority: Option<u8>,
     /// How long to wait, in seconds, for the Map-Servers to confirm it: fails if they don't. 0 = not at all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=60))]
+    #[arg(
+        long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=60)
+    )]
     wait: u8,
     /// Instance ID of the EID [default: 0]
     #[arg(long, value_parser = parse_iid)]

@@ -22,6 +22,9 @@
 //!
 //! An entry of `mac` has `message`, `result` (`right` or `wrong`), and `key`, counting `--key` from 1, or
 //! `reason`.
+//!
+//! An entry of `mac` has `message`, `result` (`right` or `wrong`), and `key`, counting `--key` from 1, or
+//! `reason`.
 
 mod capture;
 mod packet;

@@ -24,8 +24,8 @@ pub struct Outer {
     pub tos: u8,
 }
 
-/// One or more data packets that came from the underlay together: same outer headers, and all of the same length but the
-/// last, which may be shorter.
+/// One or more data packets that came from the underlay together: same outer headers, and all of the same
+/// length but the last, which may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// UDP payloads, one behind the other.
@@ -40,7 +40,8 @@ pub struct Datagram {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted(usize);
 
-/// What tells the packets of one sender apart, as the control plane wants to know of them: instance, and family.
+/// What tells the packets of one sender apart, as the control plane wants to know of them: instance, and
+/// family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The instance's part of the LISP header, or none.
@@ -109,8 +110,8 @@ impl Decapsulator {
         self.checks.begin(now);
     }
 
-    /// What the control plane is to be told of the packets so far, each handed to `punt`, which says whether it could be
-    /// told. After the FIB's guard is gone.
+    /// What the control plane is to be told of the packets so far, each handed to `punt`, which says whether
+    /// it could be told. After the FIB's guard is gone.
     pub fn punts(&mut self, mut punt: impl FnMut(Punt) -> bool) {
         self.counters.count(Count::PuntsLost, std::mem::take(&mut self.checks.lost));
         for what in self.checks.punts.drain(..) {
@@ -119,9 +120,9 @@ impl Decapsulator {
         }
     }
 
-    /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and adds them to
-    /// `out`; or drops and counts them. After the last datagram of a batch comes [`Self::finish`]. Gives the last packet
-    /// that was not dropped.
+    /// Takes data packets from the underlay, which lie in `bytes`, changes their inner headers as needed and
+    /// adds them to `out`; or drops and counts them. After the last datagram of a batch comes
+    /// [`Self::finish`]. Gives the last packet that was not dropped.
     pub fn decapsulate(
         &mut self,
         fib: &FibGuard<'_>,
@@ -229,8 +230,8 @@ impl Decapsulator {
     }
 }
 
-/// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16); those to anywhere else are a
-/// proxy-ETR's, or for what has moved elsewhere: whether it is that.
+/// Inner packets go to EIDs of this site and come from elsewhere (RFC 9300 §16); those to anywhere else are
+/// a proxy-ETR's, or for what has moved elsewhere: whether it is that.
 fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) -> Result<bool, DropReason> {
     if !ip::is_forwardable(&inner.source) || !ip::is_forwardable(&inner.destination) {
         return Err(DropReason::InnerNotUnicast);
@@ -248,8 +249,9 @@ fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) ->
     if fib.is_local(&inner.source) { Err(DropReason::InnerSourceLocal) } else { Ok(away) }
 }
 
-/// A packet for what has moved elsewhere goes on to there, by the TUN, from which it is encapsulated again. Never back to
-/// where it came from: the two sites would take each other for the right one, until its TTL is used up.
+/// A packet for what has moved elsewhere goes on to there, by the TUN, from which it is encapsulated again.
+/// Never back to where it came from: the two sites would take each other for the right one, until its TTL is
+/// used up.
 #[cold]
 fn check_redirect(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
     let on = match fib.lookup(&inner.destination).map(|entry| &entry.action) {
@@ -261,8 +263,9 @@ fn check_redirect(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(
     if on { Ok(()) } else { Err(DropReason::InnerDestinationAway) }
 }
 
-/// A proxy-ETR forwards for the sites that it is for alone (RFC 6832 §6): anything else would let everybody send packets
-/// of any source to the Internet. They are known by configuration, or by a mapping that lists who encapsulated.
+/// A proxy-ETR forwards for the sites that it is for alone (RFC 6832 §6): anything else would let everybody
+/// send packets of any source to the Internet. They are known by configuration, or by a mapping that lists
+/// who encapsulated.
 #[cold]
 fn check_proxied(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
     if !fib.is_proxy_etr() {
@@ -508,7 +511,8 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_datagrams_never_panic(
-            mut bytes in proptest::collection::vec(any::<u8>(), 0..300), near_valid: bool, segment in 0u16..400, ttl: u8, tos: u8
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..300), near_valid: bool,
+            segment in 0u16..400, ttl: u8, tos: u8
         ) {
             let mut router = Router::new();
             if near_valid && bytes.len() >= 40 {

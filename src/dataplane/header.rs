@@ -1,7 +1,9 @@
-//! What the LISP header of data packets says beyond the instance ID, and the checks that received packets pass because
-//! of it or of their outer source. All of it is optional ([`HeaderOptions`]); a packet pays for it only where it is on.
+//! What the LISP header of data packets says beyond the instance ID, and the checks that received packets
+//! pass because of it or of their outer source. All of it is optional ([`HeaderOptions`]); a packet pays for
+//! it only where it is on.
 //!
-//! What is found out is told to the control plane by punts, never by every packet: each kind has a limit of its own.
+//! What is found out is told to the control plane by punts, never by every packet: each kind has a limit of
+//! its own.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,8 +17,8 @@ use crate::fib::{
 use crate::types::{Eid, InstanceId, Instant, MapVersion};
 use crate::wire::data::{self, DataHeader};
 
-/// A site counts as one that also sends for so long after its last packet: only then can the lack of an echo mean
-/// anything (RFC 9300 §10.1).
+/// A site counts as one that also sends for so long after its last packet: only then can the lack of an echo
+/// mean anything (RFC 9300 §10.1).
 const TWO_WAY: Duration = Duration::from_secs(60);
 /// Punts about one site's locator-status-bits, or its newer version, are so far apart.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,8 +27,8 @@ const UNVERIFIED_RATE: u32 = 100;
 /// Punts that one batch may make.
 const MAX_PUNTS: usize = 64;
 
-/// The header of a packet to be sent, where it says more than the instance: the status of our locators, versions of both
-/// mappings or a nonce, which exclude each other (RFC 9302 §4).
+/// The header of a packet to be sent, where it says more than the instance: the status of our locators,
+/// versions of both mappings or a nonce, which exclude each other (RFC 9302 §4).
 #[inline(never)]
 pub(super) fn outgoing(
     options: &HeaderOptions,
@@ -38,7 +40,8 @@ pub(super) fn outgoing(
     punt: &mut dyn FnMut(Punt) -> bool,
 ) -> [u8; data::HEADER] {
     let mut header = DataHeader::of_instance(iid);
-    // Of what is sent on for others nothing is said: the other site would take it for what that site says of itself.
+    // Of what is sent on for others nothing is said: the other site would take it for what that site says of
+    // itself.
     let ours = fib.site(&ends.source()).filter(|site| site.local);
     let theirs = fib.site(&ends.destination());
     if options.locator_status {
@@ -177,8 +180,8 @@ impl Checks {
         Ok(())
     }
 
-    /// The outer source is a locator of the inner source's mapping (RFC 9300 §16); or of the site that the destination came
-    /// from, which sends on what still goes there.
+    /// The outer source is a locator of the inner source's mapping (RFC 9300 §16); or of the site that the
+    /// destination came from, which sends on what still goes there.
     fn source(
         &mut self,
         guard: &FibGuard<'_>,
@@ -246,8 +249,8 @@ impl Checks {
             return Ok(());
         };
         if source.is_newer_than(theirs.version) {
-            // Versions may be forged, and with any address of the underlay's as the packet's source. A site whose locators
-            // are others by now says so by an SMR.
+            // Versions may be forged, and with any address of the underlay's as the packet's source. A site
+            // whose locators are others by now says so by an SMR.
             if theirs.lists(&subject.rloc) && theirs.state.due(Notice::Newer, self.now, STATUS_INTERVAL) {
                 self.punt(Punt::NewVersion { source: subject.source_eid() });
             }
@@ -256,7 +259,8 @@ impl Checks {
         if source == theirs.version { Ok(()) } else { Err(DropReason::SourceVersion) }
     }
 
-    /// A packet was sent after an old version of our mapping. Of a source that no entry covers nothing can be remembered.
+    /// A packet was sent after an old version of our mapping. Of a source that no entry covers nothing can be
+    /// remembered.
     fn stale(&mut self, theirs: Option<&Site>, rloc: &IpAddr) -> Stale {
         match theirs {
             Some(site) => site.state.stale(rloc, self.now),
@@ -264,8 +268,8 @@ impl Checks {
         }
     }
 
-    /// Locator-status-bits (RFC 9300 §10). They mean the locators of the mapping that they were sent for: where both
-    /// sides have versions, those have to agree.
+    /// Locator-status-bits (RFC 9300 §10). They mean the locators of the mapping that they were sent for:
+    /// where both sides have versions, those have to agree.
     fn status(
         &mut self,
         options: &HeaderOptions,

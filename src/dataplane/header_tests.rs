@@ -29,8 +29,8 @@ fn versions(source: u16, destination: u16) -> Option<(MapVersion, MapVersion)> {
     Some((MapVersion::new(source), MapVersion::new(destination)))
 }
 
-/// A router with our site 10.1.0.0/16 (version 10, locators 0 and 2 up) and that of 10.2.0.0/16 (version 20, two locators)
-/// in instances 0 and 7.
+/// A router with our site 10.1.0.0/16 (version 10, locators 0 and 2 up) and that of 10.2.0.0/16 (version 20,
+/// two locators) in instances 0 and 7.
 fn router(options: HeaderOptions) -> (Router, Arc<SiteState>) {
     let mut router = Router::new();
     router.fib.apply(FibUpdate::Options(options));
@@ -289,7 +289,8 @@ fn a_newer_version_counts_only_from_a_locator_of_the_mapping() {
 
 #[test]
 fn who_was_told_of_the_new_version_ten_times_in_vain_is_no_longer_heard() {
-    // RFC 9302 §7.1: after 10 retries the packets SHOULD be dropped, and Map-Requests are sent every 30 seconds.
+    // RFC 9302 §7.1: after 10 retries the packets SHOULD be dropped, and Map-Requests are sent every 30
+    // seconds.
     for drop_stale in [true, false] {
         let options = HeaderOptions { map_version: true, drop_stale, ..HeaderOptions::default() };
         let (mut router, _) = router(options);
@@ -442,7 +443,8 @@ fn what_is_known_of_a_site_goes_with_its_entry() {
 }
 
 proptest! {
-    /// Whatever header comes, with everything on: each packet enters or is counted, and what is punted is bounded.
+    /// Whatever header comes, with everything on: each packet enters or is counted, and what is punted is
+    /// bounded.
     #[test]
     fn any_header_is_taken_or_counted(
         headers in proptest::collection::vec((any::<[u8; 8]>(), 0usize..3, any::<bool>()), 1..60)
@@ -472,7 +474,9 @@ proptest! {
 
     /// What is sent with everything on is what a receiver that expects it takes without a word.
     #[test]
-    fn the_two_directions_agree(version in 1u16..4096, theirs in 1u16..4096, status: u32, nonce in 0u32..1 << 24, ask: bool) {
+    fn the_two_directions_agree(
+        version in 1u16..4096, theirs in 1u16..4096, status: u32, nonce in 0u32..1 << 24, ask: bool
+    ) {
         let options = HeaderOptions {
             source_check: SourceCheck::Strict,
             locator_status: true,
@@ -483,7 +487,8 @@ proptest! {
         };
         let (mut router, state) = router(options);
         site(&mut router, 0, theirs, &state);
-        let ours = Site { local: true, version: MapVersion::new(version), status: Some(status), ..Site::default() };
+        let ours = MapVersion::new(version);
+        let ours = Site { local: true, version: ours, status: Some(status), ..Site::default() };
         router.fib.apply(FibUpdate::Site { prefix: prefix(0, "10.1.0.0/16"), site: Arc::new(ours) });
         router.fib.publish();
         if ask {

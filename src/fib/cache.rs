@@ -58,7 +58,8 @@ impl LookupCache {
         fib.entry(place)
     }
 
-    /// The same for the bits of an IPv4 address, if [`lookup`](Self::lookup) found it before and it is remembered.
+    /// The same for the bits of an IPv4 address, if [`lookup`](Self::lookup) found it before and it is
+    /// remembered.
     #[inline(always)]
     pub fn known_v4<'a>(&mut self, fib: &'a InstanceFib, address: u32) -> Option<&'a Entry> {
         fib.entry(self.v4.find(address, hash_v4(address), fib.generation())?)

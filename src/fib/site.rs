@@ -1,7 +1,8 @@
 //! What the LISP headers of data packets say of sites, and what those of received ones are checked against.
 //!
 //! Apart from the entries that say where packets go, since nothing of it is needed unless an option is on
-//! ([`HeaderOptions`]): then the tables hold a [`Site`] beside each entry, and the data plane looks it up too.
+//! ([`HeaderOptions`]): then the tables hold a [`Site`] beside each entry, and the data plane looks it up
+//! too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use crate::types::{Instant, MapVersion, Rloc};
 
-/// Which fields of the LISP header are used beyond the instance ID, and which checks received packets have to pass.
-/// All are off by default: none of them is safe where strangers can forge outer headers (RFC 9300 §16), but for the
-/// source check, which needs the mapping of everybody who sends.
+/// Which fields of the LISP header are used beyond the instance ID, and which checks received packets have to
+/// pass. All are off by default: none of them is safe where strangers can forge outer headers (RFC 9300
+/// §16), but for the source check, which needs the mapping of everybody who sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderOptions {
     /// Whether the outer source of received packets is checked.
@@ -20,10 +21,11 @@ pub struct HeaderOptions {
     pub locator_status: bool,
     /// Map-versions (RFC 9302) are sent, and checked.
     pub map_version: bool,
-    /// Who was told often enough that it sends after an old version of ours has those packets dropped (RFC 9302 §7.1).
+    /// Who was told often enough that it sends after an old version of ours has those packets dropped (RFC
+    /// 9302 §7.1).
     pub drop_stale: bool,
-    /// Nonces are echoed, and echoes asked for (RFC 9300 §10.1): once in this time of each locator that carries traffic
-    /// of both directions.
+    /// Nonces are echoed, and echoes asked for (RFC 9300 §10.1): once in this time of each locator that
+    /// carries traffic of both directions.
     pub echo_nonce: Option<Duration>,
     /// The control plane wants to hear of sources that no entry covers (RFC 9300 §9).
     pub glean: bool,
@@ -43,7 +45,8 @@ impl HeaderOptions {
     }
 }
 
-/// What the outer source of a decapsulated packet has to be (RFC 9300 §16: the LISP-specific reverse path check).
+/// What the outer source of a decapsulated packet has to be (RFC 9300 §16: the LISP-specific reverse path
+/// check).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceCheck {
     /// Anything.
@@ -60,10 +63,11 @@ pub enum SourceCheck {
 pub struct Site {
     /// One of our own sites.
     pub local: bool,
-    /// Remote: every locator of the mapping, in its order, whether packets are sent there or not. None: a negative
-    /// mapping.
+    /// Remote: every locator of the mapping, in its order, whether packets are sent there or not. None: a
+    /// negative mapping.
     pub rlocs: Box<[Rloc]>,
-    /// Local: locators of the site that the prefix came here from, which sends on packets of any source to it for a while.
+    /// Local: locators of the site that the prefix came here from, which sends on packets of any source to it
+    /// for a while.
     pub former: Box<[Rloc]>,
     /// Version of the mapping.
     pub version: MapVersion,
@@ -83,8 +87,8 @@ impl Site {
     }
 }
 
-/// What received packets said of a remote site, and what the control plane was told of that. Written by all data
-/// threads: each field stands for itself, and a lost race costs one more punt.
+/// What received packets said of a remote site, and what the control plane was told of that. Written by all
+/// data threads: each field stands for itself, and a lost race costs one more punt.
 #[derive(Debug, Default)]
 pub struct SiteState {
     /// When the last packet came, in nanoseconds.
@@ -99,8 +103,8 @@ pub struct SiteState {
     status: AtomicU64,
     /// When it was told of a change of those, of a newer version, and of a stale one: nanoseconds.
     told: [AtomicU64; Notice::COUNT],
-    /// The RLOC, as a hash of 56 bits, that was found to send after an old version of ours, and below that how often the
-    /// control plane was told in a row; 0: none.
+    /// The RLOC, as a hash of 56 bits, that was found to send after an old version of ours, and below that
+    /// how often the control plane was told in a row; 0: none.
     stale: AtomicU64,
 }
 
@@ -137,16 +141,16 @@ pub struct Stale {
     pub hopeless: bool,
 }
 
-/// Who sends after an old version is told of it at such intervals (RFC 9301 §6.1), so often, and then more rarely
-/// (RFC 9302 §7.1: every 30 seconds after 10 retries).
+/// Who sends after an old version is told of it at such intervals (RFC 9301 §6.1), so often, and then more
+/// rarely (RFC 9302 §7.1: every 30 seconds after 10 retries).
 const STALE_INTERVAL: Duration = Duration::from_secs(3);
 const STALE_RETRIES: u64 = 10;
 const STALE_REST: Duration = Duration::from_secs(30);
 /// Of several who do that, one is watched: another one when nothing was to be said of it for so long.
 const STALE_MEMORY: Duration = Duration::from_secs(60);
 
-/// The control plane is told the same locator-status-bits again after so long: it may not have heard them, or may have
-/// forgotten them, or not have been able to make use of them.
+/// The control plane is told the same locator-status-bits again after so long: it may not have heard them, or
+/// may have forgotten them, or not have been able to make use of them.
 const RETELL: Duration = Duration::from_secs(10);
 
 /// How long a received nonce is sent back, and in how many packets: each may be the one that is lost.
@@ -172,9 +176,9 @@ impl SiteState {
         self.echoes_left.store(ECHO_PACKETS, Ordering::Relaxed);
     }
 
-    /// What the nonce field of a packet to the site is for: a nonce that the site asked for lately, or `ask`, a nonce of
-    /// our own. Where there are both, packets take turns: two sites that ask at the same time would otherwise wait for
-    /// each other where one direction is dark.
+    /// What the nonce field of a packet to the site is for: a nonce that the site asked for lately, or `ask`,
+    /// a nonce of our own. Where there are both, packets take turns: two sites that ask at the same time
+    /// would otherwise wait for each other where one direction is dark.
     #[inline]
     pub fn nonce(&self, ask: Option<u32>, now: Instant) -> Option<HeaderNonce> {
         let echo = self.echo.load(Ordering::Relaxed);
@@ -203,8 +207,9 @@ impl SiteState {
         Some(self.asked.load(Ordering::Relaxed)).filter(|&n| n != 0).map(Instant::from_nanos)
     }
 
-    /// Whether the control plane is to be told of these locator-status-bits: they are others than those that it was told
-    /// of, `usual` at first, and it was not told of any for `interval`; or it was told of these a longer while ago.
+    /// Whether the control plane is to be told of these locator-status-bits: they are others than those that
+    /// it was told of, `usual` at first, and it was not told of any for `interval`; or it was told of these a
+    /// longer while ago.
     pub fn status_changed(&self, status: u32, usual: u32, now: Instant, interval: Duration) -> bool {
         let known = self.status.load(Ordering::Relaxed);
         let new = u64::from(status) | 1 << 32;

@@ -104,8 +104,8 @@ pub struct DynamicAway {
     pub prefix: EidPrefix,
     /// Seconds since that is known.
     pub since: u64,
-    /// Seconds until packets are no longer sent on, or until the mapping system is asked again, where the prefix would be
-    /// taken for this site's.
+    /// Seconds until packets are no longer sent on, or until the mapping system is asked again, where the
+    /// prefix would be taken for this site's.
     pub until: u64,
     /// Its locators there.
     pub rlocs: Vec<IpAddr>,

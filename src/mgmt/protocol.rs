@@ -1,7 +1,7 @@
 //! What is said over the control socket, a Unix stream socket.
 //!
-//! The client writes one line, the router answers with one line, any number of times; each line is a JSON object
-//! and ends with `\n`. Requests are at most [`LONGEST_REQUEST`] bytes long.
+//! The client writes one line, the router answers with one line, any number of times; each line is a JSON
+//! object and ends with `\n`. Requests are at most [`LONGEST_REQUEST`] bytes long.
 //!
 //! ```text
 //! → {"version":1,"request":"show-map-cache","filter":{"iid":null,"net":"10.2.0.0/16"}}
@@ -9,11 +9,12 @@
 //! → {"version":1,"request":"lig","eid":{"iid":0,"addr":"10.2.0.1"},"via":null}
 //! ← {"version":1,"reply":"error","data":"no Map-Reply came: …"}
 //! → {"version":1,"request":"move","prefix":{"iid":0,"net":"10.9.0.5/32"}}
-//! ← {"version":1,"reply":"moved","data":{"prefix":{"iid":0,"net":"10.9.0.5/32"},"here":true,"outcome":"underway",…}}
+//! ← {"version":1,"reply":"moved","data":{"prefix":{"iid":0,"net":"10.9.0.5/32"},"here":true,…}}
 //! ```
 //!
-//! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does not speak
-//! with an error. New fields and requests may come without a new version: unknown fields are ignored.
+//! [`VERSION`] changes when a request or reply changes its meaning; a router answers a version that it does
+//! not speak with an error. New fields and requests may come without a new version: unknown fields are
+//! ignored.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -82,8 +83,9 @@ pub enum Request {
     ShowDdt,
     /// Answered by [`Reply::DynamicEids`].
     ShowDynamicEids,
-    /// Say where an EID-prefix is that may move: what a hypervisor or orchestrator says once a machine has moved, to the
-    /// router that it moved to. That of the site before hears of it by the mapping system. Answered by [`Reply::Moved`].
+    /// Say where an EID-prefix is that may move: what a hypervisor or orchestrator says once a machine has
+    /// moved, to the router that it moved to. That of the site before hears of it by the mapping system.
+    /// Answered by [`Reply::Moved`].
     Move {
         /// The EID, with full length, or EID-prefix.
         prefix: EidPrefix,
@@ -93,8 +95,8 @@ pub enum Request {
         /// It may be at several sites, and has this priority here; else it is here alone, as configured.
         #[serde(default)]
         priority: Option<u8>,
-        /// So many seconds, 60 at most, the answer may take to tell what the Map-Servers say to it; 0: it comes as soon
-        /// as the move is on its way. What leaves is never waited for.
+        /// So many seconds, 60 at most, the answer may take to tell what the Map-Servers say to it; 0: it
+        /// comes as soon as the move is on its way. What leaves is never waited for.
         #[serde(default)]
         wait: u8,
     },

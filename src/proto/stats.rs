@@ -1,6 +1,7 @@
 //! Counters of the control plane: messages by type, and what was dropped by reason.
 //!
-//! Owns: the stable names under which they are shown. Values only grow; they are reset by nothing but a restart.
+//! Owns: the stable names under which they are shown. Values only grow; they are reset by nothing but a
+//! restart.
 
 use std::fmt;
 
@@ -50,7 +51,8 @@ named! {
         EcmInner = "ecm-bad-inner-packet",
         /// An encapsulated control message with something other than a Map-Request inside (RFC 9301 §5.8).
         EcmContent = "ecm-without-map-request",
-        /// An encapsulated Map-Request that wants a Map-Referral (RFC 8111); this is neither DDT node nor Map-Server.
+        /// An encapsulated Map-Request that wants a Map-Referral (RFC 8111); this is neither DDT node nor
+        /// Map-Server.
         EcmDdt = "ecm-ddt",
         /// A message for a role that this router does not have.
         NoRole = "role-not-configured",
@@ -68,7 +70,8 @@ named! {
         RequestNotOurs = "request-eid-not-ours",
         /// A Map-Request that wants no reply (D bit) and is no SMR.
         RequestNoReply = "request-wants-no-reply",
-        /// An RLOC-probe that reached a Map-Resolver or Map-Server, or came encapsulated (RFC 9301 §5.2, §5.8).
+        /// An RLOC-probe that reached a Map-Resolver or Map-Server, or came encapsulated (RFC 9301 §5.2,
+        /// §5.8).
         ProbeMisdirected = "probe-in-mapping-system",
         /// The same Map-Request again within a moment: a forwarding loop, or a duplicate.
         RequestLoop = "request-loop",
@@ -80,7 +83,8 @@ named! {
         ReferralUnsolicited = "referral-unsolicited",
         /// A Map-Referral that says nothing of what was asked, or with an unassigned action.
         ReferralUseless = "referral-useless",
-        /// A Map-Referral that leads no closer (RFC 8111 §7.3.4); the search is given up, if it began at the root.
+        /// A Map-Referral that leads no closer (RFC 8111 §7.3.4); the search is given up, if it began at the
+        /// root.
         ReferralLoop = "referral-loop",
         /// A DDT node was asked by mistake; the search is given up, if it began at the root.
         ReferralNotAuthoritative = "referral-not-authoritative",
@@ -110,9 +114,11 @@ named! {
         ReplyStatic = "reply-record-static",
         /// A record of a Map-Reply with a time to live of 0: the mapping is gone.
         ReplyWithdrawn = "reply-record-withdrawn",
-        /// A locator of another site that is one of ours: packets to it would come back to us. It is not used.
+        /// A locator of another site that is one of ours: packets to it would come back to us. It is not
+        /// used.
         ReplyLocatorOwn = "reply-locator-ours",
-        /// A locator that is an EID itself: packets to it would have to be encapsulated again. It is not used.
+        /// A locator that is an EID itself: packets to it would have to be encapsulated again. It is not
+        /// used.
         ReplyLocatorEid = "reply-locator-is-eid",
         /// A record with more locators than are used; the best ones are.
         ReplyLocators = "reply-locators-ignored",
@@ -120,9 +126,11 @@ named! {
         SmrNotCached = "smr-not-cached",
         /// An SMR for an EID-prefix that was asked for moments ago (RFC 9301 §6.1).
         SmrRate = "smr-rate-limit",
-        /// More SMRs than allowed that come from elsewhere than the locators of the entry that they are about.
+        /// More SMRs than allowed that come from elsewhere than the locators of the entry that they are
+        /// about.
         SmrStranger = "smr-rate-limit-strangers",
-        /// More ITRs than can be told of a change of our mappings, or more changes than one of them can be told of.
+        /// More ITRs than can be told of a change of our mappings, or more changes than one of them can be
+        /// told of.
         SmrTargets = "smr-targets-full",
         /// A miss while too many Map-Requests are outstanding.
         PendingFull = "pending-requests-full",
@@ -154,7 +162,8 @@ named! {
         RegisterEid = "register-unsupported-eid",
         /// A Map-Register whose nonce isn't greater than the last one (RFC 9301 §5.6).
         RegisterReplayed = "register-replayed",
-        /// A Map-Register with a record of an older version than the one that its sender registered before (RFC 9302 §5).
+        /// A Map-Register with a record of an older version than the one that its sender registered before
+        /// (RFC 9302 §5).
         RegisterVersion = "register-version-old",
         /// A record of a Map-Register for which there is no room.
         RegisterFull = "registrations-full",
@@ -172,9 +181,11 @@ named! {
         NotifyStale = "notify-stale",
         /// A Map-Notify-Ack for nothing.
         AckUnsolicited = "notify-ack-unsolicited",
-        /// A CacheSync from something that isn't one of the configured xTRs of the site, or without synchronisation.
+        /// A CacheSync from something that isn't one of the configured xTRs of the site, or without
+        /// synchronisation.
         SyncStranger = "sync-not-a-member",
-        /// A CacheSync of a session that its sender has not proved to be his: from before a restart, or another's.
+        /// A CacheSync of a session that its sender has not proved to be his: from before a restart, or
+        /// another's.
         SyncSession = "sync-unknown-session",
         /// A CacheSync whose nonce was there already, or is older than any that may still come.
         SyncReplayed = "sync-replayed",

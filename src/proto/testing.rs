@@ -120,8 +120,8 @@ impl Network {
         self.handle(id, Input::Restored(&[]));
     }
 
-    /// Cuts a router's power and starts it again with what was on its disk, and with a wall clock that says `clock` to
-    /// its nonces.
+    /// Cuts a router's power and starts it again with what was on its disk, and with a wall clock that says
+    /// `clock` to its nonces.
     pub(crate) fn power_cut(&mut self, id: usize, config: ControlConfig, clock: u64) {
         let disk = self.nodes[id].disk.clone().expect("a disk");
         let rng = StdRng::seed_from_u64(self.rng.random());

@@ -1,5 +1,5 @@
-//! EID-prefixes that an operator says are here, or no longer: passes that on, and answers once it is known what the
-//! Map-Servers say, or the time for that is over.
+//! EID-prefixes that an operator says are here, or no longer: passes that on, and answers once it is known
+//! what the Map-Servers say, or the time for that is over.
 
 use std::time::Duration;
 

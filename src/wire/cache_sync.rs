@@ -27,29 +27,30 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! * **A**: an acknowledgement is wanted. **N**: a part of the whole cache, sent because something was learnt (naive).
-//!   **S**: only what changed (smart). **Q**: the sender has (re)appeared and asks for the whole cache. **T**: a part of
-//!   the whole cache, for a member that (re)appeared. **E**: the last part of it, of either kind. In a CacheSync-Ack all
-//!   are reserved. Reserved bits are sent as 0 and ignored.
-//! * **Nonce**: greater than in every CacheSync that the sender sent before in this session. A CacheSync-Ack has that of
-//!   the CacheSync that it acknowledges.
-//! * **Key ID** to **Authentication Data**: as in a Map-Register (RFC 9301 §5.6), computed over the whole message with
-//!   Authentication Data preset to 0. The salts of algorithm 3 are `CacheSync Authentication` and
-//!   `CacheSync-Ack Authentication`.
+//! * **A**: an acknowledgement is wanted. **N**: a part of the whole cache, sent because something was learnt
+//!   (naive). **S**: only what changed (smart). **Q**: the sender has (re)appeared and asks for the whole
+//!   cache. **T**: a part of the whole cache, for a member that (re)appeared. **E**: the last part of it, of
+//!   either kind. In a CacheSync-Ack all are reserved. Reserved bits are sent as 0 and ignored.
+//! * **Nonce**: greater than in every CacheSync that the sender sent before in this session. A CacheSync-Ack
+//!   has that of the CacheSync that it acknowledges.
+//! * **Key ID** to **Authentication Data**: as in a Map-Register (RFC 9301 §5.6), computed over the whole
+//!   message with Authentication Data preset to 0. The salts of algorithm 3 are `CacheSync Authentication`
+//!   and `CacheSync-Ack Authentication`.
 //! * **Sender's Session**: drawn at random when the sender started.
-//! * **Receiver's Session**: that of who the message is for, 0 if it isn't known yet. Nobody else believes it: only a
-//!   Hello needn't have the right one, as its *To* says whom it is for. That of a CacheSync-Ack is the Sender's Session
-//!   of the CacheSync.
+//! * **Receiver's Session**: that of who the message is for, 0 if it isn't known yet. Nobody else believes
+//!   it: only a Hello needn't have the right one, as its *To* says whom it is for. That of a CacheSync-Ack is
+//!   the Sender's Session of the CacheSync.
 //!
-//! A sync-record tells its length, so that a receiver steps over a kind that it does not know, and over one whose content
-//! makes no sense to it:
+//! A sync-record tells its length, so that a receiver steps over a kind that it does not know, and over one
+//! whose content makes no sense to it:
 //!
 //! ```text
 //! +---------------+---------------+-------------------------------+
 //! |     Kind      |     Flags     |            Length             |  in bytes, of what follows
 //! +---------------+---------------+-------------------------------+
 //!
-//! Kind 1, a mapping. Flags: 0x80 the sender has it from another member; 0x40 its site echoes nonces (RFC 9300 §10.1)
+//! Kind 1, a mapping. Flags: 0x80 the sender has it from another member;
+//! 0x40 its site echoes nonces (RFC 9300 §10.1)
 //! +---------------------------------------------------------------+
 //! |                Remaining time to live (seconds)               |  0 = the mapping is gone
 //! +-------------------------------+-------------------------------+
@@ -85,16 +86,17 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the EID-record
-//! is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer ones; of a mapping that is
-//! gone, since the mapping system said that. *More specific* is how many mappings of EID-prefixes inside this one the
-//! sender tells of, or has been told of, up to 4,096: who has fewer would send the packets of some of these to the
-//! locators of this one, and does not take it. *To* is the address that the message is sent to. *Last
-//! nonce* is the greatest that the sender of the Hello-Reply has used so far.
+//! The remaining time to live is what makes all members forget a mapping at the same moment; the TTL of the
+//! EID-record is the one that the mapping system gave. *Age* is the time since then, 2^32 − 1 for longer
+//! ones; of a mapping that is gone, since the mapping system said that. *More specific* is how many mappings
+//! of EID-prefixes inside this one the sender tells of, or has been told of, up to 4,096: who has fewer would
+//! send the packets of some of these to the locators of this one, and does not take it. *To* is the address
+//! that the message is sent to. *Last nonce* is the greatest that the sender of the Hello-Reply has used so
+//! far.
 //!
-//! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of, this one
-//! included, or 0 if all others have been acknowledged. What the sender told before and not among these, it has no
-//! longer.
+//! *First nonce* is that of the first message of this whole cache; *Messages* is how many it consists of,
+//! this one included, or 0 if all others have been acknowledged. What the sender told before and not among
+//! these, it has no longer.
 
 use std::time::Duration;
 

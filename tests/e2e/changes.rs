@@ -1,5 +1,5 @@
-//! Changes that an operator makes spread by themselves: to the Map-Server, from there to whoever uses the site's
-//! mapping, and no packet is lost on the way (RFC 9301 §6.1).
+//! Changes that an operator makes spread by themselves: to the Map-Server, from there to whoever uses the
+//! site's mapping, and no packet is lost on the way (RFC 9301 §6.1).
 
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
@@ -74,8 +74,8 @@ fn priorities_changed_by_reload_command_and_signal_lose_no_packet() {
 /// A mapping that is always there.
 const STATIC: &str = "[[map-cache.static]]\nprefix = \"203.0.113.0/24\"\naction = \"drop\"\n";
 
-/// Site 1 sends and never asks or is sent to, as a site does whose answers go another way: it is known by its data
-/// packets alone.
+/// Site 1 sends and never asks or is sent to, as a site does whose answers go another way: it is known by its
+/// data packets alone.
 #[test]
 fn who_only_sends_hears_of_a_change_too() {
     let _machine = Machine::shared();
@@ -97,7 +97,8 @@ fn who_only_sends_hears_of_a_change_too() {
     });
     let judge = Judge::new(&net);
     // Answers are refused, so that nothing is sent back.
-    b.host.sh("nft add table inet silent && nft add chain inet silent out '{ type filter hook output priority 0; }' && nft add rule inet silent out ip daddr 172.16.1.0/24 drop");
+    b.host.sh("nft add table inet silent && nft add chain inet silent out '{ type filter hook output \
+               priority 0; }' && nft add rule inet silent out ip daddr 172.16.1.0/24 drop");
     let sender = a.host.run(|| UdpSocket::bind("0.0.0.0:0").expect("bind"));
     let to = SocketAddr::new(b.host_eid(Family::V4), 5000);
     let send = || {

@@ -7,8 +7,8 @@ use crate::topology::{Family, Network, Plan, Site};
 use crate::traffic::{Ping, ping, reaches, tcp_transfer};
 use crate::wait::{Machine, PATIENCE, full_measure, measured};
 
-/// The network that all other tests stand on, with plain routes in place of LISP: when this fails, look at the
-/// machine first.
+/// The network that all other tests stand on, with plain routes in place of LISP: when this fails, look at
+/// the machine first.
 #[test]
 fn the_network_carries_traffic_without_lisp() {
     let _machine = Machine::shared();
@@ -26,8 +26,9 @@ fn the_network_carries_traffic_without_lisp() {
     }
 }
 
-/// All four combinations of EID and locator family, both ways, and a file in each: 1 GB where the full measure is asked
-/// for, else 200 MB, of which a router without offloads, at a tenth of the speed, gets a tenth.
+/// All four combinations of EID and locator family, both ways, and a file in each: 1 GB where the full
+/// measure is asked for, else 200 MB, of which a router without offloads, at a tenth of the speed, gets a
+/// tenth.
 fn hosts_reach_each_other_over(locators: Family, offload: &str) {
     let _machine = Machine::shared();
     let net = Network::build(&Plan::default());
@@ -80,9 +81,9 @@ fn hosts_reach_each_other_over_ipv6_locators_without_offloads() {
     hosts_reach_each_other_over(Family::V6, "off");
 }
 
-/// Cold caches on both sides and a ping every millisecond: at most two are lost. What is lost is what is sent until the
-/// answer to one Map-Request is there, which on a slow machine takes longer than two pings do; never is anything lost
-/// until a timer.
+/// Cold caches on both sides and a ping every millisecond: at most two are lost. What is lost is what is sent
+/// until the answer to one Map-Request is there, which on a slow machine takes longer than two pings do;
+/// never is anything lost until a timer.
 #[test]
 fn a_cold_start_loses_at_most_two_pings() {
     const PINGS: usize = 500;

@@ -178,7 +178,8 @@ struct Carried {
     nonce: Option<u64>,
     instance: Option<u64>,
     status_bits: Option<u64>,
-    /// Outer source and destination, inner source and destination; IPv4 ones first, as tshark lists them by family.
+    /// Outer source and destination, inner source and destination; IPv4 ones first, as tshark lists them by
+    /// family.
     addresses: Vec<IpAddr>,
 }
 
@@ -221,8 +222,9 @@ impl Carried {
     }
 }
 
-/// Compares both views of every packet of a capture, and returns how many packets of each control message type (outer
-/// and inner; RLOC-probes and their answers as 101 and 102) and how many data packets (as 0) there were.
+/// Compares both views of every packet of a capture, and returns how many packets of each control message
+/// type (outer and inner; RLOC-probes and their answers as 101 and 102) and how many data packets (as 0)
+/// there were.
 fn compare(file: &Path, keys: &[&str]) -> Vec<u64> {
     let more: Vec<&str> = keys.iter().flat_map(|k| ["--key", k]).collect();
     let ours = decode(file, &more);
@@ -263,7 +265,8 @@ fn tshark_agrees_about_every_packet() {
         .collect();
 
     let (a, b) = (net.site(1), net.site(2));
-    // Site 1: SHA-1, IPv4 and IPv6 locators, xTR-ID and Site-ID. Site 2: SHA-256, four locators, IPv6 mapping system.
+    // Site 1: SHA-1, IPv4 and IPv6 locators, xTR-ID and Site-ID. Site 2: SHA-256, four locators, IPv6 mapping
+    // system.
     let routers = Routers::start_with(
         &net,
         |site| {
@@ -317,7 +320,8 @@ fn tshark_agrees_about_every_packet() {
     }
 }
 
-/// TTL, DSCP and ECN outside and inside, as RFC 9300 §5.3 and RFC 6040 want them, for all four combinations of families.
+/// TTL, DSCP and ECN outside and inside, as RFC 9300 §5.3 and RFC 6040 want them, for all four combinations
+/// of families.
 #[test]
 fn ttl_dscp_and_ecn_go_through_the_tunnel() {
     let _machine = Machine::shared();
@@ -357,7 +361,8 @@ fn ttl_dscp_and_ecn_go_through_the_tunnel() {
                 ),
             };
             let args = [&["-Y", request, "-T", "fields", "-E", "occurrence=f"], fields].concat();
-            // The core counts the outer TTL down to 8, which the inner one becomes; xTR 2 forwards that, as 7.
+            // The core counts the outer TTL down to 8, which the inner one becomes; xTR 2 forwards that,
+            // as 7.
             assert_eq!(tshark(&far.stop(), &args), "7\t46\t1\n".repeat(3), "at the far host, {case}");
         }
     }

@@ -100,7 +100,8 @@ fn another_program_moves_the_packets() {
     });
     assert_eq!(ping(&a.host, b.host_eid(Family::V4), 2, 0.1, "-t 1000").received, 0);
     // What it left behind in the kernel is its own affair; here the test cleans up.
-    a.xtr.sh("for f in -4 -6; do while ip $f rule del priority 4341 2>&-; do :; done; while ip $f rule del priority 4342 2>&-; do :; done; done");
+    a.xtr.sh("for f in -4 -6; do while ip $f rule del priority 4341 2>&-; do :; done; while ip $f rule del \
+              priority 4342 2>&-; do :; done; done");
     let asked = requests(xtr);
     let mut process = start_data_plane(&net, &socket, "data-plane-2.log");
     let seen = ping(&a.host, b.host_eid(Family::V4), 10, 0.01, "");

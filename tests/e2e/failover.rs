@@ -1,5 +1,5 @@
-//! Two xTRs serve one site: the master dies, and hosts go on. The virtual gateway moves by VRRP at its fastest; packets
-//! to the site come by the survivor once the remote ITR has left the dead locator.
+//! Two xTRs serve one site: the master dies, and hosts go on. The virtual gateway moves by VRRP at its
+//! fastest; packets to the site come by the survivor once the remote ITR has left the dead locator.
 //!
 //! ```text
 //!                        ┌── xTR 1, .11 ══ 10.9.1.2 ══╗
@@ -105,7 +105,8 @@ impl Sites {
         let gateway = match options.keepalived && which == 0 {
             true => String::new(),
             false => format!(
-                "[[instance]]\ninstance-id = 0\ninterfaces = [\"lan0\"]\n[[vrrp]]\ninterface = \"lan0\"\nvrid = 10\n\
+                "[[instance]]\ninstance-id = 0\ninterfaces = [\"lan0\"]\n[[vrrp]]\ninterface = \"lan0\"\n\
+                 vrid = 10\n\
                  addresses = [\"{GATEWAY}\"]\ninterval = \"10ms\"\npriority = {}\n",
                 150 - 50 * which
             ),
@@ -376,7 +377,8 @@ fn judge(test: &str, mut once: impl FnMut() -> Cost) -> Vec<Cost> {
         |costs| {
             let one = |Cost { out, back, tcp, misses }: &Cost| {
                 format!(
-                    "{out} ms from the site, {back} ms to it, {tcp} ms by TCP, {misses} packets without mapping"
+                    "{out} ms from the site, {back} ms to it, {tcp} ms by TCP, {misses} packets without \
+                     mapping"
                 )
             };
             format!("gaps of {}", costs.iter().map(one).collect::<Vec<_>>().join("; "))
@@ -419,8 +421,8 @@ fn links_are_cut(test: &str, options: &Options) -> Vec<Cost> {
     judge(test, || {
         let cost = fail_over(&sites, &mut routers, &mut |sites, _| {
             sites.net.core.sh(
-                "nft 'add table inet dark; add chain inet dark forward { type filter hook forward priority 0; }; \
-                 add chain inet dark input { type filter hook input priority 0; }; \
+                "nft 'add table inet dark; add chain inet dark forward { type filter hook forward priority \
+                 0; }; add chain inet dark input { type filter hook input priority 0; }; \
                  add rule inet dark forward iifname s9u1 drop; add rule inet dark forward oifname s9u1 drop; \
                  add rule inet dark input iifname s9u1 drop'",
             );

@@ -1,5 +1,5 @@
-//! What data packets say in their LISP headers, and what routers make of it: with everything else that could tell the
-//! same taken away.
+//! What data packets say in their LISP headers, and what routers make of it: with everything else that could
+//! tell the same taken away.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::topology::{Family, Network, Plan, Site, mapping_system};
 use crate::traffic::{ping, reaches};
 use crate::wait::{Machine, PATIENCE, until, within};
 
-/// One locator at site 1; at site 2 two, of which the second one is the better. All IPv4, with this of the headers on.
+/// One locator at site 1; at site 2 two, of which the second one is the better. All IPv4, with this of the
+/// headers on.
 fn options(site: &Site, header: &str) -> XtrOptions {
     let mut options = XtrOptions::over(site, Family::V4);
     if site.number == 2 {
@@ -23,7 +24,8 @@ fn options(site: &Site, header: &str) -> XtrOptions {
             .to_vec();
     }
     options.more = format!(
-        "[probing]\nenabled = false\n[data-header]\n{header}\n[timers]\necho-nonce-interval = \"500ms\"\necho-nonce-timeout = \"1500ms\"\n"
+        "[probing]\nenabled = false\n[data-header]\n{header}\n[timers]\necho-nonce-interval = \"500ms\"\n\
+         echo-nonce-timeout = \"1500ms\"\n"
     );
     options
 }
@@ -69,7 +71,8 @@ fn chatter(from: &Site, to: &Site, log: &Path) -> crate::netns::Process {
     from.host.spawn(log, &["ping", "-n", "-q", "-i", "0.05", &eid])
 }
 
-/// The last of a capture's data packets between two locators, as (N, L, E, V, I) and the values of the fields.
+/// The last of a capture's data packets between two locators, as (N, L, E, V, I) and the values of the
+/// fields.
 fn data_headers(file: &Path, from: IpAddr, to: IpAddr) -> Vec<Vec<String>> {
     let filter = format!("udp.dstport == 4341 && ip.src == {from} && ip.dst == {to}");
     let fields = [

@@ -26,8 +26,8 @@ pub fn payloads(file: &Path, filter: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A datagram as a fuzzer makes it from a real one: bits flipped, bytes replaced by borderline values, cut, grown,
-/// or spliced with another.
+/// A datagram as a fuzzer makes it from a real one: bits flipped, bytes replaced by borderline values, cut,
+/// grown, or spliced with another.
 fn mutate(noise: &mut Noise, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[noise.below(seeds.len())].clone();
     for _ in 0..=noise.below(4) {
@@ -58,7 +58,8 @@ fn mutate(noise: &mut Noise, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// For how long the storm lasts at least, and how many datagrams it has; the full length where that is asked for.
+/// For how long the storm lasts at least, and how many datagrams it has; the full length where that is asked
+/// for.
 fn storm() -> (Duration, u64) {
     if full_measure() { (Duration::from_secs(60), 100_000) } else { (Duration::from_secs(10), 25_000) }
 }
@@ -94,8 +95,8 @@ fn a_storm_of_bad_datagrams_disturbs_nothing() {
                 let v6 = UdpSocket::bind("[::]:0").expect("bind");
                 let mut noise = Noise::new(20);
                 while !over.load(Ordering::Relaxed) {
-                    // About 4,000 datagrams a second: more than any router hears by accident, little enough to leave
-                    // two cores time for the rest of the test.
+                    // About 4,000 datagrams a second: more than any router hears by accident, little enough
+                    // to leave two cores time for the rest of the test.
                     for _ in 0..8 {
                         let to = targets[noise.below(targets.len())];
                         let bytes = match noise.below(4) {

@@ -8,8 +8,8 @@ use crate::topology::{Family, Network, Plan};
 use crate::traffic::reaches;
 use crate::wait::{Machine, PATIENCE, measured};
 
-/// A router without anything to do uses under 0.3 % of a core: by its own CPU time, which others on the machine don't add
-/// to.
+/// A router without anything to do uses under 0.3 % of a core: by its own CPU time, which others on the
+/// machine don't add to.
 #[test]
 fn an_idle_router_costs_nothing() {
     let _machine = Machine::shared();

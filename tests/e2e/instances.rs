@@ -9,16 +9,16 @@ use crate::topology::{Family, Network, Plan, Site, address, default_route, link}
 use crate::traffic::{ping, reaches};
 use crate::wait::{Machine, PATIENCE, until};
 
-/// A second host at a site, with the very addresses of the first. The xTR has its routes in table 1007: what a VRF
-/// does, but for kernels without VRF devices too.
+/// A second host at a site, with the very addresses of the first. The xTR has its routes in table 1007: what
+/// a VRF does, but for kernels without VRF devices too.
 fn second_host(site: &Site) -> Netns {
     let n = site.number;
     let host = Netns::new(&format!("host{n}-7"));
     link(&host, "lan0", &site.xtr, "lan7", 1500);
     address(&host, "lan0", &format!("172.16.{n}.2/24"), &format!("2001:db8:ee:{n}::2/64"));
     site.xtr.sh(&format!(
-        "ip addr add 172.16.{n}.1/24 dev lan7 noprefixroute && ip route add 172.16.{n}.0/24 dev lan7 table 1007 && \
-         ip addr add 2001:db8:ee:{n}::1/64 dev lan7 nodad noprefixroute && \
+        "ip addr add 172.16.{n}.1/24 dev lan7 noprefixroute && ip route add 172.16.{n}.0/24 dev lan7 table \
+         1007 && ip addr add 2001:db8:ee:{n}::1/64 dev lan7 nodad noprefixroute && \
          ip route add 2001:db8:ee:{n}::/64 dev lan7 table 1007"
     ));
     default_route(&host, &format!("172.16.{n}.1"), &format!("2001:db8:ee:{n}::1"));

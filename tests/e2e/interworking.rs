@@ -44,8 +44,8 @@ impl Outside {
     /// The provider of a site lets no packets out whose source is not its own.
     fn filter_sources(net: &Network) {
         net.core.sh(
-            "nft add table inet urpf && nft add chain inet urpf forward '{ type filter hook forward priority 0; }' && \
-             nft add rule inet urpf forward iifname \"s*\" ip saddr 172.16.0.0/16 counter drop && \
+            "nft add table inet urpf && nft add chain inet urpf forward '{ type filter hook forward priority \
+             0; }' && nft add rule inet urpf forward iifname \"s*\" ip saddr 172.16.0.0/16 counter drop && \
              nft add rule inet urpf forward iifname \"s*\" ip6 saddr 2001:db8:ee::/48 counter drop",
         );
     }
@@ -70,13 +70,15 @@ fn proxy_rloc(family: Family) -> &'static str {
 /// Configuration of the proxy. As PETR it is for site 1 alone.
 fn proxy_config(locators: Family, roles: &[&str]) -> String {
     let mut text = format!(
-        "roles = {roles:?}\n[router]\nname = \"proxy\"\nstate-dir = \"STATE-DIR\"\n[[locator]]\naddress = \"{}\"\n",
+        "roles = {roles:?}\n[router]\nname = \"proxy\"\nstate-dir = \"STATE-DIR\"\n[[locator]]\n\
+         address = \"{}\"\n",
         proxy_rloc(locators)
     );
     if roles.contains(&"proxy-itr") {
         let _ = write!(
             text,
-            "[[map-resolver]]\naddress = \"{}\"\n[proxy-itr]\neid-prefixes = [\"172.16.0.0/16\", \"2001:db8:ee::/48\"]\n",
+            "[[map-resolver]]\naddress = \"{}\"\n[proxy-itr]\n\
+             eid-prefixes = [\"172.16.0.0/16\", \"2001:db8:ee::/48\"]\n",
             mapping_system(locators)
         );
     }
@@ -101,7 +103,8 @@ fn outside_entry(router: &Router<'_>, family: Family) -> Value {
     cache["entries"].as_array().and_then(|e| e.last()).cloned().expect("an entry")
 }
 
-/// Ping and TCP, both ways and in both families of EIDs, with proxies both ways: a native path does not exist.
+/// Ping and TCP, both ways and in both families of EIDs, with proxies both ways: a native path does not
+/// exist.
 fn sites_and_world_talk_by_proxies_over(locators: Family) {
     let _machine = Machine::shared();
     let net = Network::build(&Plan::default());
@@ -194,8 +197,8 @@ fn sites_and_world_talk_by_proxies_over_ipv6() {
     sites_and_world_talk_by_proxies_over(Family::V6);
 }
 
-/// Without proxy-ETR, the kernel forwards what has no mapping by itself, once a throw route says so; only the IPv6
-/// EIDs go by a proxy-ETR here, as at a site whose uplink has no native IPv6.
+/// Without proxy-ETR, the kernel forwards what has no mapping by itself, once a throw route says so; only the
+/// IPv6 EIDs go by a proxy-ETR here, as at a site whose uplink has no native IPv6.
 #[test]
 fn without_a_proxy_etr_the_kernel_forwards_natively() {
     let _machine = Machine::shared();
@@ -239,7 +242,8 @@ fn without_a_proxy_etr_the_kernel_forwards_natively() {
     assert_eq!(seen.lost(), 0, "{}", seen.output);
     assert_eq!(counted("decapsulated-packets"), decapsulated);
 
-    // What has a mapping of its own inside a natively forwarded prefix is an exception to it, as are these to be dropped.
+    // What has a mapping of its own inside a natively forwarded prefix is an exception to it, as are these to
+    // be dropped.
     let exceptions =
         [("192.0.2.128/25", "192.0.2.130"), ("2001:db8:ffff:0:8000::/65", "2001:db8:ffff:0:8000::2")];
     outside

@@ -20,7 +20,8 @@ impl<'a> Judge<'a> {
     /// Counts what comes to a site.
     pub fn of(net: &'a Network, site: usize) -> Self {
         let core = &net.core;
-        core.sh("nft add table inet judge && nft add chain inet judge forward '{ type filter hook forward priority 0; }'");
+        core.sh("nft add table inet judge && nft add chain inet judge forward '{ type filter hook forward \
+                 priority 0; }'");
         for k in 0..2 {
             let rloc = net.site(site).rloc(Family::V4, k);
             core.sh(&format!("nft add counter inet judge to{k}"));

@@ -1,5 +1,5 @@
-//! End-to-end tests: routers as processes, hosts and an underlay in network namespaces, traffic between them, and
-//! independent judges (ping, tcpdump, tshark, nft) of what came of it. They need root, and the tools that
+//! End-to-end tests: routers as processes, hosts and an underlay in network namespaces, traffic between them,
+//! and independent judges (ping, tcpdump, tshark, nft) of what came of it. They need root, and the tools that
 //! `scripts/test` installs.
 #![allow(clippy::disallowed_methods, reason = "these tests watch the real world, in real time")]
 #![allow(unreachable_pub, missing_docs, reason = "nothing outside uses this")]

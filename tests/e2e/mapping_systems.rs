@@ -54,7 +54,8 @@ fn xtr_of_both(site: &Site) -> String {
          algorithm = \"sha256-hkdf\"\n\
          [[map-resolver]]\naddress = \"{FIRST}\"\neid-prefixes = [\"172.16.0.0/12\"]\n\
          [[map-resolver]]\naddress = \"{SECOND}\"\neid-prefixes = [\"2001:db8:ee::/48\"]\n\
-         [timers]\nregister-interval = \"2s\"\nquick-register-interval = \"2s\"\nregister-retry-max = \"2s\"\n"
+         [timers]\nregister-interval = \"2s\"\nquick-register-interval = \"2s\"\n\
+         register-retry-max = \"2s\"\n"
     );
     text
 }
@@ -143,7 +144,8 @@ fn two_mapping_systems_do_not_know_of_each_other() {
     assert!(reaches(&a.host, b.host_eid(Family::V4), PATIENCE), "after its return");
 }
 
-/// Two Map-Resolvers of the same mapping system: the second takes over within two seconds, and the first comes back.
+/// Two Map-Resolvers of the same mapping system: the second takes over within two seconds, and the first
+/// comes back.
 #[test]
 fn a_map_resolver_that_dies_is_replaced_within_seconds() {
     let _machine = Machine::shared();
@@ -255,21 +257,24 @@ fn a_key_is_changed_without_losing_the_registration() {
     }
 }
 
-/// Two xTRs that register the same prefix: merged, each hears of the other and acknowledges it, and what is told has the
-/// locators of both; not merged, both the Map-Server and the xTR that came first say that they contradict each other.
+/// Two xTRs that register the same prefix: merged, each hears of the other and acknowledges it, and what is
+/// told has the locators of both; not merged, both the Map-Server and the xTR that came first say that they
+/// contradict each other.
 #[test]
 fn two_xtrs_of_a_site_are_merged_or_contradict_each_other() {
     let _machine = Machine::shared();
     let net = Network::build(&Plan::default());
     let shared = "172.30.0.0/24";
     let site = format!(
-        "[[site]]\nname = \"shared\"\neid-prefixes = [\"{shared}\"]\nkey = \"shared\"\n[timers]\nnotify-retry = \"1s\"\n"
+        "[[site]]\nname = \"shared\"\neid-prefixes = [\"{shared}\"]\nkey = \"shared\"\n[timers]\n\
+         notify-retry = \"1s\"\n"
     );
     let mapping = Router::start(&net, &net.mapping, "mapping", &mapping_config(&net, &site));
     let config = |site: &Site, merge: bool| {
         let n = site.number;
         format!(
-            "roles = [\"itr\", \"etr\"]\n[router]\nname = \"xtr{n}\"\nstate-dir = \"STATE-DIR\"\nxtr-id = \"{n}\"\n\
+            "roles = [\"itr\", \"etr\"]\n[router]\nname = \"xtr{n}\"\nstate-dir = \"STATE-DIR\"\n\
+             xtr-id = \"{n}\"\n\
              site-id = 5\n[[locator]]\naddress = \"{}\"\n[[eid-prefix]]\nprefix = \"{shared}\"\n\
              [[map-server]]\naddress = \"{FIRST}\"\nkey = \"shared\"\nmerge = {merge}\nuse-ttl = true\n\
              proxy-reply = true\n[[map-resolver]]\naddress = \"{FIRST}\"\n",
@@ -334,8 +339,8 @@ fn nonces(file: &std::path::Path) -> Vec<u64> {
         .collect()
 }
 
-/// The disk remembers nonces that the clock will not reach in this age of the world: as if the clock had been set back
-/// by so much since. Then the power fails, again and again.
+/// The disk remembers nonces that the clock will not reach in this age of the world: as if the clock had been
+/// set back by so much since. Then the power fails, again and again.
 #[test]
 fn nonces_grow_over_power_cuts_with_a_clock_that_was_set_back() {
     let _machine = Machine::shared();
@@ -364,7 +369,8 @@ fn nonces_grow_over_power_cuts_with_a_clock_that_was_set_back() {
     assert!(!dropped(&mapping).contains_key("register-replayed"), "{:?}", dropped(&mapping));
 }
 
-/// A Map-Register that was recorded is of no use to anybody, even after the Map-Server was killed and started again.
+/// A Map-Register that was recorded is of no use to anybody, even after the Map-Server was killed and started
+/// again.
 #[test]
 fn a_restarted_map_server_knows_a_replay() {
     let _machine = Machine::shared();
@@ -438,7 +444,8 @@ fn without_a_usable_state_directory_the_router_runs_and_says_so() {
         xtr_config(site, &XtrOptions::over(site, Family::V4))
             .replace("STATE-DIR", net.file(state).to_str().expect("UTF-8"))
     };
-    // A file where the directory should be; a disk without room; one that can't be written; a file that is none.
+    // A file where the directory should be; a disk without room; one that can't be written; a file that is
+    // none.
     fs::write(net.file("a-file"), "").expect("file");
     let full = SmallDisk::mount(net.file("full"), "size=4k");
     let read_only = SmallDisk::mount(net.file("read-only"), "size=64k,ro");
@@ -474,8 +481,8 @@ fn without_a_usable_state_directory_the_router_runs_and_says_so() {
     drop((full, read_only));
 }
 
-/// A Map-Resolver that is the root of a DDT, too, and a Map-Server that the root delegated the sites' prefixes to: the
-/// routers ask the one and register with the other.
+/// A Map-Resolver that is the root of a DDT, too, and a Map-Server that the root delegated the sites'
+/// prefixes to: the routers ask the one and register with the other.
 #[test]
 fn a_map_resolver_finds_the_map_server_through_the_ddt() {
     let _machine = Machine::shared();
@@ -506,7 +513,8 @@ fn a_map_resolver_finds_the_map_server_through_the_ddt() {
             let text = format!(
                 "roles = [\"itr\", \"etr\"]\n[router]\nname = \"xtr{n}\"\nstate-dir = \"STATE-DIR\"\n\
                  [[locator]]\naddress = \"{}\"\n[[eid-prefix]]\nprefix = \"{v4}\"\n\
-                 [[eid-prefix]]\nprefix = \"{v6}\"\n[[map-server]]\naddress = \"{SECOND}\"\nkey = \"key-{n}\"\n\
+                 [[eid-prefix]]\nprefix = \"{v6}\"\n[[map-server]]\naddress = \"{SECOND}\"\n\
+                 key = \"key-{n}\"\n\
                  [[map-resolver]]\naddress = \"{FIRST}\"\n",
                 site.rloc(Family::V4, 0)
             );

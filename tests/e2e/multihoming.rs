@@ -47,8 +47,8 @@ fn probed(router: &Router<'_>, rloc: &str) -> bool {
     })
 }
 
-/// Streams both ways between the sites while something happens, after both know the other's locators to be up; what is
-/// done returns once it has had its effect, and the streams go on for a while after it.
+/// Streams both ways between the sites while something happens, after both know the other's locators to be
+/// up; what is done returns once it has had its effect, and the streams go on for a while after it.
 fn streams_during(
     net: &Network,
     routers: &mut Routers<'_>,
@@ -101,7 +101,8 @@ impl fmt::Display for Gaps {
 
 /// The preferred uplink of site 2 goes dark: the core drops everything, and says nothing. Then light again.
 fn darken(net: &Network) {
-    net.core.sh("nft add table inet dark && nft add chain inet dark forward '{ type filter hook forward priority 0; }'");
+    net.core.sh("nft add table inet dark && nft add chain inet dark forward '{ type filter hook forward \
+                 priority 0; }'");
     net.core.sh(
         "nft 'add rule inet dark forward iifname s2u0 drop; add rule inet dark forward oifname s2u0 drop'",
     );
@@ -144,14 +145,16 @@ fn silent_uplink(family: Family) {
     );
 }
 
-/// The core drops everything of the preferred uplink, and says nothing: probes alone find out, for both directions.
+/// The core drops everything of the preferred uplink, and says nothing: probes alone find out, for both
+/// directions.
 #[test]
 fn a_silent_uplink_is_left_within_one_and_a_half_seconds() {
     silent_uplink(Family::V4);
 }
 
-/// The link of the preferred uplink goes down: the site's router sees it itself, the other one is told by the core, which
-/// has no route there any more. Gives what the streams lost, and how long it took until the mapping system knew.
+/// The link of the preferred uplink goes down: the site's router sees it itself, the other one is told by the
+/// core, which has no route there any more. Gives what the streams lost, and how long it took until the
+/// mapping system knew.
 fn link_goes_down(net: &Network, routers: &mut Routers<'_>, family: Family) -> (Gaps, Duration) {
     wait_probed(net, routers, family);
     let mut told = Duration::ZERO;

@@ -30,7 +30,8 @@ impl Netns {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("eidolon-{}-{number}-{label}", std::process::id());
         {
-            // Two processes that make the first namespace of a machine at once stumble over each other's mounts.
+            // Two processes that make the first namespace of a machine at once stumble over each other's
+            // mounts.
             let lock = File::create(std::env::temp_dir().join("eidolon-e2e-netns.lock")).expect("lock file");
             lock.lock().expect("lock");
             sh(&format!("ip netns add {name}"));
@@ -80,7 +81,8 @@ impl Netns {
         expect_success(line, self.try_sh(line))
     }
 
-    /// Runs a closure on a thread of its own inside this namespace: every socket it opens belongs here for good.
+    /// Runs a closure on a thread of its own inside this namespace: every socket it opens belongs here for
+    /// good.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let handle = self.handle.as_fd();
@@ -128,7 +130,8 @@ impl Netns {
         });
         let mut state = String::new();
         for line in [
-            // Link and address lines carry no counters or ages here; IPv6 routes show theirs ("expires") not at all.
+            // Link and address lines carry no counters or ages here; IPv6 routes show theirs ("expires") not
+            // at all.
             "ip -o link show | sed 's/^[0-9]*: //; s/@[^:]*//; s/qlen [0-9]*//; s/ state [A-Z]*//'",
             "ip -o addr show | sed 's/^[0-9]*: //; s/valid_lft.*//'",
             "ip -4 rule show",

@@ -13,7 +13,8 @@ use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches};
 use crate::wait::{Machine, PATIENCE, until, within};
 
-/// One clear sentence (or a few lines of the form that `check` prints) and exit code 1, not a panic or a debug dump.
+/// One clear sentence (or a few lines of the form that `check` prints) and exit code 1, not a panic or a
+/// debug dump.
 fn expect_error(output: &Output, says: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -138,8 +139,8 @@ fn a_missing_privilege_is_one_sentence() {
     fs::copy(eidolon(), &binary).expect("copy of the binary");
     let dir = net.dir().display();
     let output = net.site(1).xtr.try_sh(&format!(
-        "chmod 777 {dir} && timeout -k 1 60 setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
-         {} run -c {}",
+        "chmod 777 {dir} && timeout -k 1 60 setpriv --reuid 65534 --regid 65534 --clear-groups \
+         --inh-caps=-all {} run -c {}",
         binary.display(),
         router.config_file().display()
     ));

@@ -10,8 +10,8 @@ use crate::topology::{Family, Network, Plan};
 use crate::traffic::{Noise, reaches};
 use crate::wait::{Machine, PATIENCE, within};
 
-/// UDP payload sizes: small ones, every border between "fits", "fits the LAN only" and "fragmented by the host", for
-/// both families of EIDs and locators, and large ones.
+/// UDP payload sizes: small ones, every border between "fits", "fits the LAN only" and "fragmented by the
+/// host", for both families of EIDs and locators, and large ones.
 const SIZES: &[usize] = &[
     1, 2, 7, 64, 512, 1200, 1395, 1396, 1397, 1415, 1416, 1417, 1435, 1436, 1437, 1451, 1452, 1453, 1472,
     1473, 2000, 2905, 4000, 6001, 8952, 8953, 8972, 8973, 9000,
@@ -44,7 +44,8 @@ impl Probe {
         Self { sender, receiver, noise: Noise::new(1) }
     }
 
-    /// Sends one datagram and waits for it at the other end, or until something else is known of it, at most `patience`.
+    /// Sends one datagram and waits for it at the other end, or until something else is known of it, at most
+    /// `patience`.
     fn send(&mut self, size: usize, patience: Duration, mut known: impl FnMut() -> bool) -> Fate {
         let mut payload = vec![0; size];
         self.noise.fill(&mut payload);
@@ -120,7 +121,8 @@ fn datagrams_of_every_size(locators: Family, lan_mtu: usize) {
         let code = if eids == Family::V4 { 4 } else { 0 };
         let expected = format!("{}\t{code}\t{fits}", a.eid(eids, 1));
         let seen = tshark(&icmp.stop(), fields);
-        // A fragment draws an answer just as a whole packet does, so there may be more than one to a datagram.
+        // A fragment draws an answer just as a whole packet does, so there may be more than one to a
+        // datagram.
         assert!(
             seen.lines().count() >= answers,
             "{case}: {answers} sizes need an ICMP answer, seen:\n{seen}"

@@ -7,8 +7,8 @@ use crate::topology::{Family, Network, Plan};
 use crate::traffic::{ping, reaches};
 use crate::wait::{Machine, PATIENCE, until, within};
 
-/// The registration period where a test waits for the next registration; the first minutes' 20 s and the 60 s of later only
-/// take longer to wait for.
+/// The registration period where a test waits for the next registration; the first minutes' 20 s and the 60 s
+/// of later only take longer to wait for.
 const PERIOD: Duration = Duration::from_secs(5);
 
 fn options(site: &crate::topology::Site) -> XtrOptions {

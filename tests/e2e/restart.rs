@@ -1,5 +1,5 @@
-//! A router that starts again goes on with the map-cache that it had: nobody waits for the mapping system, which may be
-//! gone.
+//! A router that starts again goes on with the map-cache that it had: nobody waits for the mapping system,
+//! which may be gone.
 
 use std::fs;
 use std::path::PathBuf;

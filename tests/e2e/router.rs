@@ -145,7 +145,8 @@ impl<'a> Router<'a> {
     /// CPU time used so far, user and system, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a running router");
-        // The fields after the name, which stands in parentheses; utime and stime are fields 14 and 15 of proc(5).
+        // The fields after the name, which stands in parentheses; utime and stime are fields 14 and 15 of
+        // proc(5).
         let fields: Vec<&str> = stat.rsplit_once(')').expect("proc(5)").1.split_whitespace().collect();
         let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number");
         // USER_HZ is 100 on every architecture that Linux presents to user space.
@@ -225,7 +226,8 @@ pub fn xtr_config(site: &Site, options: &XtrOptions) -> String {
     let mapping = mapping_system(options.mapping_over);
     let _ = write!(
         text,
-        "[[map-server]]\naddress = \"{mapping}\"\nkey = \"{}\"\nalgorithm = \"{}\"\n{}\n[[map-resolver]]\naddress = \"{mapping}\"\n{}\n",
+        "[[map-server]]\naddress = \"{mapping}\"\nkey = \"{}\"\nalgorithm = \"{}\"\n{}\n[[map-resolver]]\n\
+         address = \"{mapping}\"\n{}\n",
         options.key,
         algorithm_of(site),
         options.map_server,
@@ -236,12 +238,14 @@ pub fn xtr_config(site: &Site, options: &XtrOptions) -> String {
 
 /// Configuration of the mapping system.
 pub fn mapping_config(net: &Network, more: &str) -> String {
-    let mut text = "roles = [\"map-server\", \"map-resolver\"]\n[router]\nname = \"mapping\"\nstate-dir = \"STATE-DIR\"\n"
+    let mut text = "roles = [\"map-server\", \"map-resolver\"]\n[router]\nname = \"mapping\"\n\
+                    state-dir = \"STATE-DIR\"\n"
         .to_owned();
     for site in &net.sites {
         let _ = write!(
             text,
-            "[[site]]\nname = \"site{}\"\neid-prefixes = [\"{}\", \"{}\"]\nkey = \"{}\"\nalgorithm = \"{}\"\n",
+            "[[site]]\nname = \"site{}\"\neid-prefixes = [\"{}\", \"{}\"]\n\
+             key = \"{}\"\nalgorithm = \"{}\"\n",
             site.number,
             site.prefix(Family::V4),
             site.prefix(Family::V6),
@@ -259,7 +263,8 @@ pub struct Routers<'a> {
 }
 
 impl<'a> Routers<'a> {
-    /// Mapping system and xTRs, every site over its first locator of `family`; returns once all have registered.
+    /// Mapping system and xTRs, every site over its first locator of `family`; returns once all have
+    /// registered.
     pub fn start(net: &'a Network, family: Family) -> Self {
         Self::start_with(net, |site| XtrOptions::over(site, family), "")
     }

@@ -22,8 +22,8 @@ fn destinations() -> u32 {
 const CACHE_LIMIT: u64 = 2000;
 const PENDING_LIMIT: usize = 512;
 
-/// Answers Map-Requests: for one in 16 destinations nothing, for the others a record for that very address, which
-/// is the most that a mapping system can do to a map-cache. Gives the number of its answers.
+/// Answers Map-Requests: for one in 16 destinations nothing, for the others a record for that very address,
+/// which is the most that a mapping system can do to a map-cache. Gives the number of its answers.
 fn hostile_map_resolver(socket: &UdpSocket, over: &AtomicBool) -> u64 {
     let mut buffer = vec![0; 2048];
     let mut answers = 0;
@@ -129,7 +129,8 @@ fn a_scan_of_a_million_destinations_disturbs_nobody() {
             options.more = format!(
                 "[map-cache]\nlimit = {CACHE_LIMIT}\n[timers]\npending-requests = {PENDING_LIMIT}\n\
                  request-retries = 2\nrequest-rest = \"2s\"\nregister-interval = \"3s\"\n\
-                 quick-register-interval = \"3s\"\nregister-retry-max = \"3s\"\n[data-plane]\npending-limit = 1024\n"
+                 quick-register-interval = \"3s\"\nregister-retry-max = \"3s\"\n[data-plane]\n\
+                 pending-limit = 1024\n"
             );
             options
         },
@@ -164,8 +165,8 @@ fn a_scan_of_a_million_destinations_disturbs_nobody() {
     let statistics = xtr.show("statistics");
     let Scanned { answers, cached, pending, resident, .. } = scanned;
     tell(&format!(
-        "{answers} answers; map-cache at most {cached} of {CACHE_LIMIT}, pending at most {pending} of {PENDING_LIMIT}; \
-         resident {before} KiB before, {resident} KiB at most, {after} KiB after; \
+        "{answers} answers; map-cache at most {cached} of {CACHE_LIMIT}, pending at most {pending} of \
+         {PENDING_LIMIT}; resident {before} KiB before, {resident} KiB at most, {after} KiB after; \
          evicted {}, punts {}, limited {}, lost {}",
         counter(&statistics, "map-cache-evicted"),
         counter(&statistics, "punts"),

@@ -15,11 +15,12 @@ use crate::wait::{Machine, PATIENCE, until};
 
 const INSTANCES: [u32; 2] = [7, 8];
 
-/// Of the customers' LANs: what they send fits the tunnel. Kernels without VRF devices can't tell which of two hosts with
-/// one address an ICMP error is for.
+/// Of the customers' LANs: what they send fits the tunnel. Kernels without VRF devices can't tell which of
+/// two hosts with one address an ICMP error is for.
 const LAN_MTU: usize = 1400;
 
-/// A customer's host at a site, on an interface of its own; the xTR has the customer's routes in a table of its own.
+/// A customer's host at a site, on an interface of its own; the xTR has the customer's routes in a table of
+/// its own.
 fn host(site: &Site, iid: u32) -> Netns {
     let n = site.number;
     let host = Netns::new(&format!("host{n}-{iid}"));
@@ -27,8 +28,8 @@ fn host(site: &Site, iid: u32) -> Netns {
     address(&host, "lan0", &format!("10.10{n}.0.2/24"), &format!("2001:db8:aa:{n}::2/64"));
     let (dev, table) = (format!("lan{iid}"), 1000 + iid);
     site.xtr.sh(&format!(
-        "ip addr add 10.10{n}.0.1/24 dev {dev} noprefixroute && ip route add 10.10{n}.0.0/24 dev {dev} table {table} && \
-         ip addr add 2001:db8:aa:{n}::1/64 dev {dev} nodad noprefixroute && \
+        "ip addr add 10.10{n}.0.1/24 dev {dev} noprefixroute && ip route add 10.10{n}.0.0/24 dev {dev} table \
+         {table} && ip addr add 2001:db8:aa:{n}::1/64 dev {dev} nodad noprefixroute && \
          ip route add 2001:db8:aa:{n}::/64 dev {dev} table {table}"
     ));
     default_route(&host, &format!("10.10{n}.0.1"), &format!("2001:db8:aa:{n}::1"));
@@ -75,7 +76,8 @@ fn xtr_config(site: &Site) -> String {
 }
 
 fn mapping_config(net: &Network) -> String {
-    let mut text = "roles = [\"map-server\", \"map-resolver\"]\n[router]\nname = \"mapping\"\nstate-dir = \"STATE-DIR\"\n"
+    let mut text = "roles = [\"map-server\", \"map-resolver\"]\n[router]\nname = \"mapping\"\n\
+                    state-dir = \"STATE-DIR\"\n"
         .to_owned();
     for n in net.sites.iter().map(|site| site.number) {
         let all = INSTANCES
@@ -143,7 +145,8 @@ fn two_customers_with_the_same_prefixes_talk_at_once_and_never_to_each_other() {
             for (i, (here, there)) in hosts[0].iter().zip(&hosts[1]).enumerate() {
                 scope.spawn(move || {
                     let seen = ping(here, eid(2, family), 50, 0.01, "");
-                    // Besides a transfer: TCP fills every queue until it overflows, and a ping may be what does not fit.
+                    // Besides a transfer: TCP fills every queue until it overflows, and a ping may be what
+                    // does not fit.
                     assert!(seen.lost() <= 5, "{family}, customer {i}:\n{}", seen.output);
                 });
                 scope.spawn(move || {

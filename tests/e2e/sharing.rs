@@ -54,7 +54,8 @@ fn counted(judge: &Judge<'_>) -> [u64; 2] {
     sum
 }
 
-/// Whether these are about [`FLOWS`] packets: a few pings more, or a few lost where the machine was busy elsewhere.
+/// Whether these are about [`FLOWS`] packets: a few pings more, or a few lost where the machine was busy
+/// elsewhere.
 fn most(packets: u64) -> bool {
     (FLOWS * 98 / 100..=FLOWS * 101 / 100).contains(&packets)
 }

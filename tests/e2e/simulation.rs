@@ -5,8 +5,8 @@ use std::process::Command;
 use crate::router::eidolon;
 use crate::wait::Machine;
 
-/// The event log of the shipped failover study, of two seeds in every case, by the program under test (a release build
-/// in CI) and by the one that this test was built with.
+/// The event log of the shipped failover study, of two seeds in every case, by the program under test (a
+/// release build in CI) and by the one that this test was built with.
 #[test]
 fn a_simulation_is_the_same_in_every_run_and_every_build() {
     let _machine = Machine::shared();

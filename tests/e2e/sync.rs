@@ -42,7 +42,8 @@ fn second(net: &Network) -> Netns {
 
 fn sync_section(ours: usize, more: &str) -> String {
     format!(
-        "[sync]\nmembers = [\"{}\"]\nsource = \"{}\"\nkey = \"of the site\"\nhello-interval = \"1s\"\n{more}\n",
+        "[sync]\nmembers = [\"{}\"]\nsource = \"{}\"\nkey = \"of the site\"\nhello-interval = \"1s\"\n\
+         {more}\n",
         ENDS[1 - ours],
         ENDS[ours]
     )
@@ -139,8 +140,8 @@ fn what_one_xtr_learns_the_other_knows_also_after_a_restart() {
 /// Sites of 255 EID-prefixes each that are asked for.
 const SITES: u8 = 200;
 
-/// Answers Map-Requests: for an EID in 10.n.0.0/15 with that and the 254 first /24s in it, for the two sites with
-/// where they are.
+/// Answers Map-Requests: for an EID in 10.n.0.0/15 with that and the 254 first /24s in it, for the two sites
+/// with where they are.
 fn map_resolver(socket: &UdpSocket, over: &AtomicBool) {
     let mut buffer = vec![0; 2048];
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("time-out");

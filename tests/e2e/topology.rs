@@ -134,7 +134,8 @@ impl Network {
                     ("ip -6", format!("2001:db8:{n}:{k}::2"), format!("2001:db8:{n}:{k}::1")),
                 ] {
                     xtr.sh(&format!(
-                        "{ip} route add default via {via} table {table} && {ip} rule add from {from} lookup {table}"
+                        "{ip} route add default via {via} table {table} && {ip} rule add from {from} lookup \
+                         {table}"
                     ));
                 }
             }
@@ -158,8 +159,8 @@ impl Network {
         &self.sites[number - 1]
     }
 
-    /// Every super-packet is cut into real packets before it reaches the underlay: what a capture shows then is what
-    /// a wire would carry.
+    /// Every super-packet is cut into real packets before it reaches the underlay: what a capture shows then
+    /// is what a wire would carry.
     pub fn real_packets(&self) {
         for site in &self.sites {
             for k in 0..site.uplinks {
@@ -223,7 +224,8 @@ pub fn mapping_system(family: Family) -> IpAddr {
 pub fn link(a: &Netns, a_dev: &str, b: &Netns, b_dev: &str, mtu: usize) {
     let b_name = b.name();
     a.sh(&format!(
-        "ip link add {a_dev} mtu {mtu} type veth peer name {b_dev} mtu {mtu} netns {b_name} && ip link set {a_dev} up"
+        "ip link add {a_dev} mtu {mtu} type veth peer name {b_dev} mtu {mtu} netns {b_name} && ip link set \
+         {a_dev} up"
     ));
     b.sh(&format!("ip link set {b_dev} up"));
 }

@@ -30,11 +30,12 @@ impl Ping {
     }
 }
 
-/// Pings `to` from `from`: `count` requests `interval` seconds apart, whether replies come or not, each of which may
-/// take two seconds. With further options of fping(8), of which `-t` is another time, in milliseconds.
+/// Pings `to` from `from`: `count` requests `interval` seconds apart, whether replies come or not, each of
+/// which may take two seconds. With further options of fping(8), of which `-t` is another time, in
+/// milliseconds.
 ///
-/// Not by ping(8): once there are replies, that waits for the last one for a moment only, and calls it lost where the
-/// machine was busy for longer.
+/// Not by ping(8): once there are replies, that waits for the last one for a moment only, and calls it lost
+/// where the machine was busy for longer.
 pub fn ping(from: &Netns, to: IpAddr, count: usize, interval: f64, options: &str) -> Ping {
     let line = format!("fping -c {count} -p {} -i 1 -t 2000 {options} {to}", interval * 1000.0);
     let output = from.try_sh(&line);
@@ -59,8 +60,8 @@ pub fn reaches(from: &Netns, to: IpAddr, limit: Duration) -> bool {
     within(limit, || from.try_sh(&format!("ping -n -c 1 -W 1 {to}")).status.success())
 }
 
-/// Sends `bytes` bytes that don't repeat by TCP from one namespace to an address in another, and returns the SHA-256
-/// of what was sent and of what arrived.
+/// Sends `bytes` bytes that don't repeat by TCP from one namespace to an address in another, and returns the
+/// SHA-256 of what was sent and of what arrived.
 pub fn tcp_transfer(from: &Netns, to: &Netns, addr: IpAddr, bytes: usize) -> ([u8; 32], [u8; 32]) {
     let listener = to.tcp_listener(SocketAddr::new(addr, 0));
     let target = listener.local_addr().expect("local address");
@@ -131,15 +132,16 @@ pub fn roomy_socket(ns: &Netns, at: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Lets a router's TUN devices hold all that comes while the router is kept from reading: what is lost then is lost by
-/// the router. For as long as these devices live.
+/// Lets a router's TUN devices hold all that comes while the router is kept from reading: what is lost then
+/// is lost by the router. For as long as these devices live.
 pub fn deep_queue(xtr: &Netns) {
     xtr.sh(
         "for tun in $(ip -o link show type tun | cut -d: -f2); do ip link set $tun txqueuelen 20000; done",
     );
 }
 
-/// A stream of a thousand small datagrams a second, each with its number; ended by [`Self::finish`], or when dropped.
+/// A stream of a thousand small datagrams a second, each with its number; ended by [`Self::finish`], or when
+/// dropped.
 pub struct Stream {
     over: Over,
     arrived: Arc<AtomicUsize>,

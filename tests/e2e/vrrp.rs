@@ -259,8 +259,8 @@ fn elections_with_keepalived_version_3_ipv6() {
     with_keepalived(3, Family::V6);
 }
 
-/// Two routers of ours: the gateway moves when one is killed, quickly; what the dead one left is removed by its next
-/// life; and a router that stops leaves nothing behind.
+/// Two routers of ours: the gateway moves when one is killed, quickly; what the dead one left is removed by
+/// its next life; and a router that stops leaves nothing behind.
 #[test]
 fn the_gateway_moves_when_its_router_is_killed() {
     let _machine = Machine::shared();
@@ -379,7 +379,8 @@ fn forged_truncated_and_forwarded_advertisements_change_nothing_and_are_counted(
     until("it to give way", LONG, || state(&ours) == "backup");
 }
 
-/// The site can't be reached by a router whose uplink is down: the gateway goes to the other one, and comes back.
+/// The site can't be reached by a router whose uplink is down: the gateway goes to the other one, and comes
+/// back.
 #[test]
 fn the_gateway_leaves_a_router_whose_locators_are_all_down() {
     let _machine = Machine::shared();

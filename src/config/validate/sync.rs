@@ -41,7 +41,8 @@ pub(super) fn sync(cx: &Context<'_>) -> Option<SyncConfig> {
         cx.problems.warning(
             &members.place,
             "are of both families, and it is the kernel that chooses where our messages to each come from",
-            "list all by addresses of one family and give `source`, or make sure that the others list both addresses",
+            "list all by addresses of one family and give `source`, or make sure that the others list both \
+             addresses",
         );
     }
     if let Some(source) = &raw.source {

@@ -43,8 +43,8 @@ impl<'a> Seen<'a> {
     pub(super) const NOTHING: Self =
         Self { glance: Glance::NONE, route: Route::Unknown, packets: 0, bytes: 0 };
 
-    /// Reads its headers, and looks whether its source is one of the site's. `local` is one that was, so that the next
-    /// packet of the same host is not asked about again.
+    /// Reads its headers, and looks whether its source is one of the site's. `local` is one that was, so that
+    /// the next packet of the same host is not asked about again.
     #[inline(always)]
     pub(super) fn read(&mut self, turn: &Turn<'a>, packet: &[u8], local: &mut Option<u32>) {
         (self.packets, self.bytes) = (0, 0);

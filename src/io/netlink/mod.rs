@@ -1,10 +1,10 @@
 //! rtnetlink: interfaces and their addresses, policy rules, routes, and the kernel's announcements of change.
 //!
-//! Owns the translation between the kernel's messages and the plain structs here. Decides nothing: which rules and
-//! routes there should be is `runtime::kernel`'s business.
+//! Owns the translation between the kernel's messages and the plain structs here. Decides nothing: which
+//! rules and routes there should be is `runtime::kernel`'s business.
 //!
-//! Everything happens in the network namespace of the thread that opens the [`Netlink`] or [`InterfaceMonitor`],
-//! within a tokio runtime that has I/O and time enabled.
+//! Everything happens in the network namespace of the thread that opens the [`Netlink`] or
+//! [`InterfaceMonitor`], within a tokio runtime that has I/O and time enabled.
 
 mod interfaces;
 mod monitor;
@@ -72,8 +72,8 @@ pub struct Netlink {
 impl Netlink {
     /// Connects. Must be called within a tokio runtime.
     pub fn open() -> io::Result<Self> {
-        // Strict checking lets the kernel filter dumps by table and protocol, which spares us a full BGP table.
-        // Kernels before 4.20 lack it: filters are applied here as well.
+        // Strict checking lets the kernel filter dumps by table and protocol, which spares us a full BGP
+        // table. Kernels before 4.20 lack it: filters are applied here as well.
         let (connection, handle) = match rtnetlink::new_connection_with_strict_check() {
             Ok((connection, handle, _)) => (connection, handle),
             Err(_) => {

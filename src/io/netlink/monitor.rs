@@ -27,20 +27,21 @@ pub enum NetworkEvent {
     Interface {
         /// Its name. An interface that was renamed goes under its old name and appears under its new one.
         name: String,
-        /// Its usable addresses, all of them; see [`Interface::usable_addresses`]. None when it is down or gone.
+        /// Its usable addresses, all of them; see [`Interface::usable_addresses`]. None when it is down or
+        /// gone.
         addresses: Vec<IpAddr>,
     },
-    /// A rule was deleted that had been installed with the monitor's protocol number, perhaps by us, perhaps not; or
-    /// announcements were lost.
+    /// A rule was deleted that had been installed with the monitor's protocol number, perhaps by us, perhaps
+    /// not; or announcements were lost.
     RuleDeleted,
 }
 
 /// Follows interfaces, addresses and rules.
 ///
-/// The first events tell every interface that there is, the further ones what changed. Announcements only say that
-/// something changed; what is told is the state then listed. So losing some of them (the kernel drops announcements
-/// when the socket's buffer is full) costs nothing but the time to list; an interface that was down meanwhile is then
-/// told by [`NetworkEvent::RuleDeleted`] alone.
+/// The first events tell every interface that there is, the further ones what changed. Announcements only say
+/// that something changed; what is told is the state then listed. So losing some of them (the kernel drops
+/// announcements when the socket's buffer is full) costs nothing but the time to list; an interface that was
+/// down meanwhile is then told by [`NetworkEvent::RuleDeleted`] alone.
 ///
 /// ```no_run
 /// use eidolon::io::netlink::{InterfaceMonitor, Netlink, NetworkEvent};
@@ -70,8 +71,8 @@ pub struct InterfaceMonitor {
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
 impl InterfaceMonitor {
-    /// Subscribes. `netlink` is used for listings; deletion of rules is told of those with `protocol`. Must be called
-    /// within a tokio runtime.
+    /// Subscribes. `netlink` is used for listings; deletion of rules is told of those with `protocol`. Must
+    /// be called within a tokio runtime.
     pub fn open(netlink: Netlink, protocol: u8) -> io::Result<Self> {
         Ok(Self {
             netlink,
@@ -125,7 +126,9 @@ impl InterfaceMonitor {
     fn note(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
         match message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRule(rule)) => {
-                let ours = |a: &RuleAttribute| matches!(a, RuleAttribute::Protocol(p) if u8::from(*p) == self.protocol);
+                let protocol = self.protocol;
+                let ours =
+                    |a: &RuleAttribute| matches!(a, RuleAttribute::Protocol(p) if u8::from(*p) == protocol);
                 if rule.attributes.iter().any(ours) {
                     self.rule_deleted();
                 }
@@ -182,7 +185,8 @@ fn subscribe() -> io::Result<Messages> {
     Ok(messages)
 }
 
-/// The events that lead from one listing to the next, by name; first what went. Those in `down` were down between.
+/// The events that lead from one listing to the next, by name; first what went. Those in `down` were down
+/// between.
 fn changes(before: &[Interface], after: &[Interface], down: &BTreeSet<u32>) -> Vec<NetworkEvent> {
     let by_name = |list| -> BTreeMap<String, Interface> {
         <[Interface]>::iter(list).map(|i| (i.name.clone(), i.clone())).collect()

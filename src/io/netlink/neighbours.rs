@@ -1,4 +1,5 @@
-//! Neighbours (`ip neighbour`): what the kernel knows of hosts on a link, asking them, and answering for others.
+//! Neighbours (`ip neighbour`): what the kernel knows of hosts on a link, asking them, and answering for
+//! others.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -43,7 +44,8 @@ pub enum Liveness {
 }
 
 impl Neighbour {
-    /// `None` where the message says nothing of a host: it is being asked, was configured by hand, or is answered for.
+    /// `None` where the message says nothing of a host: it is being asked, was configured by hand, or is
+    /// answered for.
     fn from_message(message: &NeighbourMessage, deleted: bool) -> Option<Self> {
         let header = &message.header;
         if header.flags.contains(NeighbourFlags::Proxy) {
@@ -61,7 +63,8 @@ impl Neighbour {
     }
 }
 
-/// An address that the kernel answers for on a link, though it has it not (proxy ARP, proxy neighbour discovery).
+/// An address that the kernel answers for on a link, though it has it not (proxy ARP, proxy neighbour
+/// discovery).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Proxied {
     /// Index of the interface.
@@ -196,8 +199,8 @@ impl Netlink {
         Ok(all)
     }
 
-    /// Answers ARP and neighbour solicitations for an address that is not on the link, or no longer. The kernel forgets
-    /// that when the link goes down, without saying so.
+    /// Answers ARP and neighbour solicitations for an address that is not on the link, or no longer. The
+    /// kernel forgets that when the link goes down, without saying so.
     pub async fn answer_for(&self, proxied: &Proxied, present: bool) -> Result<(), NetlinkError> {
         let Proxied { index, address, protocol } = *proxied;
         let mut request = self.handle.neighbours().add(index, address).flags(NeighbourFlags::Proxy).replace();

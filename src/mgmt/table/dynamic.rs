@@ -58,27 +58,29 @@ pub fn moved(view: &Moved) -> String {
         MoveOutcome::Registered => write!(text, ": here and registered"),
         MoveOutcome::Unconfirmed => write!(
             text,
-            " is here, but {by} did not confirm that in time, so others may still send to where it was. Registering goes \
-             on; check that the Map-Server is up, that the site has the prefix there, or one around it with \
-             accept-more-specifics, and that the keys agree: its log says what it refuses"
+            " is here, but {by} did not confirm that in time, so others may still send to where it was. \
+             Registering goes on; check that the Map-Server is up, that the site has the prefix there, or \
+             one around it with accept-more-specifics, and that the keys agree: its log says what it refuses"
         ),
         MoveOutcome::Refused => write!(
             text,
-            " is here, but refused by {by}, so others still send to where it was: the site needs the prefix there, or one \
-             around it with accept-more-specifics"
+            " is here, but refused by {by}, so others still send to where it was: the site needs the prefix \
+             there, or one around it with accept-more-specifics"
         ),
         MoveOutcome::Elsewhere => {
             let rloc = view.rloc.map_or_else(|| "another router".to_owned(), |rloc| rloc.to_string());
             write!(
                 text,
-                " is not here: the site of {rloc} has registered it since, and keeps it. Is the address in use at both? If \
-                 it is here, say there that it is not (`eidolon move {} --away`), then again that it is here",
+                " is not here: the site of {rloc} has registered it since, and keeps it. Is the address in \
+                 use at both? If it is here, say there that it is not (`eidolon move {} --away`), then again \
+                 that it is here",
                 prefix(&view.prefix)
             )
         }
         MoveOutcome::NoLocators => write!(
             text,
-            " is here, but none of its locators is up, so nobody hears of that: it is registered as soon as one is"
+            " is here, but none of its locators is up, so nobody hears of that: it is registered as soon as \
+             one is"
         ),
         MoveOutcome::Left => write!(text, " is not here: it was told to be elsewhere meanwhile"),
     };

@@ -22,8 +22,8 @@ pub enum Input<'a> {
     },
     /// The data plane needs attention.
     Punt(Punt),
-    /// An interface's usable (global, not tentative) addresses, best first; none when it is down or gone. A locator
-    /// of ours is up only while its address is among them, also where it is configured by address.
+    /// An interface's usable (global, not tentative) addresses, best first; none when it is down or gone. A
+    /// locator of ours is up only while its address is among them, also where it is configured by address.
     Interface {
         /// Its name.
         name: &'a str,
@@ -37,15 +37,16 @@ pub enum Input<'a> {
         /// Its addresses.
         addresses: &'a [IpAddr],
     },
-    /// What an earlier life of this router had remembered, all of it, possibly nothing. Given once, before anything
-    /// else. It promises that every [`Output::Persist`] is obeyed from now on; without it there is none, and the nonce
-    /// base that the control plane was made with has to be enough.
+    /// What an earlier life of this router had remembered, all of it, possibly nothing. Given once, before
+    /// anything else. It promises that every [`Output::Persist`] is obeyed from now on; without it there is
+    /// none, and the nonce base that the control plane was made with has to be enough.
     Restored(&'a [Record]),
     /// A record that [is awaited](Record::is_awaited) is on the disk; or can't be, and waiting is of no use.
     Persisted(&'a Record),
     /// Who sent data packets to this site lately: the answer to [`Output::ListSenders`].
     Senders(&'a [Sender]),
-    /// The kernel's neighbour table says something else than before of a host on one of the site's interfaces.
+    /// The kernel's neighbour table says something else than before of a host on one of the site's
+    /// interfaces.
     Neighbour {
         /// The interface's name.
         interface: &'a str,
@@ -63,7 +64,8 @@ pub enum Input<'a> {
 pub enum Command {
     /// Forget the whole map-cache, or the entry of one prefix.
     ClearMapCache(Option<EidPrefix>),
-    /// Ask the mapping system for `eid`, as `lig` (RFC 6835) does: answered by [`Output::LigReply`] with the same id.
+    /// Ask the mapping system for `eid`, as `lig` (RFC 6835) does: answered by [`Output::LigReply`] with the
+    /// same id.
     Lig {
         /// Chosen by the caller.
         id: u64,
@@ -88,7 +90,8 @@ pub enum Output {
         /// Whether it is to be forwarded natively from now on.
         present: bool,
     },
-    /// Packets to this prefix are, or are no longer, the router's, although they lie in one that is forwarded natively.
+    /// Packets to this prefix are, or are no longer, the router's, although they lie in one that is forwarded
+    /// natively.
     NativeException {
         /// The prefix.
         prefix: EidPrefix,
@@ -109,16 +112,17 @@ pub enum Output {
         /// Where it is; `None` = as the site's routes say, from now on.
         place: Option<Place>,
     },
-    /// Ask a host on one of the site's interfaces for its link-layer address, whether that is known or not, and tell by
-    /// [`Input::Neighbour`] what came of it.
+    /// Ask a host on one of the site's interfaces for its link-layer address, whether that is known or not,
+    /// and tell by [`Input::Neighbour`] what came of it.
     Probe {
         /// The interface's name.
         interface: String,
         /// The host's address.
         address: IpAddr,
     },
-    /// Say who sent data packets to this site within the last minute, by [`Input::Senders`]: a mapping of ours changed,
-    /// and they are to hear of it. Without an answer, those hear of it that this site sends to or that asked for it.
+    /// Say who sent data packets to this site within the last minute, by [`Input::Senders`]: a mapping of
+    /// ours changed, and they are to hear of it. Without an answer, those hear of it that this site sends to
+    /// or that asked for it.
     ListSenders,
     /// The answer to [`Command::Lig`]; exactly one per command.
     LigReply {
@@ -162,8 +166,8 @@ pub enum NeighbourState {
 pub enum Move {
     /// It is at this site.
     Here {
-        /// The priority of its locators here; it is then registered so that it may be at other sites too, each with its
-        /// own priority. Without one, it is this site's alone, with what is configured.
+        /// The priority of its locators here; it is then registered so that it may be at other sites too,
+        /// each with its own priority. Without one, it is this site's alone, with what is configured.
         priority: Option<u8>,
     },
     /// It is no longer at this site.
@@ -173,7 +177,8 @@ pub enum Move {
 /// What has come of telling that an EID-prefix is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoveState {
-    /// Every Map-Server that it is to be registered with has confirmed it, or was told, where it is not to confirm.
+    /// Every Map-Server that it is to be registered with has confirmed it, or was told, where it is not to
+    /// confirm.
     Registered,
     /// These Map-Servers have not answered yet.
     Unconfirmed(Vec<String>),

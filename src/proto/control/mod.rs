@@ -1,8 +1,8 @@
-//! The control plane of one router: takes every input, hands it to the machine that it is for, and collects what
-//! they want done.
+//! The control plane of one router: takes every input, hands it to the machine that it is for, and collects
+//! what they want done.
 //!
-//! Owns: the inputs' and outputs' vocabulary, the demultiplexing of messages, and reloading. Must not decide what a
-//! machine decides.
+//! Owns: the inputs' and outputs' vocabulary, the demultiplexing of messages, and reloading. Must not decide
+//! what a machine decides.
 
 mod contract;
 mod demux;

@@ -1,7 +1,7 @@
 //! The DDT node: says who knows more about an EID, without knowing any mapping (RFC 8111 §7.1).
 //!
-//! Owns: the prefixes that the node is authoritative for, what it delegated or knows by hints, and the contents of
-//! Map-Referrals, also those of a Map-Server (§7.2). Forwarding to ETRs is the Map-Server's.
+//! Owns: the prefixes that the node is authoritative for, what it delegated or knows by hints, and the
+//! contents of Map-Referrals, also those of a Map-Server (§7.2). Forwarding to ETRs is the Map-Server's.
 
 use std::net::IpAddr;
 
@@ -135,8 +135,8 @@ impl DdtNode {
         node
     }
 
-    /// What is to be said of the first EID of `asked` (RFC 8111 §8.3.1), by a node that is a Map-Server too if there is one. `own` is where
-    /// the question came to.
+    /// What is to be said of the first EID of `asked` (RFC 8111 §8.3.1), by a node that is a Map-Server too
+    /// if there is one. `own` is where the question came to.
     pub(crate) fn answer(&self, asked: &EidPrefix, server: Option<&MapServer>, own: IpAddr) -> Answer {
         let eid = &asked.first();
         let delegation = self.delegations.longest(eid);
@@ -179,7 +179,8 @@ impl DdtNode {
     fn of_site(&self, eid: &Eid, prefix: EidPrefix, server: &MapServer, own: IpAddr) -> Answer {
         let incomplete = self.peers.is_empty();
         if server.longest_registered(eid).is_some_and(|registered| registered.len() >= prefix.len()) {
-            // What is delegated elsewhere is not ours to acknowledge; longest_owned left out other sites of ours.
+            // What is delegated elsewhere is not ours to acknowledge; longest_owned left out other sites of
+            // ours.
             let prefix = free_prefix(eid, &[&Within(prefix), &self.delegations, &Owned(server)]);
             let mut to = vec![own];
             to.extend(self.peers.iter().filter(|peer| **peer != own));
@@ -287,7 +288,8 @@ mod tests {
         (answer.referral, answer.prefix, answer.ttl, answer.incomplete)
     }
 
-    /// Input: EIDs in delegated prefixes, to nodes and to Map-Servers. Output: NODE-REFERRAL, MS-REFERRAL (RFC 8111 §7.1.1).
+    /// Input: EIDs in delegated prefixes, to nodes and to Map-Servers. Output: NODE-REFERRAL, MS-REFERRAL
+    /// (RFC 8111 §7.1.1).
     #[test]
     fn delegations_are_referred_to() {
         let node = node();
@@ -296,8 +298,8 @@ mod tests {
         assert_eq!(told(&node, "11.0.0.1"), (Referral::Node, p("0.0.0.0/0"), Ttl(1440), false), "a hint");
     }
 
-    /// Input: an EID of an authoritative prefix that is delegated to nobody. Output: DELEGATION-HOLE with the least specific
-    /// prefix that has no delegation, for 15 minutes (RFC 8111 §7.1.2).
+    /// Input: an EID of an authoritative prefix that is delegated to nobody. Output: DELEGATION-HOLE with the
+    /// least specific prefix that has no delegation, for 15 minutes (RFC 8111 §7.1.2).
     #[test]
     fn what_nobody_has_is_a_hole() {
         let mut config = DdtNodeConfig { authoritative: vec![p("10.0.0.0/8")], delegations: Vec::new() };
@@ -307,8 +309,8 @@ mod tests {
         assert_eq!(told(&node, "10.1.0.1"), (Referral::Hole, p("10.1.0.0/16"), Ttl(15), false));
     }
 
-    /// Input: an EID outside of everything, and an EID-prefix. Output: NOT-AUTHORITATIVE with what was asked for, incomplete,
-    /// for no time (RFC 8111 §6.1).
+    /// Input: an EID outside of everything, and an EID-prefix. Output: NOT-AUTHORITATIVE with what was asked
+    /// for, incomplete, for no time (RFC 8111 §6.1).
     #[test]
     fn a_node_says_what_is_none_of_its_business() {
         let node = node();

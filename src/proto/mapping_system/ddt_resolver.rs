@@ -1,12 +1,13 @@
-//! The DDT client of a Map-Resolver: follows referrals from the root to the Map-Server of an EID (RFC 8111 §7.3).
+//! The DDT client of a Map-Resolver: follows referrals from the root to the Map-Server of an EID (RFC 8111
+//! §7.3).
 //!
 //! Owns: the referral cache, and the Map-Requests under way. Must not know what sites are registered here.
 //!
-//! A Map-Referral carries the nonce of the Map-Request that it answers, and the pseudocode of §8.1.1 takes the ITR's.
-//! Whoever may ask the Map-Resolver would then know it, and could forge referrals of the root for everybody. So DDT nodes
-//! are asked with a nonce of our own, which no text forbids. Map-Servers pass the Map-Request on to an ETR, whose
-//! Map-Reply has to carry the ITR's nonce: they are asked with that one, and what they say counts for the one
-//! Map-Request only, and is not remembered.
+//! A Map-Referral carries the nonce of the Map-Request that it answers, and the pseudocode of §8.1.1 takes
+//! the ITR's. Whoever may ask the Map-Resolver would then know it, and could forge referrals of the root for
+//! everybody. So DDT nodes are asked with a nonce of our own, which no text forbids. Map-Servers pass the
+//! Map-Request on to an ETR, whose Map-Reply has to carry the ITR's nonce: they are asked with that one, and
+//! what they say counts for the one Map-Request only, and is not remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -36,13 +37,13 @@ const MAX_REQUEST: usize = 1500;
 const NONCE: std::ops::Range<usize> = 4..12;
 /// Locators of a referral that are tried.
 const MAX_LOCATORS: usize = 8;
-/// How long a Map-Referral is waited for, the first time; each round over the locators doubles it. ITRs ask again after
-/// a second (RFC 9301 §5.3).
+/// How long a Map-Referral is waited for, the first time; each round over the locators doubles it. ITRs ask
+/// again after a second (RFC 9301 §5.3).
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// Rounds over the locators of a referral.
 const ROUNDS: u32 = 3;
-/// Referrals followed for one Map-Request, from the root on (RFC 8111 §7.3.4 leaves the number open): a tree that is
-/// deeper would be odd.
+/// Referrals followed for one Map-Request, from the root on (RFC 8111 §7.3.4 leaves the number open): a tree
+/// that is deeper would be odd.
 const MAX_REFERRALS: u32 = 32;
 /// The longest that a referral is remembered, whatever it says (RFC 8111 §6.4: a day).
 const LONGEST_TTL: Ttl = Ttl(1440);
@@ -66,7 +67,8 @@ pub(crate) struct DdtResolver {
     received: ReferralCounts,
 }
 
-/// Who wants to know what: outer and inner source, of which the sender of a Map-Request writes the latter as it likes.
+/// Who wants to know what: outer and inner source, of which the sender of a Map-Request writes the latter as
+/// it likes.
 type Asker = (IpAddr, Option<IpAddr>, Eid);
 
 /// A referral that a Map-Resolver remembers.
@@ -255,7 +257,8 @@ impl DdtResolver {
                 pending.referrals += 1;
                 self.ask(cx, now, pending);
             }
-            // A Map-Server that was taken for a DDT node: its ETR's answer has a nonce that the ITR doesn't know.
+            // A Map-Server that was taken for a DDT node: its ETR's answer has a nonce that the ITR doesn't
+            // know.
             Referral::Acknowledged if is_private => {
                 let (prefix, to) = (within(prefix), locators(record));
                 if !record.incomplete && !to.is_empty() {
@@ -289,7 +292,8 @@ impl DdtResolver {
         }
     }
 
-    /// Sends again what had no answer, gives up what had none often enough, and forgets referrals that have ended.
+    /// Sends again what had no answer, gives up what had none often enough, and forgets referrals that have
+    /// ended.
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context, now: Instant) {
         while let Some((at, prefix)) = self.expiry.first().copied().filter(|(at, _)| *at <= now) {
             self.expiry.remove(&(at, prefix));

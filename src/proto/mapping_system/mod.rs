@@ -1,4 +1,5 @@
-//! The mapping system: Map-Server, Map-Resolver and DDT node, and what they do together when one process is several.
+//! The mapping system: Map-Server, Map-Resolver and DDT node, and what they do together when one process is
+//! several.
 //!
 //! Owns: which Map-Requests are answered, forwarded or refused. Must not know the site's own database.
 
@@ -158,7 +159,8 @@ impl MappingSystem {
         cx.send(None, peer, &referral);
     }
 
-    /// Mask length of the longest prefix around `eid` that is known here: configured, registered or forwarded.
+    /// Mask length of the longest prefix around `eid` that is known here: configured, registered or
+    /// forwarded.
     pub(crate) fn longest_known(&self, eid: &Eid) -> Option<u8> {
         let server = self.server.as_ref().and_then(|s| s.table().longest_member(eid));
         let resolver = self.resolver.as_ref().and_then(|r| r.forward().longest_member(eid));
@@ -234,7 +236,8 @@ impl MappingSystem {
         if self.guard.seen(now, question.request.nonce, question.eid) {
             return cx.drop(DropReason::RequestLoop, Some(peer));
         }
-        // A Map-Resolver that follows referrals asks for many ITRs, of which each has its share, besides its own.
+        // A Map-Resolver that follows referrals asks for many ITRs, of which each has its share, besides its
+        // own.
         let itr = question.ddt.then(|| reply_rloc(question.request, peer, |_| true)).flatten();
         if cx.admit(itr.unwrap_or(peer.ip()), None, peer, now) {
             cx.send(None, SocketAddr::new(to, CONTROL_PORT), &Message::Ecm(question.ecm.clone()));
@@ -246,7 +249,8 @@ impl MappingSystem {
         let sets = known(&self.server, &self.resolver, question.local);
         let mut prefix = free_prefix(eid, &sets);
         if self.resolver.is_none() && self.longest_known(eid).is_none() {
-            // A Map-Server alone knows its own sites only: the space around the EID may belong to another one.
+            // A Map-Server alone knows its own sites only: the space around the EID may belong to another
+            // one.
             prefix = eid.to_prefix();
         }
         send(cx, now, question, EidRecord::from(&Mapping::negative(prefix, ttl, Action::NativelyForward)));

@@ -1,8 +1,8 @@
-//! Map-Notifies that nobody asked for: an xTR hears when what the mapping system tells of its EID-prefixes changes by
-//! another xTR of its site (RFC 9301 §5.7).
+//! Map-Notifies that nobody asked for: an xTR hears when what the mapping system tells of its EID-prefixes
+//! changes by another xTR of its site (RFC 9301 §5.7).
 //!
-//! Owns: whom to tell of what, when, and whether it has been acknowledged. Must not know what is registered: the
-//! Map-Server writes the messages.
+//! Owns: whom to tell of what, when, and whether it has been acknowledged. Must not know what is registered:
+//! the Map-Server writes the messages.
 //!
 //! Each xTR has at most one such message on the way to it, so that a change of many prefixes is no burst
 //! (RFC 8085 §3.1); what changes meanwhile waits for the next one.
@@ -79,8 +79,8 @@ impl Flight {
 }
 
 impl Notifier {
-    /// Whether `recipient` may not have heard of the last change of a prefix. It is asked for once per change: who
-    /// repeats what it said has heard or does not acknowledge anything.
+    /// Whether `recipient` may not have heard of the last change of a prefix. It is asked for once per
+    /// change: who repeats what it said has heard or does not acknowledge anything.
     pub(crate) fn forgive(&mut self, recipient: &Recipient, prefix: &EidPrefix) -> bool {
         self.unheard.remove(&(recipient.clone(), *prefix))
     }

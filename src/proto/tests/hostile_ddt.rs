@@ -1,5 +1,5 @@
-//! A Map-Resolver that searches the DDT, and nodes that answer whatever they like: well-formed Map-Referrals to what was
-//! really asked, with the right nonce and from the right address more often than not.
+//! A Map-Resolver that searches the DDT, and nodes that answer whatever they like: well-formed Map-Referrals
+//! to what was really asked, with the right nonce and from the right address more often than not.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -276,7 +276,8 @@ fn whatever_nodes_refer_to_the_search_stays_bounded_and_ends() {
             Ok(())
         })
         .unwrap();
-    // What is tried is not turned away at the door: every kind is taken in, and refused for every reason, many times.
+    // What is tried is not turned away at the door: every kind is taken in, and refused for every reason,
+    // many times.
     let reached = reached.into_inner();
     for what in [
         "node-referral",

@@ -21,7 +21,8 @@ fn sync([session, receiver]: [u64; 2], nonce: u64, records: Vec<SyncRecord>) -> 
     seal(Message::CacheSync(message), &key("site")).unwrap()
 }
 
-/// Has the router synchronise with the peer, which answers its first Hello: the peer's session and the router's.
+/// Has the router synchronise with the peer, which answers its first Hello: the peer's session and the
+/// router's.
 fn join(net: &mut Network, id: usize, mut config: ControlConfig) -> [u64; 2] {
     let peer = ip(PEER.rsplit_once(':').unwrap().0);
     config.sync = Some(SyncConfig::new(vec![peer], vec![key("site")]));

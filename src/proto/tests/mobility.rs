@@ -1,4 +1,5 @@
-//! EID-prefixes that move between sites: the mapping system, the sites they come to and leave, and one that talks to them.
+//! EID-prefixes that move between sites: the mapping system, the sites they come to and leave, and one that
+//! talks to them.
 
 use std::time::Duration;
 
@@ -249,7 +250,9 @@ fn notifies_that_are_forged_or_sent_again_change_nothing() {
     w.go(w.b, HOST, HERE).unwrap();
     w.net.run_for(SECOND);
     assert!(w.is_away(w.a));
-    let to_a = |m: &Message| matches!(m, Message::MapNotify(n) if n.records.iter().any(|r| r.eid.to_prefix() == Ok(to_prefix(HOST)) && r.locators.iter().all(|l| l.address.to_ip() == Some(ip(B)))));
+    let at_b = |r: &EidRecord| r.locators.iter().all(|l| l.address.to_ip() == Some(ip(B)));
+    let is_it = |r: &EidRecord| r.eid.to_prefix() == Ok(to_prefix(HOST)) && at_b(r);
+    let to_a = |m: &Message| matches!(m, Message::MapNotify(n) if n.records.iter().any(is_it));
     let told: Vec<Vec<u8>> = w
         .net
         .sent_by(w.ms)

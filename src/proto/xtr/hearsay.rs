@@ -1,12 +1,12 @@
 //! Which remote locators the site's other xTRs say are down, so that all members choose the same.
 //!
-//! Owns: who says so, and what follows where this router knows nothing better; and which locators it says are down
-//! itself. When that is told is [`crate::proto::redundancy::sync`]'s business. Must not send anything.
+//! Owns: who says so, and what follows where this router knows nothing better; and which locators it says are
+//! down itself. When that is told is [`crate::proto::redundancy::sync`]'s business. Must not send anything.
 //!
-//! What a member says holds until it says the contrary, or tells all that it has and this is not among it; and as long
-//! as any member says so. It is remembered also of locators that no mapping has yet, as messages may overtake each other.
-//! What the sites say of their locators in locator-status-bits (RFC 9300 §10) is not told: it is in the packets that
-//! each router has from them, and no longer holds where none come.
+//! What a member says holds until it says the contrary, or tells all that it has and this is not among it;
+//! and as long as any member says so. It is remembered also of locators that no mapping has yet, as messages
+//! may overtake each other. What the sites say of their locators in locator-status-bits (RFC 9300 §10) is
+//! not told: it is in the packets that each router has from them, and no longer holds where none come.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -101,7 +101,8 @@ impl Itr {
         !self.cache.is_down(rloc, database.rlocs())
     }
 
-    /// Takes in whether another xTR of the site can reach a locator. Our own probes know better, where they do.
+    /// Takes in whether another xTR of the site can reach a locator. Our own probes know better, where they
+    /// do.
     ///
     /// # Errors
     /// If it isn't used, and why.
@@ -138,7 +139,8 @@ impl Itr {
         Ok(())
     }
 
-    /// Heeds what was said of locators before they came into use, where this router has found out nothing itself.
+    /// Heeds what was said of locators before they came into use, where this router has found out nothing
+    /// itself.
     pub(super) fn heed(&mut self, cx: &mut Context, now: Instant, suspects: Vec<Rloc>, local: &LocalRlocs) {
         for rloc in suspects {
             let reach = &self.cache.reach;
@@ -156,8 +158,8 @@ impl Itr {
         }
     }
 
-    /// A member has told all that it has, from message `first` on: locators that were not among it are not down any
-    /// more, as far as it knows.
+    /// A member has told all that it has, from message `first` on: locators that were not among it are not
+    /// down any more, as far as it knows.
     pub(crate) fn told_all_locators(
         &mut self,
         cx: &mut Context,
@@ -176,7 +178,8 @@ impl Itr {
         self.relieve(cx, now, &told, database);
     }
 
-    /// A member is not there any more: what it said counts no longer for locators that come into use from now on.
+    /// A member is not there any more: what it said counts no longer for locators that come into use from now
+    /// on.
     pub(crate) fn forget_words(&mut self, by: IpAddr) {
         self.cache.reach.hearsay.retain(|said_by, _| said_by != by);
     }
@@ -190,8 +193,8 @@ impl Itr {
         used
     }
 
-    /// Those of `rlocs` that were down because somebody said so, and of which nobody says so any more, count as others
-    /// that nothing is known of.
+    /// Those of `rlocs` that were down because somebody said so, and of which nobody says so any more, count
+    /// as others that nothing is known of.
     fn relieve(&mut self, cx: &mut Context, now: Instant, rlocs: &[Rloc], database: &Database) {
         let reach = &mut self.cache.reach;
         let retries = reach.prober.retries();

@@ -1,37 +1,41 @@
 //! EID-prefixes that come to this site and leave it while the routers run.
 //!
-//! Owns: which of them are here, which have moved elsewhere, and who is believed about that. Must not know how hosts are
-//! asked for, nor routes: the runtime is told ([`Output::Probe`], [`Output::DynamicEid`]).
+//! Owns: which of them are here, which have moved elsewhere, and who is believed about that. Must not know
+//! how hosts are asked for, nor routes: the runtime is told ([`Output::Probe`], [`Output::DynamicEid`]).
 //!
 //! # A move
-//! The site that an EID-prefix comes to registers it (RFC 9301 §5.6), told by an operator's command or because a host
-//! answered on the site's LAN. The Map-Server takes the last word for the right one, and tells whoever had registered the
-//! prefix, or one around it (RFC 9301 §5.7). That xTR asks the mapping system itself, as a Map-Notify may have been
-//! recorded and sent again, while a Map-Reply has to have the nonce of the question. If the answer has locators of another
-//! site alone, it withdraws its own registration, sends on what still comes for the prefix ([`Dynamic::Away`]), and has
-//! everybody who sends there ask again ([`super::smr`]).
+//! The site that an EID-prefix comes to registers it (RFC 9301 §5.6), told by an operator's command or
+//! because a host answered on the site's LAN. The Map-Server takes the last word for the right one, and tells
+//! whoever had registered the prefix, or one around it (RFC 9301 §5.7). That xTR asks the mapping system
+//! itself, as a Map-Notify may have been recorded and sent again, while a Map-Reply has to have the nonce of
+//! the question. If the answer has locators of another site alone, it withdraws its own registration, sends
+//! on what still comes for the prefix ([`Dynamic::Away`]), and has everybody who sends there ask again
+//! ([`super::smr`]).
 //!
-//! Sending on ends after a while; but a part of an EID-prefix that stays registered here is sent on for as long as the
-//! mapping system says that it is elsewhere, which is asked again now and then.
+//! Sending on ends after a while; but a part of an EID-prefix that stays registered here is sent on for as
+//! long as the mapping system says that it is elsewhere, which is asked again now and then.
 //!
 //! # A site that was cut off
-//! The last word is right only of who has heard the ones before. A site that was down, whose locators were all down, whose
-//! Map-Register nobody confirmed, or who has heard nothing for longer than a registration period, asks before it registers
-//! again what may have moved meanwhile, and gives way if somebody else has it. Until there is an answer, what was here
-//! stays in use at the site. If nobody answers at all, registering is tried now and then.
+//! The last word is right only of who has heard the ones before. A site that was down, whose locators were
+//! all down, whose Map-Register nobody confirmed, or who has heard nothing for longer than a registration
+//! period, asks before it registers again what may have moved meanwhile, and gives way if somebody else has
+//! it. Until there is an answer, what was here stays in use at the site. If nobody answers at all,
+//! registering is tried now and then.
 //!
-//! What a site can't notice itself, being cut off between two Map-Registers and no longer, its Map-Server makes up for:
-//! see [`map_server`](crate::proto::mapping_system). With a Map-Server that does not, such a site takes a prefix back that
-//! went elsewhere meanwhile, with its next Map-Register, until the other one has it said again.
+//! What a site can't notice itself, being cut off between two Map-Registers and no longer, its Map-Server
+//! makes up for: see [`map_server`](crate::proto::mapping_system). With a Map-Server that does not, such a
+//! site takes a prefix back that went elsewhere meanwhile, with its next Map-Register, until the other one
+//! has it said again.
 //!
 //! # Where it came from
-//! What the old site sends on comes from its locators, whoever sent it first, and would not pass a check of the outer source
-//! (RFC 9300 §16). So a site that checks asks the mapping system, before it registers a prefix, where that was until now,
-//! and takes packets to it from there too for as long as they are sent on.
+//! What the old site sends on comes from its locators, whoever sent it first, and would not pass a check of
+//! the outer source (RFC 9300 §16). So a site that checks asks the mapping system, before it registers a
+//! prefix, where that was until now, and takes packets to it from there too for as long as they are sent on.
 //!
 //! # Several sites at a time
-//! With a priority given, a prefix is registered to be merged (RFC 9301 §5.6) with what other sites register so. Then
-//! nobody has to leave: traffic follows the priorities, until one site is told that the prefix is there no more.
+//! With a priority given, a prefix is registered to be merged (RFC 9301 §5.6) with what other sites register
+//! so. Then nobody has to leave: traffic follows the priorities, until one site is told that the prefix is
+//! there no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -71,7 +75,8 @@ const FLAPPING_TIME: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_millis(500);
 /// … and is contradicted so often.
 const INSISTENCE: u32 = 1;
-/// Who has a prefix for so short, after having said so repeatedly, has it taken away by somebody who never let go of it.
+/// Who has a prefix for so short, after having said so repeatedly, has it taken away by somebody who never
+/// let go of it.
 const CONTESTED_FOR: Duration = Duration::from_secs(5);
 /// A host that is here is asked whether it still is so often within the time that it may stay silent.
 const PROBES_PER_TIMEOUT: u32 = 4;
@@ -299,7 +304,8 @@ impl Mobility {
         }
     }
 
-    /// Others may have had the last word on prefixes that are here, unheard by us: asks before they are registered again.
+    /// Others may have had the last word on prefixes that are here, unheard by us: asks before they are
+    /// registered again.
     pub(crate) fn doubt(&mut self, world: &mut World<'_>, prefixes: &[EidPrefix]) {
         for prefix in prefixes {
             let Some(here) = self.here.get_mut(prefix) else { continue };
@@ -331,7 +337,8 @@ impl Mobility {
             let rlocs = record.locators.iter().filter_map(|l| l.address.to_ip());
             let ours = rlocs.into_iter().any(|rloc| self.is_own(world.database, &prefix, &rloc));
             if ours && self.here.get(&prefix).is_some_and(|here| here.priority.is_some()) {
-                // Another site has come to share it, has another priority now or has left: who sends here is to know.
+                // Another site has come to share it, has another priority now or has left: who sends here is
+                // to know.
                 world.database.tell(prefix);
                 world.changed = true;
             }
@@ -513,8 +520,8 @@ impl Mobility {
         away.or_else(cached).unwrap_or_default()
     }
 
-    /// A prefix has come here, from where `elsewhere` says unless the mapping system still knows better: what is sent on
-    /// from there passes the check of the outer source.
+    /// A prefix has come here, from where `elsewhere` says unless the mapping system still knows better: what
+    /// is sent on from there passes the check of the outer source.
     fn ask_origin(
         &mut self,
         world: &mut World<'_>,
@@ -687,8 +694,8 @@ impl Mobility {
         }
     }
 
-    /// The site that a prefix came from may have registered it once more before it heard of the move, as it does now and
-    /// then, and so have had the last word: says it again, if it has just come. Whether it did.
+    /// The site that a prefix came from may have registered it once more before it heard of the move, as it
+    /// does now and then, and so have had the last word: says it again, if it has just come. Whether it did.
     fn insist(&mut self, world: &mut World<'_>, prefix: &EidPrefix) -> bool {
         let Some(here) = self.here.get_mut(prefix) else { return false };
         if world.now.saturating_since(here.claimed) >= FRESH || here.insisted >= INSISTENCE {

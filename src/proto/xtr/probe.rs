@@ -1,13 +1,14 @@
-//! RLOC-probing (RFC 9301 §7.1): asks remote locators whether they are there, and takes what the underlay says of them.
+//! RLOC-probing (RFC 9301 §7.1): asks remote locators whether they are there, and takes what the underlay
+//! says of them.
 //!
 //! Owns: when a way is probed, and what an answer, or none, means. What follows for the map-cache is said in
 //! [`super::reachability`]. Must not choose paths.
 //!
-//! Every locator of a map-cache entry that carries packets is probed, once however many entries have it, from the locator
-//! of ours that packets to it leave from; from better ones too, so that packets return to those; and from all of them
-//! while none is known to lead there. A probe that isn't answered is repeated soon, and after some of those the way is
-//! down. Then it is probed ever more rarely. All in all no more probes leave than the configured rate allows: with more
-//! locators than that, the interval grows.
+//! Every locator of a map-cache entry that carries packets is probed, once however many entries have it, from
+//! the locator of ours that packets to it leave from; from better ones too, so that packets return to those;
+//! and from all of them while none is known to lead there. A probe that isn't answered is repeated soon, and
+//! after some of those the way is down. Then it is probed ever more rarely. All in all no more probes leave
+//! than the configured rate allows: with more locators than that, the interval grows.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,8 +29,8 @@ use super::reachability::{
     Cause, MAX_REMOTES, Outstanding, Reachability, RemoteRloc, Verdict, WayState, sources,
 };
 
-/// Without probing, an RLOC that the underlay can't reach is spared for so long. With it, so long is an answer to a
-/// probe believed rather than the underlay, which anybody may have spoken for.
+/// Without probing, an RLOC that the underlay can't reach is spared for so long. With it, so long is an
+/// answer to a probe believed rather than the underlay, which anybody may have spoken for.
 const UNDERLAY_MEMORY: Duration = Duration::from_secs(30);
 /// RLOCs that may be down at once without probing.
 const MAX_DOWN: usize = 4096;
@@ -41,8 +42,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const MAX_OUTSTANDING: usize = 8;
 /// Entries with a locator that are looked at, at a time, for one that carries packets.
 const MAX_LOOKED_AT: usize = 256;
-/// While none of a site's locators is up, the mapping system is asked again this often at most (RFC 9301 §5.3: once a
-/// second).
+/// While none of a site's locators is up, the mapping system is asked again this often at most (RFC 9301
+/// §5.3: once a second).
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Probes that may leave at once, beyond the steady rate.
 const BURST: u32 = 16;
@@ -138,9 +139,9 @@ impl Itr {
         self.cache.note_verdicts(cx, local);
     }
 
-    /// The underlay, or the absence of echoes, says that `rloc` can't be reached (RFC 9301 §7, RFC 9300 §10.1). It is
-    /// not used for now, where there is something better; probes find out whether that is true. Whether any entry has
-    /// the locator.
+    /// The underlay, or the absence of echoes, says that `rloc` can't be reached (RFC 9301 §7, RFC 9300
+    /// §10.1). It is not used for now, where there is something better; probes find out whether that is
+    /// true. Whether any entry has the locator.
     pub(super) fn unreachable(
         &mut self,
         cx: &mut Context,
@@ -271,8 +272,8 @@ impl Itr {
             self.learn(cx, now, mapping, &asked, (Source::Probe, source), database);
             self.cache.set_echoes(cx, &prefix, reply.echo_nonce);
         }
-        // There is an xTR, but the prefix isn't its own, or no longer. It says so to every probe, and the mapping system
-        // what it says every time, so that it is asked as rarely as one that doesn't answer.
+        // There is an xTR, but the prefix isn't its own, or no longer. It says so to every probe, and the
+        // mapping system what it says every time, so that it is asked as rarely as one that doesn't answer.
         let rest = cx.timers.request_rest;
         let rested = |at: Instant| now.saturating_since(at) >= rest;
         if !told
@@ -299,8 +300,8 @@ impl MapCache {
         self.rlocs.iter().map(|(rloc, users)| (rloc, users.len()))
     }
 
-    /// Has locators that came into use probed, and forgets those that no entry has any more. Without probing these go by
-    /// themselves, after [`UNDERLAY_MEMORY`].
+    /// Has locators that came into use probed, and forgets those that no entry has any more. Without probing
+    /// these go by themselves, after [`UNDERLAY_MEMORY`].
     fn settle(&mut self, cx: &mut Context, now: Instant, local: &LocalRlocs) {
         while let Some(rloc) = self.reach.fresh.pop_first() {
             if self.uses(&rloc) {
@@ -332,8 +333,8 @@ impl MapCache {
         found
     }
 
-    /// Whether no locator of an entry is up, so that the mapping system had better be asked again, and that was not said
-    /// a moment ago.
+    /// Whether no locator of an entry is up, so that the mapping system had better be asked again, and that
+    /// was not said a moment ago.
     fn is_stranded(&mut self, now: Instant, rloc: &Rloc, prefix: &EidPrefix, local: &LocalRlocs) -> bool {
         if !self.is_down(rloc, local) {
             return false;
@@ -394,8 +395,8 @@ impl MapCache {
 }
 
 impl Reachability {
-    /// A locator is used by the map-cache. Where no locator of ours leads to it, it is looked at again once there is one;
-    /// where there is no room for it, once there is.
+    /// A locator is used by the map-cache. Where no locator of ours leads to it, it is looked at again once
+    /// there is one; where there is no room for it, once there is.
     pub(super) fn add(&mut self, cx: &mut Context, now: Instant, rloc: Rloc, local: &LocalRlocs) {
         if self.prober.config.is_none() || !is_unicast(&rloc) || !local.reaches(&rloc) {
             return;
@@ -521,8 +522,8 @@ impl Reachability {
             }
         };
         self.set_wake(rloc, source, Some(now + wait));
-        // RFC 9301 §5.2: no source EID. The one ITR-RLOC is where the probe comes from, so that the answer takes the
-        // same way.
+        // RFC 9301 §5.2: no source EID. The one ITR-RLOC is where the probe comes from, so that the answer
+        // takes the same way.
         let request = MapRequest {
             probe: true,
             nonce,

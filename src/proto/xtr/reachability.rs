@@ -1,13 +1,14 @@
 //! Which remote locators can be reached, and from which of our own.
 //!
-//! Owns: what probes and the underlay said of each way (a pair of our locator and a remote one), and the verdict that
-//! follows: from where packets to a locator leave, and whether it is fit for use. When to probe is said in
-//! [`super::probe`]. Must not send anything.
+//! Owns: what probes and the underlay said of each way (a pair of our locator and a remote one), and the
+//! verdict that follows: from where packets to a locator leave, and whether it is fit for use. When to probe
+//! is said in [`super::probe`]. Must not send anything.
 //!
-//! A locator is up while any way to it is. Once a way to it is known to be down and none to be up, it is down, although
-//! there may be ways that were not tried yet: another locator of the same site is the better bet than another way to
-//! this one, and probes find out about the ways within a round trip. Where a site has no locator that is up, its
-//! locators are used all the same, since what says that they are down may be forged, or be a filter on the way.
+//! A locator is up while any way to it is. Once a way to it is known to be down and none to be up, it is
+//! down, although there may be ways that were not tried yet: another locator of the same site is the better
+//! bet than another way to this one, and probes find out about the ways within a round trip. Where a site has
+//! no locator that is up, its locators are used all the same, since what says that they are down may be
+//! forged, or be a filter on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -210,8 +211,8 @@ pub(crate) struct Reachability {
 }
 
 impl Reachability {
-    /// The source for packets to `rloc`, and whether that is fit for use; `None` where we have no locator of its family
-    /// that is up.
+    /// The source for packets to `rloc`, and whether that is fit for use; `None` where we have no locator of
+    /// its family that is up.
     pub(crate) fn verdict(&self, rloc: &Rloc, local: &LocalRlocs) -> Option<Verdict> {
         match self.remotes.get(rloc) {
             Some(remote) => remote.verdict(&sources(rloc, local)),
@@ -272,7 +273,8 @@ impl Reachability {
         }
     }
 
-    /// Forgets the ways from locators of ours that are no longer up: when they are back, much else may have changed.
+    /// Forgets the ways from locators of ours that are no longer up: when they are back, much else may have
+    /// changed.
     pub(super) fn forget_sources(&mut self, local: &LocalRlocs) {
         let rlocs: Vec<Rloc> = self.remotes.keys().copied().collect();
         for rloc in rlocs {

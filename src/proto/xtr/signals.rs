@@ -1,8 +1,8 @@
-//! What data packets say beside their payload: locator-status-bits, versions of mappings, nonces, and sources that nobody
-//! knew of (RFC 9300 §9, §10; RFC 9302).
+//! What data packets say beside their payload: locator-status-bits, versions of mappings, nonces, and sources
+//! that nobody knew of (RFC 9300 §9, §10; RFC 9302).
 //!
-//! Owns: what the data plane is told to say in headers, and what follows from what it heard. The single mechanisms are in
-//! [`super::versions`], [`super::locator_status`] and [`super::echo_nonce`].
+//! Owns: what the data plane is told to say in headers, and what follows from what it heard. The single
+//! mechanisms are in [`super::versions`], [`super::locator_status`] and [`super::echo_nonce`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,8 +52,8 @@ impl Signals {
         }
     }
 
-    /// Takes a configuration in, before anything that depends on it: the data plane is told of the options, and the
-    /// map-cache's entries are published with what these need.
+    /// Takes a configuration in, before anything that depends on it: the data plane is told of the options,
+    /// and the map-cache's entries are published with what these need.
     pub(crate) fn configure(
         &mut self,
         cx: &mut Context,
@@ -94,7 +94,8 @@ impl Signals {
         }
     }
 
-    /// Our own mappings may have changed: gives them their versions, and has the data plane say what is said of them.
+    /// Our own mappings may have changed: gives them their versions, and has the data plane say what is said
+    /// of them.
     pub(crate) fn database_changed(&mut self, cx: &mut Context, database: &mut Database) {
         for mapping in self.versions.update(&self.config, database) {
             cx.persist(|| Change::Put(Record::OwnMapping(mapping)));

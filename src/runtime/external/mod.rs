@@ -1,7 +1,9 @@
-//! A data plane that is another program: the same control plane, told to it over a socket instead of to our own threads.
+//! A data plane that is another program: the same control plane, told to it over a socket instead of to our
+//! own threads.
 //!
-//! Owns: the socket, its clients and what they are told (`table`). [`protocol`] says how, for whoever writes such a data
-//! plane; `scripts/external-dataplane` is a small one. Takes no protocol decisions, and never makes the control loop wait.
+//! Owns: the socket, its clients and what they are told (`table`). [`protocol`] says how, for whoever writes
+//! such a data plane; `scripts/external-dataplane` is a small one. Takes no protocol decisions, and never
+//! makes the control loop wait.
 
 pub mod protocol;
 mod table;
@@ -157,7 +159,8 @@ impl Server {
         let (uid, pid) = (credentials.uid(), credentials.pid());
         if !self.allowed.contains(&Some(uid)) {
             refuse(format!(
-                "user {uid} may not be the data plane: set `user-id = {uid}` in [data-plane.external] if it may"
+                "user {uid} may not be the data plane: set `user-id = {uid}` in [data-plane.external] if it \
+                 may"
             ));
             return None;
         }

@@ -1,11 +1,12 @@
-//! EID-prefixes that came here or moved elsewhere: their routes, and answering for them on the link that they left.
+//! EID-prefixes that came here or moved elsewhere: their routes, and answering for them on the link that they
+//! left.
 //!
-//! Those here get a route to the interface that they are at, those elsewhere one to the TUN, both in our own table. A rule
-//! before all others has packets to a prefix that may move look there first (see `KernelPlan::rules`), whoever sent them:
-//! the site's own routes know nothing of moves.
+//! Those here get a route to the interface that they are at, those elsewhere one to the TUN, both in our own
+//! table. A rule before all others has packets to a prefix that may move look there first (see
+//! `KernelPlan::rules`), whoever sent them: the site's own routes know nothing of moves.
 //!
-//! What is answered for is marked with our protocol number, so that the next start finds what a crash left; and looked
-//! after whenever an interface changes, as the kernel forgets it when the link goes down.
+//! What is answered for is marked with our protocol number, so that the next start finds what a crash left;
+//! and looked after whenever an interface changes, as the kernel forgets it when the link goes down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -111,7 +112,8 @@ impl KernelIntegration {
         Ok(result?)
     }
 
-    /// Asks a host on one of the site's interfaces for its link-layer address; the neighbour table shows what came of it.
+    /// Asks a host on one of the site's interfaces for its link-layer address; the neighbour table shows what
+    /// came of it.
     pub async fn probe(&self, interface: &str, address: IpAddr) -> Result<(), KernelError> {
         match self.moved.links.get(interface) {
             Some(index) => Ok(self.netlink.probe_neighbour(*index, address).await?),
@@ -119,7 +121,8 @@ impl KernelIntegration {
         }
     }
 
-    /// Answers the hosts of a link for one that has left it, so that their packets to it come here; and tells them.
+    /// Answers the hosts of a link for one that has left it, so that their packets to it come here; and tells
+    /// them.
     async fn answer_for(&mut self, interface: &str, net: IpNet, present: bool) {
         let index = self.moved.links.get(interface).copied();
         let Some(proxied) = index.and_then(|index| proxied(index, net)) else { return };
@@ -177,14 +180,15 @@ impl KernelIntegration {
     }
 }
 
-/// What is to be answered for on an interface: single hosts, as of larger prefixes it is not known which there are.
+/// What is to be answered for on an interface: single hosts, as of larger prefixes it is not known which
+/// there are.
 fn proxied(index: u32, net: IpNet) -> Option<Proxied> {
     let single = net.prefix_len() == net.max_prefix_len();
     single.then_some(Proxied { index, address: net.addr(), protocol: PROTOCOL })
 }
 
-/// Answers no longer for what routers answered for that no longer run. Running ones have routes to what they answer for:
-/// `routed` are all destinations that routes of ours lead to. How many there were.
+/// Answers no longer for what routers answered for that no longer run. Running ones have routes to what they
+/// answer for: `routed` are all destinations that routes of ours lead to. How many there were.
 pub(super) async fn clean_proxied(
     netlink: &Netlink,
     routed: &BTreeSet<IpNet>,

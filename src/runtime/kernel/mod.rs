@@ -1,12 +1,12 @@
-//! Kernel integration: rules and routes that bring the site's packets to the TUN, the TUN's MTU, and the kernel
-//! parameters that matter; all of it undone at exit, and cleaned at start where a crash left it.
+//! Kernel integration: rules and routes that bring the site's packets to the TUN, the TUN's MTU, and the
+//! kernel parameters that matter; all of it undone at exit, and cleaned at start where a crash left it.
 //!
-//! Owns what the kernel is told about routing. Must not create TUN interfaces (`io::tun` does) or take protocol
-//! decisions.
+//! Owns what the kernel is told about routing. Must not create TUN interfaces (`io::tun` does) or take
+//! protocol decisions.
 //!
-//! How packets reach the router is said by three kinds of rules, see the table at `KernelPlan::rules` in `plan.rs`;
-//! the rest is the default route of our own table, or the listed prefixes', to the TUN. The operator's own tables are
-//! never written to.
+//! How packets reach the router is said by three kinds of rules, see the table at `KernelPlan::rules` in
+//! `plan.rs`; the rest is the default route of our own table, or the listed prefixes', to the TUN. The
+//! operator's own tables are never written to.
 //!
 //! # The calls, in order
 //! ```no_run
@@ -69,17 +69,17 @@ use sysctls::Sysctls;
 
 /// The last priority that our first rule can have: the main table's rule has 32766.
 const MAX_PRIORITY: u32 = 32_766 - PRIORITIES;
-/// Most natively forwarded prefixes of an instance that the kernel is told of; packets to further ones still come to
-/// the TUN. Bounds what a mapping system can do to the kernel's memory.
+/// Most natively forwarded prefixes of an instance that the kernel is told of; packets to further ones still
+/// come to the TUN. Bounds what a mapping system can do to the kernel's memory.
 const MAX_NATIVE: usize = 10_000;
-/// The IPv4 dummy address (RFC 7600 §4.8), which the TUN gets: on an interface without any address, even a loose
-/// rp_filter drops packets whose answers would leave elsewhere.
+/// The IPv4 dummy address (RFC 7600 §4.8), which the TUN gets: on an interface without any address, even a
+/// loose rp_filter drops packets whose answers would leave elsewhere.
 const TUN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 
-/// The rules and routes that are installed. [`remove`](Self::remove) takes them back; without it they stay until the
-/// next start, harmlessly: the routes to the TUN vanish with the TUN, and lookups in the empty table go on to the next
-/// rule.
+/// The rules and routes that are installed. [`remove`](Self::remove) takes them back; without it they stay
+/// until the next start, harmlessly: the routes to the TUN vanish with the TUN, and lookups in the empty
+/// table go on to the next rule.
 #[derive(Debug)]
 pub struct KernelIntegration {
     netlink: Netlink,
@@ -128,8 +128,8 @@ struct Tun {
 }
 
 impl KernelIntegration {
-    /// Cleans up what a crash left behind, sets the TUN interfaces up (which must exist), and installs routes and
-    /// rules. After an error, everything is as before.
+    /// Cleans up what a crash left behind, sets the TUN interfaces up (which must exist), and installs routes
+    /// and rules. After an error, everything is as before.
     pub async fn install(plan: KernelPlan) -> Result<Self, KernelError> {
         let netlink = Netlink::open()
             .map_err(|source| KernelError::Io { operation: "open a netlink socket", source })?;
@@ -156,8 +156,8 @@ impl KernelIntegration {
         }
     }
 
-    /// Goes over to another plan, for a reload: what both have in common is not touched. New TUN interfaces must exist
-    /// already; those no longer used may go afterwards. After an error, the old plan holds.
+    /// Goes over to another plan, for a reload: what both have in common is not touched. New TUN interfaces
+    /// must exist already; those no longer used may go afterwards. After an error, the old plan holds.
     pub async fn update(&mut self, plan: KernelPlan) -> Result<(), KernelError> {
         if plan == self.plan {
             return Ok(());
@@ -184,9 +184,9 @@ impl KernelIntegration {
         self.keep_answering().await
     }
 
-    /// Follows the interfaces' state, as of [`InterfaceMonitor`](crate::io::netlink::InterfaceMonitor): adapts the
-    /// TUNs' MTU to the uplinks, sets up TUNs that were made anew, and puts back the routes that the kernel drops when a
-    /// TUN is set down and up.
+    /// Follows the interfaces' state, as of [`InterfaceMonitor`](crate::io::netlink::InterfaceMonitor):
+    /// adapts the TUNs' MTU to the uplinks, sets up TUNs that were made anew, and puts back the routes that
+    /// the kernel drops when a TUN is set down and up.
     pub async fn interfaces_changed(&mut self, interfaces: &[Interface]) -> Result<(), KernelError> {
         let plan = self.plan.clone();
         let before = self.tuns.clone();
@@ -213,10 +213,11 @@ impl KernelIntegration {
         Ok(())
     }
 
-    /// Leaves packets to `prefix` to the kernel's own routing (natively-forward, RFC 9301 §5.4), or brings them to the
-    /// TUN again. Returns whether the kernel does so now: it does not where the operator routes by hand, where the
-    /// site has no EIDs of that family, inside the EID-prefixes that a proxy-ITR is for, and where there are too many
-    /// such prefixes. More specific prefixes that have a mapping are told by [`except_native`](Self::except_native).
+    /// Leaves packets to `prefix` to the kernel's own routing (natively-forward, RFC 9301 §5.4), or brings
+    /// them to the TUN again. Returns whether the kernel does so now: it does not where the operator routes
+    /// by hand, where the site has no EIDs of that family, inside the EID-prefixes that a proxy-ITR is for,
+    /// and where there are too many such prefixes. More specific prefixes that have a mapping are told by
+    /// [`except_native`](Self::except_native).
     pub async fn apply_native(&mut self, prefix: EidPrefix, present: bool) -> Result<bool, KernelError> {
         let routing = self.plan.routing;
         let Some(instance) = self.instance(prefix.iid) else { return Ok(false) };
@@ -227,7 +228,8 @@ impl KernelIntegration {
         if present && native.nets.len() >= MAX_NATIVE && !native.nets.contains(&prefix.net) {
             if !self.native_full {
                 warn!(
-                    "more than {MAX_NATIVE} natively forwarded prefixes: further ones are not routed around the TUN"
+                    "more than {MAX_NATIVE} natively forwarded prefixes: further ones are not routed around \
+                     the TUN"
                 );
             }
             self.native_full = true;
@@ -294,7 +296,8 @@ impl KernelIntegration {
         self.tuns.get(&instance.tun).map(|tun| tun.mtu)
     }
 
-    /// Takes rules and routes back, and restores sysctls. All of it is attempted; the first error is returned.
+    /// Takes rules and routes back, and restores sysctls. All of it is attempted; the first error is
+    /// returned.
     pub async fn remove(mut self) -> Result<(), KernelError> {
         let nothing = KernelPlan { instances: Vec::new(), ..self.plan.clone() };
         self.native.clear();
@@ -335,8 +338,8 @@ impl KernelIntegration {
         Ok(())
     }
 
-    /// Becomes the only router of this namespace with the plan's tables and priorities. Tables must not hold anybody
-    /// else's routes.
+    /// Becomes the only router of this namespace with the plan's tables and priorities. Tables must not hold
+    /// anybody else's routes.
     async fn take_locks(&mut self, plan: &KernelPlan) -> Result<(), KernelError> {
         let tables = plan.tables().into_iter().map(Resource::Table);
         let priorities = plan.priorities().map(Resource::Priority);
@@ -367,7 +370,8 @@ impl KernelIntegration {
         Ok(())
     }
 
-    /// Adds the rules and routes of `plan` that are not there; routes first, so that no rule leads to an empty table.
+    /// Adds the rules and routes of `plan` that are not there; routes first, so that no rule leads to an
+    /// empty table.
     async fn add_missing(&self, plan: &KernelPlan) -> Result<(), KernelError> {
         for instance in &plan.instances {
             let wanted = self.wanted_routes(plan, instance);
@@ -585,7 +589,8 @@ fn validate(plan: &KernelPlan) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Deletes rules, routes and proxy entries, and restores sysctls, of routers of this namespace that no longer run.
+/// Deletes rules, routes and proxy entries, and restores sysctls, of routers of this namespace that no longer
+/// run.
 async fn clean(netlink: &Netlink, plan: &KernelPlan) -> Result<(), KernelError> {
     let free = |resource| Lock::take(resource).ok().flatten();
     let (mut cleaned, mut routed) = (0, BTreeSet::new());

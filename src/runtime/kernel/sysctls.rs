@@ -1,5 +1,5 @@
-//! What stands in the way of forwarding, kernel parameters above all: found, and where the configuration says so changed, noted in
-//! a file, and restored at exit or, after a crash, at the next start.
+//! What stands in the way of forwarding, kernel parameters above all: found, and where the configuration says
+//! so changed, noted in a file, and restored at exit or, after a crash, at the next start.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -59,15 +59,15 @@ pub(super) fn check(plan: &KernelPlan, interfaces: &[Interface]) -> Vec<Finding>
     }
     for name in plan.missing_interfaces(interfaces) {
         let problem = format!(
-            "there is no interface {name}, which the configuration names: correct the name, or plug it in; it is used \
-             as soon as it appears"
+            "there is no interface {name}, which the configuration names: correct the name, or plug it in; \
+             it is used as soon as it appears"
         );
         findings.push(Finding::new(problem, &[]));
     }
     for name in plan.hidden_by_vrf(interfaces) {
         let problem = format!(
-            "the kernel looks in the table of the VRF {name} before it comes to our rules: set `rule-priority` below \
-             1000 in [kernel]"
+            "the kernel looks in the table of the VRF {name} before it comes to our rules: set \
+             `rule-priority` below 1000 in [kernel]"
         );
         findings.push(Finding::new(problem, &[]));
     }
@@ -123,8 +123,8 @@ fn check_reverse_path<'a>(names: impl Iterator<Item = &'a &'a str>) -> Option<Fi
 fn check_ipv6_forwarding(uplinks: &BTreeSet<&str>, interfaces: &[Interface]) -> Vec<Finding> {
     const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
     let Ok(forwarding) = sysctl::read(FORWARDING) else {
-        let problem = "the site has IPv6 EID-prefixes, but this kernel has no IPv6: load it (`modprobe ipv6`, or boot \
-                       without ipv6.disable=1) or remove them";
+        let problem = "the site has IPv6 EID-prefixes, but this kernel has no IPv6: load it (`modprobe \
+                       ipv6`, or boot without ipv6.disable=1) or remove them";
         return vec![Finding::new(problem.to_owned(), &[])];
     };
     let mut findings = Vec::new();
@@ -132,8 +132,8 @@ fn check_ipv6_forwarding(uplinks: &BTreeSet<&str>, interfaces: &[Interface]) -> 
         let accept = format!("net/ipv6/conf/{}/accept_ra", uplink.name);
         if uplink.addresses.iter().any(|address| address.autoconfigured) && is(&accept, "1") {
             let problem = format!(
-                "{}'s IPv6 address comes from Router Advertisements, which the kernel ignores there once it forwards \
-                 IPv6 packets, so that address and default route expire",
+                "{}'s IPv6 address comes from Router Advertisements, which the kernel ignores there once it \
+                 forwards IPv6 packets, so that address and default route expire",
                 uplink.name
             );
             findings.push(Finding::new(problem, &[(&accept, "2")]));
@@ -162,8 +162,8 @@ fn is(name: &str, value: &str) -> bool {
     sysctl::read(name).is_ok_and(|v| v == value)
 }
 
-/// Readies a TUN, which is ours to set as it suits, without noting anything, for it vanishes with us. To be called
-/// before the TUN is set up; `no_multicast` is to take it out of multicast.
+/// Readies a TUN, which is ours to set as it suits, without noting anything, for it vanishes with us. To be
+/// called before the TUN is set up; `no_multicast` is to take it out of multicast.
 pub(super) async fn prepare_tun(
     name: &str,
     site_interfaces: &[String],
@@ -191,14 +191,16 @@ pub(super) async fn prepare_tun(
     if site_forwards {
         set("ipv4", "forwarding", "1");
     }
-    // What is sent on to where something has moved comes out of the TUN and goes into it again: no shorter way is known.
+    // What is sent on to where something has moved comes out of the TUN and goes into it again: no shorter
+    // way is known.
     set("ipv4", "send_redirects", "0");
     if ipv6 {
         set("ipv6", "disable_ipv6", "0");
     }
     // What the kernel sends of itself has no business in the tunnel: no link-local address, thus no Router
-    // Solicitations; no multicast, thus no membership reports, after leaving the group of all routers, which is not
-    // left any more once multicast is off. MLD version 1 keeps silent about leaving what it never reported.
+    // Solicitations; no multicast, thus no membership reports, after leaving the group of all routers, which
+    // is not left any more once multicast is off. MLD version 1 keeps silent about leaving what it never
+    // reported.
     set("ipv6", "addr_gen_mode", "1");
     set("ipv6", "accept_ra", "0");
     set("ipv6", "force_mld_version", "1");
@@ -244,8 +246,8 @@ impl Sysctls {
         Ok(Self { path: state_dir.join(file_name(journal.namespace, priority)), journal })
     }
 
-    /// Sets what the findings ask for, each parameter once: where somebody sets it back, or it could not be set, there
-    /// is no point in insisting. The findings that could not be dealt with are returned.
+    /// Sets what the findings ask for, each parameter once: where somebody sets it back, or it could not be
+    /// set, there is no point in insisting. The findings that could not be dealt with are returned.
     pub(super) fn apply(&mut self, findings: Vec<Finding>) -> Vec<Finding> {
         let known = self.journal.changes.len();
         let tried = |changes: &[Change], name: &str| changes.iter().any(|change| change.name == name);
@@ -282,8 +284,8 @@ impl Sysctls {
         findings.into_iter().filter(open).collect()
     }
 
-    /// Sets one parameter that something needs to work at all. It is set even where that can't be noted, and is then
-    /// restored at exit alone.
+    /// Sets one parameter that something needs to work at all. It is set even where that can't be noted, and
+    /// is then restored at exit alone.
     pub(super) fn set(&mut self, name: &str, value: &str) -> io::Result<()> {
         let before = sysctl::read(name)?;
         if before == value {
@@ -373,8 +375,8 @@ fn side_effects(name: &str, value: &str) -> Vec<Change> {
     }
 }
 
-/// Restores what routers of this namespace left changed that no longer run. `others_run` says whether a router runs
-/// here that may rely on it; then it stays for that one's successor to clean.
+/// Restores what routers of this namespace left changed that no longer run. `others_run` says whether a
+/// router runs here that may rely on it; then it stays for that one's successor to clean.
 pub(super) fn restore_stale(state_dir: &Path, others_run: bool) {
     let Ok(entries) = fs::read_dir(state_dir) else { return };
     let Ok(boot_id) = boot_id() else { return };
@@ -437,8 +439,8 @@ mod tests {
             Finding::new("all is lost".into(), &[("net/ipv4/conf/eth0.7/rp_filter", "2"), ("net/x", "1")]);
         assert_eq!(
             finding.sentence(),
-            "all is lost: run `sysctl -w net.ipv4.conf.eth0/7.rp_filter=2 net.x=1`, or set `set-sysctls = true` in \
-             [kernel]"
+            "all is lost: run `sysctl -w net.ipv4.conf.eth0/7.rp_filter=2 net.x=1`, or set `set-sysctls = \
+             true` in [kernel]"
         );
     }
 

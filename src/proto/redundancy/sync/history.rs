@@ -1,6 +1,7 @@
 //! Which messages of another xTR's session are still believed, and in what order they were sent.
 //!
-//! Owns: the nonces that were there, and what was withdrawn by which, as long as an earlier message may still come.
+//! Owns: the nonces that were there, and what was withdrawn by which, as long as an earlier message may still
+//! come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use crate::auth::replay::ReplayWindow;
 use crate::types::{EidPrefix, Instant, Nonce};
 
-/// What comes so long after a later message was sent by another way, or by somebody who held it back. Told again, it
-/// has another nonce.
+/// What comes so long after a later message was sent by another way, or by somebody who held it back. Told
+/// again, it has another nonce.
 const LATE: Duration = Duration::from_secs(5);
 /// Withdrawn EID-prefixes that are remembered.
 const MOST_GONE: usize = 1 << 14;

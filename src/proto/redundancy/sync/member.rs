@@ -30,12 +30,13 @@ const SILENT_HELLO: Duration = Duration::from_secs(1);
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Challenges that are still good, so that a late answer counts.
 const CHALLENGES: usize = 4;
-/// What it is told goes on after so long where it was not acknowledged; after twice as long the next time, …
+/// What it is told goes on after so long where it was not acknowledged; after twice as long the next time,
+/// …
 const FIRST_REST: Duration = Duration::from_secs(1);
 /// … up to this.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// Hellos per second that are sent or answered because of messages which are not believed, as anybody may have recorded
-/// them (bucket of twice as many).
+/// Hellos per second that are sent or answered because of messages which are not believed, as anybody may
+/// have recorded them (bucket of twice as many).
 const DOUBTFUL_RATE: u32 = 4;
 
 /// Whether a member is there.
@@ -125,7 +126,8 @@ pub struct Member {
     /// Hellos since the last answer.
     pub(super) unanswered: u32,
     pub(super) hello_at: Instant,
-    /// The last sign of its presence: an answer to a Hello, or an acknowledgement of what was sent in this session.
+    /// The last sign of its presence: an answer to a Hello, or an acknowledgement of what was sent in this
+    /// session.
     proved_at: Option<Instant>,
     /// How often in a row it did not acknowledge what it was told, although it was there.
     refusals: u32,
@@ -490,7 +492,8 @@ impl Member {
         cx.event(Event::SyncMember { member: self.address, up: false });
     }
 
-    /// It answers, but does not acknowledge what it is told: so it is told all of that later, in smaller messages.
+    /// It answers, but does not acknowledge what it is told: so it is told all of that later, in smaller
+    /// messages.
     fn rest(&mut self, cx: &mut Context, now: Instant, lost: &Lost) {
         self.refusals = self.refusals.saturating_add(1);
         let rest = FIRST_REST * (1 << (self.refusals - 1).min(6));

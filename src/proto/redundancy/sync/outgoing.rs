@@ -19,8 +19,8 @@ use super::{To, Voice};
 
 /// Messages under way at once, at first …
 pub(super) const WINDOW: usize = 32;
-/// … and once these arrive: as many as fit the smallest receive buffer that a system has by default, and as the receiver
-/// can tell from replays when they overtake each other ([`crate::auth::replay::ReplayWindow`]).
+/// … and once these arrive: as many as fit the smallest receive buffer that a system has by default, and as
+/// the receiver can tell from replays when they overtake each other ([`crate::auth::replay::ReplayWindow`]).
 pub(super) const WIDEST: usize = 64;
 /// Lost messages make it no smaller than this.
 const NARROWEST: usize = 8;
@@ -125,7 +125,8 @@ impl Outgoing {
         *self = Self { limits: std::mem::take(&mut self.limits), ..Self::default() };
     }
 
-    /// The same, as a message is not acknowledged although it should be: it goes on with smaller ones, one by one.
+    /// The same, as a message is not acknowledged although it should be: it goes on with smaller ones, one by
+    /// one.
     pub(super) fn shrink(&mut self, lost: &Lost) {
         self.reset();
         self.window = 1;

@@ -1,7 +1,7 @@
 //! What there is to tell, and the records that tell it.
 //!
-//! Owns: which records fit one message. What waits is kept as names only; the records are made when a message is sent, so
-//! that it tells what holds by then.
+//! Owns: which records fit one message. What waits is kept as names only; the records are made when a message
+//! is sent, so that it tells what holds by then.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::proto::xtr::itr::Itr;
 use crate::types::{Action, EidPrefix, Instant, Mapping, Rloc, Ttl};
 use crate::wire::{Address, EidRecord, SyncMapping, SyncRecord};
 
-/// Bytes of a message beside those of its records: its header, the authentication data, the sessions, and the record that
-/// ends a whole cache.
+/// Bytes of a message beside those of its records: its header, the authentication data, the sessions, and the
+/// record that ends a whole cache.
 pub(super) const HEADERS: usize = 16 + 32 + 16 + 16;
 /// Bytes of a message's records, so that no link on the way cuts it.
 const ROOM: usize = 1400 - HEADERS;
@@ -20,8 +20,8 @@ pub(super) const LEAST_ROOM: usize = ROOM / 4;
 /// Records of one message.
 pub(super) const MOST_RECORDS: usize = 254;
 
-/// Something to tell, the last of all first: of mappings that lie in each other the inner one, as the outer one alone
-/// would have its packets (RFC 9301 §5.5).
+/// Something to tell, the last of all first: of mappings that lie in each other the inner one, as the outer
+/// one alone would have its packets (RFC 9301 §5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Item {
     /// Whether a locator can be reached.
@@ -91,7 +91,8 @@ pub(super) struct Page {
     pub(super) records: Vec<SyncRecord>,
 }
 
-/// As many records as fit a message; what is no longer there is left out. `copies`: what other members told counts, too.
+/// As many records as fit a message; what is no longer there is left out. `copies`: what other members told
+/// counts, too.
 pub(super) fn page(items: &mut impl Waiting, copies: bool, limits: &Limits, material: Material<'_>) -> Page {
     let mut page = Page::default();
     let mut room = limits.room;

@@ -1,7 +1,7 @@
 //! The walk through the whole cache, as it is told to one member.
 //!
-//! Owns: how far it has come. It looks at no more of the map-cache at a time than fits some messages, as routers forward
-//! and answer meanwhile; what changes behind it is told as all changes are.
+//! Owns: how far it has come. It looks at no more of the map-cache at a time than fits some messages, as
+//! routers forward and answer meanwhile; what changes behind it is told as all changes are.
 
 use std::time::Duration;
 

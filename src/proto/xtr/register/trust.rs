@@ -9,9 +9,9 @@ use crate::types::{EidPrefix, Instant};
 
 use super::Registrar;
 
-/// Where no Map-Notify has come for this many registration periods, or none to the last Map-Register, somebody
-/// else may have had the last word meanwhile: a prefix that may move is asked for before it is registered
-/// again. Shorter than registrations last (RFC 9301 §5.6).
+/// Where no Map-Notify has come for this many registration periods, or none to the last Map-Register,
+/// somebody else may have had the last word meanwhile: a prefix that may move is asked for before it is
+/// registered again. Shorter than registrations last (RFC 9301 §5.6).
 const DOUBTED_AFTER: (u32, u32) = (3, 2);
 /// What the mapping system said when it was asked holds for so long, though no Map-Server confirms anything.
 const ASKED_FOR: Duration = Duration::from_secs(30);

@@ -100,7 +100,8 @@ fn replays_change_nothing_also_after_restarts_of_either_side() {
     replay(&mut net);
     check(&net, "after the sender's restart");
     assert!(ignored(&net, 1, 0, DropReason::SyncMisdirected) > 0);
-    // Nothing of that has made them deaf for each other: news count, although their nonces are smaller than before.
+    // Nothing of that has made them deaf for each other: news count, although their nonces are smaller than
+    // before.
     solicit(&mut net, 0, "10.2.0.0/16", "203.0.113.9");
     net.reply(0, vec![record("10.2.0.0/16", &["203.0.113.77"])]);
     net.run_for(SECOND);
@@ -211,8 +212,8 @@ fn records_are_taken_one_by_one_and_none_that_a_map_reply_could_not_bring() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// With the right key and in the right session, whatever it says: nothing panics, the FIB follows the map-cache, our
-    /// own prefix stays ours, and who answers Hellos is still believed afterwards.
+    /// With the right key and in the right session, whatever it says: nothing panics, the FIB follows the
+    /// map-cache, our own prefix stays ours, and who answers Hellos is still believed afterwards.
     #[test]
     fn a_member_may_say_what_it_likes(
         messages in proptest::collection::vec(wire::arbitrary::cache_sync(), 1..8),

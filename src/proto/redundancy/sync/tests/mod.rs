@@ -1,4 +1,5 @@
-//! Two and three xTRs of a site in virtual time: what the others know, what it takes, and what nobody may believe.
+//! Two and three xTRs of a site in virtual time: what the others know, what it takes, and what nobody may
+//! believe.
 
 mod authenticity;
 mod delivery;
@@ -132,7 +133,8 @@ fn learn_some(net: &mut Network, id: usize, which: Range<usize>, pause: Duration
     }
 }
 
-/// Has an ITR learn so many mappings in so many sites, each with one that covers the others, in one Map-Reply each.
+/// Has an ITR learn so many mappings in so many sites, each with one that covers the others, in one Map-Reply
+/// each.
 fn learn_sites(net: &mut Network, id: usize, sites: usize, inside: usize) {
     for outer in 2..2 + sites {
         let mut records = vec![record(&format!("10.{outer}.0.0/16"), &["203.0.113.9"])];
