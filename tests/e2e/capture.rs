@@ -52,7 +52,7 @@ impl Capture {
         // Until it has written what it was given; where packets never cease, what matters has come long before.
         let mut size = None;
         within(Duration::from_secs(5), || {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(150));
             let now = std::fs::metadata(&self.file).map(|m| m.len()).ok();
             std::mem::replace(&mut size, now) == now
         });

@@ -287,7 +287,7 @@ fn hosts_are_found_where_they_are() {
         // Its first packet tells; further ones pass.
         let speak = |site: &Site| {
             let (addr, to) = (moving(family), c.host_eid(family));
-            site.host.try_sh(&format!("ping -n -c 1 -W 1 -I {addr} {to}"));
+            site.host.try_sh(&format!("ping -n -c 1 -W 0.2 -I {addr} {to}"));
         };
         set_address(net.site(1), family, true);
         until("it to be found", PATIENCE, || {

@@ -95,10 +95,14 @@ impl Machine {
 
     fn take(alone: bool) -> Self {
         let asked = Instant::now();
-        // A file, because test runners may give every test a process of its own.
-        let file = File::create(std::env::temp_dir().join("eidolon-e2e-machine.lock")).expect("lock file");
-        if alone { file.lock() } else { file.lock_shared() }.expect("lock");
-        Self { _lock: file, asked, had: Instant::now(), alone }
+        // Files, because test runners may give every test a process of its own.
+        let file = |name: &str| File::create(std::env::temp_dir().join(name)).expect("lock file");
+        // One waits at a time, so that those who come later and share don't keep out who would be alone.
+        let door = file("eidolon-e2e-door.lock");
+        door.lock().expect("lock");
+        let lock = file("eidolon-e2e-machine.lock");
+        if alone { lock.lock() } else { lock.lock_shared() }.expect("lock");
+        Self { _lock: lock, asked, had: Instant::now(), alone }
     }
 }
 
