@@ -317,6 +317,11 @@ fn two_xtrs_of_a_site_are_merged_or_contradict_each_other() {
     for (router, site) in [(&first, a), (&second, b)] {
         router.write_config(net.dir(), &config(site, false));
         router.reload();
+        // Who comes last, and so wins, is the second.
+        let rloc = site.rloc(Family::V4, 0).to_string();
+        until("a registration that is not to be merged", PATIENCE, || {
+            registrations().iter().any(|r| r["registered_by"] == rloc.as_str() && r["merge"] == false)
+        });
     }
     let said = |router: &Router<'_>, what: &str| router.log().contains(what);
     until("the Map-Server's warning", PATIENCE, || said(&mapping, "with other locators than"));

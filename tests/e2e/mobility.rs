@@ -225,6 +225,7 @@ fn moved(
     until("the site before to know", PATIENCE, || {
         dynamic(&routers.xtrs[from.number - 1], "away").contains(&full(family))
     });
+    thread::sleep(Duration::from_millis(200));
     // From here on, once the queues on the way are empty, nothing goes to the wrong place.
     until("the end of packets to the LAN that it left", PATIENCE, || {
         let (before, redirected) = (on_lan(from), on_lan(to));
@@ -287,7 +288,7 @@ fn hosts_are_found_where_they_are() {
         // Its first packet tells; further ones pass.
         let speak = |site: &Site| {
             let (addr, to) = (moving(family), c.host_eid(family));
-            site.host.try_sh(&format!("ping -n -c 1 -W 0.2 -I {addr} {to}"));
+            site.host.try_sh(&format!("ping -n -c 1 -W 1 -I {addr} {to}"));
         };
         set_address(net.site(1), family, true);
         until("it to be found", PATIENCE, || {
