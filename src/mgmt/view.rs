@@ -314,7 +314,9 @@ pub struct KeyInUse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationState {
-    /// The Map-Server's name is not resolved, or no locator has an address: nothing was sent.
+    /// The Map-Server's name is not resolved: nothing was sent.
+    Unresolved,
+    /// Nothing was sent so far, as when no locator is up.
     Waiting,
     /// Sent, and no Map-Notify was asked for.
     Sent,
@@ -322,6 +324,8 @@ pub enum RegistrationState {
     Unconfirmed,
     /// Confirmed by Map-Notify.
     Registered,
+    /// Confirmed as it was before a change, which the Map-Server is being told of.
+    UpdatePending,
     /// The Map-Server answered, but left this EID-prefix out.
     Refused,
 }

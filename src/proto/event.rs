@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{Eid, EidPrefix, XtrId};
 
+use super::config::LocatorSource;
 use super::stats::DropReason;
 
 /// How much an event matters.
@@ -140,10 +141,12 @@ pub enum Event {
     MapServerUnreachable {
         /// The Map-Server's name.
         map_server: String,
-        /// Where it is, if known.
+        /// Where it is; `None` while its name is not resolved, so that nothing could be sent.
         address: Option<IpAddr>,
         /// Unconfirmed Map-Registers.
         unanswered: u32,
+        /// The EID-prefixes in them.
+        prefixes: Vec<EidPrefix>,
     },
     /// An ITR is told that a mapping of ours changed (SMR).
     Solicited {
@@ -176,6 +179,11 @@ pub enum Event {
         rloc: IpAddr,
         /// Which of the two.
         up: bool,
+    },
+    /// A locator of our own has not been up since the router started, or since it was configured.
+    OwnLocatorMissing {
+        /// Which.
+        source: LocatorSource,
     },
     /// A locator of another site, or of another xTR of ours, is up or down: by our probes, or the underlay's word.
     RemoteLocator {
@@ -393,7 +401,7 @@ impl Event {
             | Self::SyncTransferred { .. }
             | Self::SiteRegistered { .. }
             | Self::NameResolved { .. } => Severity::Info,
-            Self::OwnLocator { up: false, .. } => Severity::Warning,
+            Self::OwnLocator { up: false, .. } | Self::OwnLocatorMissing { .. } => Severity::Warning,
             Self::SiteUnregistered { cause, .. } => match cause {
                 Unregistered::TimedOut => Severity::Warning,
                 Unregistered::Withdrawn | Unregistered::Reconfigured => Severity::Info,
@@ -409,6 +417,8 @@ impl Event {
                 | DropReason::UnreachableUnknown
                 | DropReason::UnreachableContradicted
                 | DropReason::PathMtuUnknown
+                // That the locators are down is a warning of its own.
+                | DropReason::NoLocalRloc
                 | DropReason::SyncAck
                 | DropReason::SyncSession
                 | DropReason::SyncMisdirected
@@ -455,6 +465,7 @@ impl Event {
             | Self::RegistrationContradicted { .. }
             | Self::MapServerUnreachable { .. }
             | Self::OwnLocator { .. }
+            | Self::OwnLocatorMissing { .. }
             | Self::MappingChanged { .. }
             | Self::Solicited { .. }
             | Self::MovedHere { .. }
@@ -517,15 +528,21 @@ impl fmt::Display for Event {
                 "site {site}: {registrant} registers {prefix} with other locators than {other}, and the last one wins; \
                  list the same locators at both, or set merge = true at both"
             ),
-            Self::MapServerUnreachable { map_server, address, unanswered } => {
+            Self::MapServerUnreachable { map_server, address: None, prefixes, .. } => write!(
+                f,
+                "nothing is registered with Map-Server {map_server} ({}): its name is not resolved",
+                Few(prefixes)
+            ),
+            Self::MapServerUnreachable { map_server, address: Some(address), unanswered, prefixes } => {
                 write!(f, "Map-Server {map_server}")?;
-                match address {
-                    Some(address) => write!(f, " ({address})")?,
-                    None => f.write_str(" (address unknown)")?,
+                if *map_server != address.to_string() {
+                    write!(f, " ({address})")?;
                 }
                 write!(
                     f,
-                    " has not confirmed {unanswered} Map-Registers: check that it is up and that the keys agree"
+                    " has not confirmed {unanswered} Map-Registers ({}): check that it is up, that the keys agree, \
+                     and that its [[site]] has these EID-prefixes",
+                    Few(prefixes)
                 )
             }
             Self::Solicited { prefix, rloc } => {
@@ -543,6 +560,12 @@ impl fmt::Display for Event {
             Self::OwnLocator { rloc, up: true } => write!(f, "our locator {rloc} is up"),
             Self::OwnLocator { rloc, up: false } => {
                 write!(f, "our locator {rloc} is down: no interface that runs has the address")
+            }
+            Self::OwnLocatorMissing { source: LocatorSource::Address(rloc) } => {
+                write!(f, "our locator {rloc} is down: no interface that runs has the address")
+            }
+            Self::OwnLocatorMissing { source: source @ LocatorSource::Interface { .. } } => {
+                write!(f, "our locator {source} is down: no such interface runs and has a global address")
             }
             Self::RemoteLocator { rloc, up: true } => write!(f, "locator {rloc} is up"),
             Self::RemoteLocator { rloc, up: false } => write!(f, "locator {rloc} can't be reached"),
@@ -666,6 +689,66 @@ impl fmt::Display for Event {
     }
 }
 
+/// The first few of many EID-prefixes.
+struct Few<'a>(&'a [EidPrefix]);
+
+/// How many that is.
+const FEW: usize = 4;
+
+impl fmt::Display for Few<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, prefix) in self.0.iter().take(FEW).enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{prefix}")?;
+        }
+        match self.0.len().saturating_sub(FEW) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 fn millis(d: Duration) -> f64 {
     d.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::{ip, prefix};
+
+    #[test]
+    fn an_unconfirmed_registration_is_told_with_its_prefixes_and_every_cause() {
+        let unreachable = |address: Option<&str>, count: usize| Event::MapServerUnreachable {
+            map_server: "192.0.2.1".into(),
+            address: address.map(ip),
+            unanswered: 4,
+            prefixes: (0..count).map(|n| prefix(&format!("10.{n}.0.0/16"))).collect(),
+        };
+        let why = "check that it is up, that the keys agree, and that its [[site]] has these EID-prefixes";
+        assert_eq!(
+            unreachable(Some("192.0.2.1"), 1).to_string(),
+            format!("Map-Server 192.0.2.1 has not confirmed 4 Map-Registers (10.0.0.0/16): {why}")
+        );
+        assert_eq!(
+            unreachable(Some("192.0.2.7"), 6).to_string(),
+            format!(
+                "Map-Server 192.0.2.1 (192.0.2.7) has not confirmed 4 Map-Registers \
+                 (10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16 and 2 more): {why}"
+            )
+        );
+        assert_eq!(
+            unreachable(None, 1).to_string(),
+            "nothing is registered with Map-Server 192.0.2.1 (10.0.0.0/16): its name is not resolved"
+        );
+    }
+
+    #[test]
+    fn a_locator_that_never_came_up_is_told_as_one_that_went_down() {
+        let source = LocatorSource::Address(ip("192.0.2.1"));
+        let missing = Event::OwnLocatorMissing { source };
+        let down = Event::OwnLocator { rloc: ip("192.0.2.1"), up: false };
+        assert_eq!(missing.to_string(), down.to_string());
+        assert_eq!((missing.severity(), missing.subsystem()), (down.severity(), down.subsystem()));
+    }
 }

@@ -40,9 +40,6 @@ impl Forwarding {
         let plane = DataPlane::prepare(&told, clock, &reader, &punts_to).map_err(RunError::from_display)?;
         let kernel =
             KernelIntegration::install(KernelPlan::new(config)).await.map_err(RunError::from_display)?;
-        for warning in kernel.warnings() {
-            tracing::warn!("{warning}");
-        }
         Ok(Self { fib, punts, kernel, directions: (told.itr, told.etr), plane, reader })
     }
 

@@ -283,10 +283,12 @@ fn key_in_use(id: u8, algorithm: Algorithm) -> view::KeyInUse {
 
 fn registration_state(state: &RegistrationState) -> view::RegistrationState {
     match state {
+        RegistrationState { last_sent: None, address: None, .. } => view::RegistrationState::Unresolved,
         RegistrationState { last_sent: None, .. } => view::RegistrationState::Waiting,
         RegistrationState { refused: true, .. } => view::RegistrationState::Refused,
         RegistrationState { want_notify: false, .. } => view::RegistrationState::Sent,
         RegistrationState { confirmed: true, .. } => view::RegistrationState::Registered,
+        RegistrationState { updating: true, .. } => view::RegistrationState::UpdatePending,
         _ => view::RegistrationState::Unconfirmed,
     }
 }

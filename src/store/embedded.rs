@@ -357,7 +357,8 @@ mod tests {
         let first = Embedded::open(dir.path(), 1).unwrap();
         let error = Embedded::open(dir.path(), 1).unwrap_err();
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-        assert!(error.to_string().contains("state-dir"), "{error}");
+        assert!(error.to_string().ends_with("another router uses it"), "{error}");
+        assert_eq!(error.remedy(), "give each router its own [router] state-dir");
         drop(first);
         Embedded::open(dir.path(), 1).unwrap();
     }

@@ -62,7 +62,7 @@ pub enum StoreError {
         error: std::io::Error,
     },
     /// Another process has the file.
-    #[error("{}: another router uses it: give each its own [router] state-dir", path.display())]
+    #[error("{}: another router uses it", path.display())]
     InUse {
         /// The file.
         path: PathBuf,

@@ -169,11 +169,13 @@ fn database_entry(text: &mut String, entry: &DatabaseEntry) {
     );
     for r in &entry.registrations {
         let state = match r.state {
+            RegistrationState::Unresolved => "unresolved",
             RegistrationState::Waiting => "waiting",
             RegistrationState::Sent => "sent",
             RegistrationState::Unconfirmed => "unconfirmed",
             RegistrationState::Registered if r.contradicted => "contradicted",
             RegistrationState::Registered => "registered",
+            RegistrationState::UpdatePending => "registered, update pending",
             RegistrationState::Refused => "refused",
         };
         servers.add_row([

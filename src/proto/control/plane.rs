@@ -13,6 +13,7 @@ use crate::proto::stats::DropReason;
 use crate::proto::xtr::Restored;
 use crate::proto::xtr::database::{Database, LocalRlocs};
 use crate::proto::xtr::itr::Itr;
+use crate::proto::xtr::missing_locators::MissingLocators;
 use crate::proto::xtr::mobility::{Mobility, World};
 use crate::proto::xtr::proxy;
 use crate::proto::xtr::register::Registrar;
@@ -82,6 +83,7 @@ pub struct ControlPlane {
     pub(super) cx: Context,
     pub(in crate::proto) config: ControlConfig,
     pub(super) database: Database,
+    missing_locators: MissingLocators,
     pub(super) itr: Option<Itr>,
     pub(super) registrar: Registrar,
     pub(super) signals: Signals,
@@ -101,6 +103,7 @@ impl ControlPlane {
             cx: Context::new(config.timers.clone(), rng, now),
             config: ControlConfig::default(),
             database: Database::default(),
+            missing_locators: MissingLocators::default(),
             itr: None,
             registrar: Registrar::new(nonce_base),
             signals: Signals::new(nonce_base),
@@ -143,6 +146,7 @@ impl ControlPlane {
             Input::Interface { name, addresses } => {
                 let before = self.database.rlocs().clone();
                 if self.database.interface(name, addresses) {
+                    self.missing_locators.changed(&self.database);
                     self.sources_changed(now, &before);
                     self.mapping_changed(now);
                 }
@@ -195,6 +199,7 @@ impl ControlPlane {
             self.with_mobility(now, |mobility, world| mobility.doubt(world, &doubted));
         }
         self.signals.handle_timeout(&mut self.cx, now, self.itr.as_mut(), &self.database);
+        self.missing_locators.handle_timeout(&mut self.cx, now);
         self.registrar.handle_timeout(&mut self.cx, now, self.database.rlocs());
         let cache = self.itr.as_ref().map(Itr::cache);
         self.solicitor.handle_timeout(&mut self.cx, now, cache, &self.registrar, self.database.rlocs());
@@ -221,8 +226,8 @@ impl ControlPlane {
         let (registrar, signals, solicitor) =
             (self.registrar.next(), self.signals.next(), self.solicitor.next());
         let sync = self.sync.as_ref().and_then(CacheSync::next);
-        let mobility = self.mobility.next();
-        [self.cx.names.next(), itr, registrar, signals, solicitor, server, sync, mobility]
+        let (mobility, missing) = (self.mobility.next(), self.missing_locators.next());
+        [self.cx.names.next(), itr, registrar, signals, solicitor, server, sync, mobility, missing]
             .into_iter()
             .flatten()
             .min()
@@ -254,6 +259,7 @@ impl ControlPlane {
             }
         }
         self.database.configure(cx, &config.database, &more);
+        self.missing_locators.configure(now, &self.database);
         proxy::announce(cx, &self.config, &config);
         let proxied = config.itr.as_ref().map(|itr| &itr.proxy_for[..]).unwrap_or_default();
         let others = self.database.set_proxied(proxied)

@@ -209,7 +209,7 @@ impl ControlPlane {
 
     /// The site's own EID-prefixes.
     pub fn database(&self) -> impl Iterator<Item = DatabaseView<'_>> {
-        let mut states = self.registrar.states(&self.cx, self.database.rlocs());
+        let mut states = self.registrar.states(&self.cx, &self.database);
         self.database.iter().map(move |(prefix, entry)| DatabaseView {
             prefix,
             entry,

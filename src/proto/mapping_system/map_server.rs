@@ -353,7 +353,7 @@ impl MapServer {
                 let first = register.records.iter().find_map(|r| r.eid.to_prefix().ok());
                 match first {
                     Some(prefix) => {
-                        let detail = format!("{prefix} belongs to no site");
+                        let detail = self.nobodys(&prefix);
                         cx.drop_with(DropReason::RegisterNotOwned, Some(source), detail);
                     }
                     None => cx.drop(DropReason::RegisterEid, Some(source)),
@@ -398,7 +398,10 @@ impl MapServer {
         };
         let owner = self.owner_entry(&prefix).map(|(site, _)| site);
         let Some(name) = owner.filter(|site| sites.contains(site)).map(Arc::clone) else {
-            let detail = format!("site {} does not own {prefix}", sites.join(", "));
+            let detail = match owner {
+                Some(_) => format!("site {} does not own {prefix}", sites.join(", ")),
+                None => self.nobodys(&prefix),
+            };
             cx.drop_with(DropReason::RegisterNotOwned, Some(source), detail);
             return false;
         };
@@ -573,6 +576,18 @@ impl MapServer {
         let (owned, owner) =
             self.table.covering(prefix).filter_map(|(p, known)| Some((p, known.owner.as_ref()?))).last()?;
         (owned == *prefix || owner.more_specifics).then_some((&owner.site, owned))
+    }
+
+    /// Why nobody may register `prefix`, for the log.
+    fn nobodys(&self, prefix: &EidPrefix) -> String {
+        let owned = self.table.covering(prefix).filter_map(|(p, known)| Some((p, known.owner.as_ref()?)));
+        match owned.last() {
+            Some((owned, Owner { site, .. })) => format!(
+                "{prefix} is part of {owned} of site {site}, which does not accept more specific EID-prefixes \
+                 (accept-more-specifics)"
+            ),
+            None => format!("{prefix} belongs to no site"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::proto::control::Input;
 use crate::proto::event::Event;
 use crate::proto::stats::DropReason;
 use crate::proto::testing::*;
-use crate::types::{Family, Nonce, SiteId, Ttl, XtrId};
+use crate::types::{Family, LocatorChange, Nonce, SiteId, Ttl, XtrId};
 use crate::wire::{Address, EidRecord, MapNotify, MapRegister, MapRequest, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -570,4 +570,110 @@ fn replies_are_limited_per_requester_and_in_all() {
     net.take_sent(id);
     net.deliver(id, "203.0.113.9:4342", &encode(map_request("10.1.2.3/32", "203.0.113.9", 1000)));
     assert_eq!(net.take_sent(id).len(), 1, "and later again");
+}
+
+/// The locators that are said to be missing, each once.
+fn missing(net: &Network, id: usize) -> Vec<String> {
+    let said = net.nodes[id].events.iter().filter_map(|event| match event {
+        Event::OwnLocatorMissing { source } => Some(source.to_string()),
+        _ => None,
+    });
+    said.collect()
+}
+
+#[test]
+fn a_locator_that_the_machine_does_not_have_is_told_once() {
+    let mut net = Network::new(7);
+    let mut config = config();
+    config.itr =
+        Some(ItrConfig { map_resolvers: vec![Host::Address(ip("192.0.2.1"))], ..ItrConfig::default() });
+    let id = net.add(&["2001:db8:ffff::a"], config.clone());
+    net.run_for(2 * SECOND);
+    assert!(missing(&net, id).is_empty(), "interfaces come up one after the other");
+    net.run_for(10 * SECOND);
+    assert_eq!(missing(&net, id), ["198.51.100.1"]);
+    // A reload that leaves it as it is says nothing new; one that brings another does.
+    net.reload(id, config.clone());
+    net.run_for(10 * SECOND);
+    assert_eq!(missing(&net, id).len(), 1);
+    let uplink = LocatorSource::Interface { name: "ppp0".into(), family: Family::Ipv4 };
+    config.database[0].locators.push(LocatorConfig { source: uplink, ..locator("192.0.2.9", 1, 0) });
+    net.reload(id, config);
+    net.run_for(10 * SECOND);
+    assert_eq!(missing(&net, id)[1..], ["ppp0 (IPv4)"]);
+    // What comes and goes later is told as such.
+    net.readdress(id, &["198.51.100.1", "2001:db8:ffff::a"]);
+    net.readdress(id, &["2001:db8:ffff::a"]);
+    net.run_for(10 * SECOND);
+    assert_eq!(missing(&net, id).len(), 2);
+    assert!(net.nodes[id].events.contains(&Event::OwnLocator { rloc: ip("198.51.100.1"), up: false }));
+}
+
+#[test]
+fn a_locator_that_comes_up_in_time_is_not_said_to_be_missing() {
+    let mut net = Network::new(7);
+    let id = net.add(&[], config());
+    net.run_for(SECOND);
+    net.readdress(id, &["198.51.100.1", "2001:db8:ffff::a"]);
+    net.run_for(MINUTE);
+    assert!(missing(&net, id).is_empty(), "{:?}", missing(&net, id));
+}
+
+#[test]
+fn a_map_server_without_an_address_is_shown_all_the_same() {
+    let mut config = config();
+    let unresolved = EtrMapServer::new("two".into(), Host::Name("ms.invalid".into()), key("k"));
+    config.etr.as_mut().unwrap().map_servers.push(unresolved);
+    config.database[1].register = false;
+    // Nor does it depend on there being a locator.
+    for addresses in [vec![], vec!["198.51.100.1", "2001:db8:ffff::a"]] {
+        let mut net = Network::new(7);
+        let id = net.add(&addresses, config.clone());
+        net.run_for(SECOND);
+        let shown: Vec<_> = net.nodes[id].control.database().map(|view| view.registrations).collect();
+        let servers: Vec<_> = shown[0].iter().map(|r| (r.map_server.as_str(), r.address)).collect();
+        assert_eq!(servers, [("192.0.2.1", Some(ip("192.0.2.1"))), ("two", None)]);
+        assert_eq!(shown[0].iter().map(|r| r.sent > 0).collect::<Vec<_>>(), [!addresses.is_empty(), false]);
+        assert!(shown[1].is_empty(), "not to be registered");
+    }
+}
+
+#[test]
+fn a_change_keeps_what_is_known_of_a_registration() {
+    let (mut net, id) = etr(config());
+    confirm_all(&mut net, id, 3 * MINUTE);
+    let shown = |net: &Network| net.nodes[id].control.database().next().unwrap().registrations.remove(0);
+    let before = shown(&net);
+    assert!(before.confirmed && !before.updating && before.notified > 2, "{before:?}");
+    let change = LocatorChange { weight: Some(50), ..LocatorChange::default() };
+    let set = |net: &mut Network, change| {
+        let now = net.now;
+        let source = LocatorSource::Address(ip("198.51.100.1"));
+        assert_eq!(net.nodes[id].control.set_locator(&source, change, now), 2);
+    };
+    set(&mut net, Some(change));
+    let pending = shown(&net);
+    assert!(pending.updating && !pending.confirmed, "{pending:?}");
+    assert_eq!(
+        (pending.sent, pending.notified, pending.last_sent, pending.last_notified, pending.key),
+        (before.sent, before.notified, before.last_sent, before.last_notified, before.key)
+    );
+    confirm_all(&mut net, id, SECOND);
+    let after = shown(&net);
+    assert!(after.confirmed && !after.updating, "{after:?}");
+    assert_eq!((after.sent, after.notified), (before.sent + 1, before.notified + 1));
+
+    // A Map-Server that says nothing for long may have forgotten it.
+    set(&mut net, None);
+    net.run_for(MINUTE);
+    let silent = shown(&net);
+    assert!(!silent.updating && !silent.confirmed && silent.unanswered >= 4, "{silent:?}");
+    assert_eq!(silent.last_notified, after.last_notified);
+
+    // Another host of that name has never had it.
+    let mut moved = config();
+    moved.etr.as_mut().unwrap().map_servers[0].host = Host::Address(ip("192.0.2.77"));
+    net.reload(id, moved);
+    let fresh = shown(&net);
+    assert!(!fresh.updating && !fresh.confirmed && fresh.last_notified.is_none(), "{fresh:?}");
 }

@@ -144,6 +144,26 @@ fn keys_can_be_changed_without_a_break() {
     assert_eq!(notifies(&mut net, id, &new).len(), 1, "confirmed with the key that it came with");
 }
 
+/// What is said of records that are not their sender's.
+fn not_owned(net: &Network, id: usize) -> Vec<String> {
+    let said = net.nodes[id].events.iter().filter_map(|event| match event {
+        Event::Dropped { reason: DropReason::RegisterNotOwned, detail, .. } => detail.clone(),
+        _ => None,
+    });
+    said.collect()
+}
+
+#[test]
+fn a_refused_part_of_a_sites_prefix_is_told_with_the_key_that_would_admit_it() {
+    let (mut net, id) = server();
+    net.deliver(id, ETR, &register(1, &key("a"), vec![record("10.1.2.0/24", &["198.51.100.1"])]));
+    assert_eq!(
+        not_owned(&net, id),
+        ["10.1.2.0/24 is part of 10.1.0.0/16 of site a, which does not accept more specific EID-prefixes \
+          (accept-more-specifics)"]
+    );
+}
+
 #[test]
 fn a_site_registers_what_it_owns_and_nothing_else() {
     // RFC 9301 §8.2: only EID-prefixes that are configured.
@@ -164,6 +184,17 @@ fn a_site_registers_what_it_owns_and_nothing_else() {
     assert_eq!(registered(&net, id), ["10.1.0.0/16 198.51.100.1"]);
     assert_eq!(net.nodes[id].dropped(DropReason::RegisterNotOwned), 4);
     assert_eq!(net.nodes[id].dropped(DropReason::RegisterEid), 1);
+    let part = "10.1.2.0/24 is part of 10.1.0.0/16 of site a, which does not accept more specific EID-prefixes \
+                (accept-more-specifics)";
+    assert_eq!(
+        not_owned(&net, id),
+        [
+            "site a does not own 10.2.0.0/16",
+            part,
+            "10.0.0.0/8 belongs to no site",
+            "[7]10.1.0.0/16 belongs to no site"
+        ]
+    );
     assert_eq!(notifies(&mut net, id, &key("a")).remove(0).records, [own]);
     // More specific ones where that is allowed, but not what is another site's.
     net.deliver(id, ETR2, &register(1, &key("b"), vec![record("10.2.3.0/24", &["198.51.100.2"])]));

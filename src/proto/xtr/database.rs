@@ -459,7 +459,20 @@ impl Database {
         more.map(|config| (config, self.address_of(&config.source)))
     }
 
-    fn address_of(&self, source: &LocatorSource) -> Option<IpAddr> {
+    /// Where our own locators come from, each once.
+    pub(crate) fn own_sources(&self) -> Vec<LocatorSource> {
+        let of_entries = self.entries.iter().flat_map(|(_, entry)| &entry.config.locators);
+        let mut sources: Vec<LocatorSource> = Vec::new();
+        for locator in of_entries.chain(&self.more_locators).filter(|locator| locator.local) {
+            if !sources.contains(&locator.source) {
+                sources.push(locator.source.clone());
+            }
+        }
+        sources
+    }
+
+    /// The address of a locator of ours that is up.
+    pub(crate) fn address_of(&self, source: &LocatorSource) -> Option<IpAddr> {
         match source {
             LocatorSource::Address(addr) => {
                 self.interfaces.values().any(|all| all.contains(addr)).then_some(*addr)

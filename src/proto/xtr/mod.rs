@@ -10,6 +10,7 @@ mod hearsay;
 pub(crate) mod itr;
 mod locator_status;
 pub(crate) mod map_cache;
+pub(crate) mod missing_locators;
 pub(crate) mod mobility;
 pub(crate) mod pending;
 pub(crate) mod probe;

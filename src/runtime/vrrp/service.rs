@@ -133,7 +133,7 @@ impl Service {
                     Ok(link) => {
                         self.links.insert(name.to_owned(), link);
                     }
-                    Err(error) => tracing::warn!("VRRP can't listen on {name}: {error}"),
+                    Err(error) => tracing::warn!("{}", not_heard(name, &error)),
                 }
             }
         }
@@ -223,6 +223,15 @@ impl Service {
     }
 }
 
+/// Why nothing is heard on an interface, and what to do.
+fn not_heard(interface: &str, error: &std::io::Error) -> String {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "; run as root or give CAP_NET_RAW",
+        _ => "",
+    };
+    format!("VRRP can't listen on {interface}: {error}{remedy}")
+}
+
 /// Reads a link's frames until it is gone.
 async fn read(interface: Arc<str>, socket: Arc<AsyncFd<LinkSocket>>, frames: mpsc::Sender<Frame>) {
     let mut buffer = vec![0; LONGEST];
@@ -239,5 +248,17 @@ async fn read(interface: Arc<str>, socket: Arc<AsyncFd<LinkSocket>>, frames: mps
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_capability_is_named() {
+        let said = |errno| not_heard("e0", &std::io::Error::from_raw_os_error(errno));
+        assert!(said(libc::EPERM).ends_with("; run as root or give CAP_NET_RAW"), "{}", said(libc::EPERM));
+        assert!(!said(libc::ENODEV).contains("CAP_NET_RAW"), "{}", said(libc::ENODEV));
     }
 }

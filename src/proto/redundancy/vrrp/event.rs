@@ -60,6 +60,8 @@ pub enum Cause {
     InterfaceDown,
     /// No advertisement came in time.
     MasterSilent,
+    /// Nobody has advertised since it became a backup: an ordinary start.
+    NoMaster,
     /// The master resigned.
     MasterResigned,
     /// A better one advertises.
@@ -175,6 +177,7 @@ impl fmt::Display for Cause {
             Self::Started => f.write_str("started"),
             Self::InterfaceDown => f.write_str("the interface is down or has no address to send from"),
             Self::MasterSilent => f.write_str("no advertisement came in time"),
+            Self::NoMaster => f.write_str("there is no other master"),
             Self::MasterResigned => f.write_str("the master resigned"),
             Self::BetterMaster(address) => write!(f, "{address} is the better master"),
             Self::Reconfigured => f.write_str("the configuration changed"),

@@ -209,7 +209,11 @@ impl VirtualRouter {
         match self.state {
             State::Initialize => {}
             State::Backup if now >= self.master_down_at() => {
-                let cause = if self.resigned { Cause::MasterResigned } else { Cause::MasterSilent };
+                let cause = match self.peer {
+                    _ if self.resigned => Cause::MasterResigned,
+                    Some(_) => Cause::MasterSilent,
+                    None => Cause::NoMaster,
+                };
                 self.become_master(now, cause, out);
             }
             State::Backup => {}

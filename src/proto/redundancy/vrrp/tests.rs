@@ -196,6 +196,31 @@ fn when_the_master_dies_the_best_of_the_others_takes_over_and_gives_back() {
 }
 
 #[test]
+fn who_starts_alone_becomes_master_without_a_warning_and_who_loses_a_master_with_one() {
+    let mut link = Link::new(vec![config(150), config(100)]);
+    link.cut[1] = true;
+    link.start();
+    link.run(Duration::from_secs(10));
+    assert_eq!(link.states(), [Master, Master]);
+    let took_over = |link: &Link, router: usize| -> Vec<(Cause, bool)> {
+        let events = link.outputs.iter().filter(|(_, at, _)| *at == router).filter_map(|(_, _, o)| match o {
+            Output::Event(event) => match event.change {
+                Change::State { to: Master, cause, .. } => Some((cause, event.is_warning())),
+                _ => None,
+            },
+            _ => None,
+        });
+        events.collect()
+    };
+    assert_eq!(took_over(&link, 0), [(Cause::NoMaster, false)]);
+    link.cut[1] = false;
+    link.run(Duration::from_secs(5));
+    link.cut[0] = true;
+    link.run(Duration::from_secs(10));
+    assert_eq!(took_over(&link, 1), [(Cause::NoMaster, false), (Cause::MasterSilent, true)]);
+}
+
+#[test]
 fn at_the_fastest_useful_interval_a_failover_takes_less_than_400_ms() {
     let fast = |priority| VirtualRouterConfig { interval: 100 * MS, ..config(priority) };
     let mut link = Link::new(vec![fast(150), fast(100)]);

@@ -335,8 +335,10 @@ impl Itr {
         pending.wake = now + cx.between(pause, pause + pause / 10);
         pending.attempts += 1;
         match self.resolvers.choose(cx, &eid, pending.map_resolver, local) {
-            Err(LigError::NoLocalRloc) => cx.drop(DropReason::NoLocalRloc, None),
-            Err(_) => cx.drop(DropReason::NoMapResolver, None),
+            Err(LigError::NoLocalRloc) => {
+                cx.drop_with(DropReason::NoLocalRloc, None, format!("Map-Request for {eid}"));
+            }
+            Err(_) => cx.drop_with(DropReason::NoMapResolver, None, format!("Map-Request for {eid}")),
             Ok(resolver) => {
                 let source_eid =
                     pending.source.map_or(Address::None, |addr| Address::from(Eid::new(eid.iid, addr)));

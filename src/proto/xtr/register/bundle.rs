@@ -3,7 +3,7 @@
 //! Owns: which EID-prefix is in which message, so that a change has only those sent again that say something
 //! else now. Must not send them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::proto::xtr::database::{Database, Entry};
 use crate::types::{EidPrefix, Family, Instant, Nonce, Ttl};
 use crate::wire::{Address, EidRecord, XtrSite};
 
-use super::{Registrar, Server};
+use super::{Registrar, Server, UNREACHABLE_AFTER};
 
 /// Records per Map-Register, at most.
 const MAX_RECORDS: usize = 20;
@@ -50,6 +50,20 @@ pub(super) struct Bundle {
     pub(super) sent_to: Option<IpAddr>,
     /// Of the last Map-Register that was confirmed, else sent.
     pub(super) key: Option<(u8, Algorithm)>,
+    /// How its prefixes stood in the messages that it took the place of.
+    pub(super) earlier: BTreeMap<EidPrefix, Earlier>,
+}
+
+/// How a prefix stood with a Map-Server before the message with it said something else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Earlier {
+    /// It is registered there as it was before, as far as we can tell.
+    pub(super) registered: bool,
+    pub(super) last_sent: Option<Instant>,
+    pub(super) last_notified: Option<Instant>,
+    pub(super) sent: u64,
+    pub(super) notified: u64,
+    pub(super) key: Option<(u8, Algorithm)>,
 }
 
 /// Prefixes that a Map-Server must forget.
@@ -68,6 +82,42 @@ impl Bundle {
     pub(super) const fn may_be_lost(&self) -> bool {
         self.mobile && !self.merge
     }
+
+    /// How one of its prefixes stands.
+    pub(super) fn standing(&self, prefix: &EidPrefix) -> Earlier {
+        let earlier = self.earlier.get(prefix).copied().unwrap_or_default();
+        if self.refused.contains(prefix) {
+            // The Map-Server has not had it since.
+            return Earlier {
+                sent: earlier.sent + self.sent,
+                last_sent: self.last_sent,
+                key: self.key,
+                ..Earlier::default()
+            };
+        }
+        Earlier {
+            registered: (self.confirmed || earlier.registered) && self.unanswered < UNREACHABLE_AFTER,
+            last_sent: self.last_sent.or(earlier.last_sent),
+            last_notified: self.last_notified.or(earlier.last_notified),
+            sent: earlier.sent + self.sent,
+            notified: earlier.notified + self.notified,
+            key: self.key.or(earlier.key),
+        }
+    }
+
+    /// The same is to be said once more, though the Map-Server has it.
+    pub(super) fn say_again(&mut self) {
+        for prefix in self.prefixes.iter().filter(|prefix| !self.refused.contains(prefix)) {
+            let confirmed = self.confirmed;
+            self.earlier.entry(*prefix).or_default().registered |= confirmed;
+        }
+        self.confirmed = false;
+    }
+
+    /// What the Map-Server knew is of no use any more: it confirmed what it has now, or it is another one.
+    pub(super) fn forget_earlier(&mut self) {
+        self.earlier.values_mut().for_each(|earlier| earlier.registered = false);
+    }
 }
 
 impl Registrar {
@@ -85,6 +135,8 @@ impl Registrar {
         let mut size = 0;
         let mut old: Vec<Bundle> = std::mem::take(&mut server.bundles);
         let before: Vec<EidRecord> = old.iter().flat_map(|b| b.records.iter().cloned()).collect();
+        // Of what is in no message any more that stays. Only looked at where something changed.
+        let mut standing: Option<BTreeMap<EidPrefix, Earlier>> = None;
         let (low, high) = if self.hurry { (Duration::ZERO, Duration::ZERO) } else { CHANGE_DELAY };
         let mut close = |cx: &mut Context, records: Vec<EidRecord>, (mobile, merge): (bool, bool)| {
             if records.is_empty() {
@@ -94,7 +146,11 @@ impl Registrar {
                 bundles.push(old.swap_remove(same));
                 return;
             }
-            let prefixes = records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
+            let prefixes: Vec<EidPrefix> = records.iter().filter_map(|r| r.eid.to_prefix().ok()).collect();
+            let standing = standing.get_or_insert_with(|| {
+                old.iter().flat_map(|b| b.prefixes.iter().map(|p| (*p, b.standing(p)))).collect()
+            });
+            let earlier = prefixes.iter().filter_map(|p| Some((*p, *standing.get(p)?))).collect();
             bundles.push(Bundle {
                 records,
                 mobile,
@@ -113,18 +169,15 @@ impl Registrar {
                 confirmed: false,
                 sent_to: None,
                 key: None,
+                earlier,
             });
         };
         let default = server.config.merge;
         // What moves has messages of its own, so that those that stay are not said again with every move.
         for kind in [(false, default), (true, false), (true, true)] {
             for (_, entry) in database.iter() {
-                let chosen =
-                    entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.config.name));
                 if (entry.is_mobile(), entry.merge().unwrap_or(default)) != kind
-                    || !entry.config.register
-                    || entry.is_held()
-                    || !chosen
+                    || !is_for(entry, &server.config)
                 {
                     continue;
                 }
@@ -178,6 +231,12 @@ impl Registrar {
             });
         }
     }
+}
+
+/// Whether an EID-prefix is to be registered with a Map-Server.
+pub(super) fn is_for(entry: &Entry, server: &EtrMapServer) -> bool {
+    let chosen = entry.config.map_servers.as_ref().is_none_or(|names| names.contains(&server.name));
+    entry.config.register && !entry.is_held() && chosen
 }
 
 /// Bytes of a record (RFC 9301 §5.4).

@@ -99,7 +99,7 @@ impl Registrar {
     pub(crate) fn renew(&mut self, now: Instant, prefix: &EidPrefix) {
         let bundles = self.servers.iter_mut().flat_map(|s| &mut s.bundles);
         for bundle in bundles.filter(|b| b.prefixes.contains(prefix)) {
-            bundle.confirmed = false;
+            bundle.say_again();
             bundle.attempts = 0;
             bundle.wake = now;
         }
@@ -125,7 +125,7 @@ impl Registrar {
                 known.bundles.clear();
             } else if known.config != *server || known.xtr_site != xtr_site {
                 // Another key or flag: the same records have to be said again.
-                known.bundles.iter_mut().for_each(|b| b.confirmed = false);
+                known.bundles.iter_mut().for_each(Bundle::say_again);
                 known.bundles.iter_mut().for_each(|b| b.wake = now);
             }
             known.config = server.clone();
@@ -169,6 +169,9 @@ impl Registrar {
             let addresses = cx.names.addresses(&server.config.host);
             for bundle in &mut server.bundles {
                 let moved = bundle.sent_to.is_some_and(|address| !addresses.contains(&address));
+                if moved {
+                    bundle.forget_earlier();
+                }
                 if !bundle.confirmed || moved {
                     bundle.confirmed = false;
                     bundle.wake = bundle.wake.min(now);
@@ -197,6 +200,7 @@ impl Registrar {
                         map_server: server.config.name.clone(),
                         address: address_of(cx, &server.config, 0, rlocs),
                         unanswered: bundle.unanswered,
+                        prefixes: bundle.prefixes.clone(),
                     });
                 }
                 if bundle.mobile

@@ -154,6 +154,7 @@ impl Registrar {
         server.unreachable = false;
         bundle.refused = refused;
         bundle.confirmed = true;
+        bundle.forget_earlier();
         bundle.unanswered = 0;
         bundle.attempts = 0;
         bundle.outstanding.clear();

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use crate::auth::Algorithm;
 use crate::proto::context::Context;
-use crate::proto::xtr::database::LocalRlocs;
+use crate::proto::xtr::database::Database;
 use crate::types::{EidPrefix, Instant};
 
 use super::Registrar;
+use super::bundle::{Bundle, is_for};
 use super::send::address_of;
 
 /// How the registration of a prefix with a Map-Server stands.
@@ -30,9 +31,11 @@ pub struct RegistrationState {
     pub want_notify: bool,
     /// The registration as it is now is confirmed, or sent where no confirmation is wanted.
     pub confirmed: bool,
-    /// Map-Registers sent since the prefix was last changed.
+    /// It was confirmed as it was before, so that the Map-Server has it, and is being registered as it is now.
+    pub updating: bool,
+    /// Map-Registers sent since the prefix is registered there.
     pub sent: u64,
-    /// Map-Notifies since then that confirmed one.
+    /// Map-Notifies that confirmed one of them.
     pub notified: u64,
     /// The Map-Server's last Map-Notify left this prefix out.
     pub refused: bool,
@@ -54,31 +57,39 @@ impl Registrar {
         })
     }
 
-    /// How the registrations of every prefix stand, in the order of the configured Map-Servers.
+    /// How the registrations of every prefix stand, in the order of the configured Map-Servers; also of those that are
+    /// to be registered and of which nothing can be sent yet.
     pub(crate) fn states(
         &self,
         cx: &Context,
-        rlocs: &LocalRlocs,
+        database: &Database,
     ) -> BTreeMap<EidPrefix, Vec<RegistrationState>> {
         let mut states: BTreeMap<EidPrefix, Vec<RegistrationState>> = BTreeMap::new();
         for server in &self.servers {
-            let address = address_of(cx, &server.config, 0, rlocs);
-            for (bundle, prefix) in server.bundles.iter().flat_map(|b| b.prefixes.iter().map(move |p| (b, p)))
-            {
-                let refused = bundle.refused.contains(prefix);
-                states.entry(*prefix).or_default().push(RegistrationState {
+            let address = address_of(cx, &server.config, 0, database.rlocs());
+            let mut bundles: BTreeMap<EidPrefix, &Bundle> = BTreeMap::new();
+            for bundle in &server.bundles {
+                bundles.extend(bundle.prefixes.iter().map(|prefix| (*prefix, bundle)));
+            }
+            for (prefix, _) in database.iter().filter(|(_, entry)| is_for(entry, &server.config)) {
+                let bundle = bundles.get(&prefix).copied();
+                let now = bundle.map(|bundle| bundle.standing(&prefix)).unwrap_or_default();
+                let refused = bundle.is_some_and(|bundle| bundle.refused.contains(&prefix));
+                let confirmed = bundle.is_some_and(|bundle| bundle.confirmed) && !refused;
+                states.entry(prefix).or_default().push(RegistrationState {
                     map_server: server.config.name.clone(),
                     address,
-                    last_sent: bundle.last_sent,
-                    last_notified: bundle.last_notified.filter(|_| !refused),
-                    unanswered: bundle.unanswered,
+                    last_sent: now.last_sent,
+                    last_notified: now.last_notified,
+                    unanswered: bundle.map_or(0, |bundle| bundle.unanswered),
                     want_notify: server.config.want_notify,
-                    confirmed: bundle.confirmed && !refused,
-                    sent: bundle.sent,
-                    notified: if refused { 0 } else { bundle.notified },
+                    confirmed,
+                    updating: now.registered && !confirmed,
+                    sent: now.sent,
+                    notified: now.notified,
                     refused,
-                    contradicted: server.contradicted.contains(prefix),
-                    key: bundle.key,
+                    contradicted: server.contradicted.contains(&prefix),
+                    key: now.key,
                 });
             }
         }
