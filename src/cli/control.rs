@@ -285,11 +285,14 @@ pub(super) fn set(args: &Set) -> Result<(), Failure> {
         Err(_) => LocatorName::Interface { name: args.name.clone(), family },
     };
     match args.socket.ask(&Request::SetLocator { locator, change }, PATIENCE)? {
-        Reply::LocatorsSet(names) => {
-            let names = names.join(", ");
+        Reply::LocatorsSet { locators, warnings } => {
+            let names = locators.join(", ");
             match change {
                 Some(change) => out(format_args!("{names}: {change}, until the next reload or restart")),
                 None => out(format_args!("{names}: as configured")),
+            }
+            for warning in &warnings {
+                super::output::err(format_args!("warning: {warning}"));
             }
             Ok(())
         }

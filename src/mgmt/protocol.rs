@@ -184,8 +184,14 @@ pub enum Reply {
     Cleared(u64),
     /// To [`Request::Lig`].
     Lig(view::Lig),
-    /// To [`Request::SetLocator`]: which locators of the configuration these were.
-    LocatorsSet(Vec<String>),
+    /// To [`Request::SetLocator`].
+    LocatorsSet {
+        /// Which locators of the configuration these were.
+        locators: Vec<String>,
+        /// What is odd about them now.
+        #[serde(default)]
+        warnings: Vec<String>,
+    },
     /// To [`Request::Reload`].
     Reloaded(view::Reloaded),
 }

@@ -4,7 +4,7 @@
 
 pub use super::ddt::{Ddt, DdtDelegation, DdtKind, DdtNode, DdtReferral, DdtResolver, DdtRoot};
 pub use super::dynamic::{DynamicAway, DynamicEids, DynamicHere, DynamicPrefix, MoveOutcome, Moved};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -480,6 +480,9 @@ pub struct ControlStatistics {
     pub sent: BTreeMap<String, u64>,
     /// Messages, records and punts dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Those of these reasons that are part of normal work, as answers may come late or twice.
+    #[serde(default)]
+    pub ordinary: BTreeSet<String>,
     /// Anything else, by name.
     pub counters: BTreeMap<String, u64>,
 }

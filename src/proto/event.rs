@@ -407,19 +407,10 @@ impl Event {
                 Unregistered::Withdrawn | Unregistered::Reconfigured => Severity::Info,
             },
             Self::Dropped { reason, .. } => match reason {
-                DropReason::RequestNoReply
-                | DropReason::RequestLoop
-                | DropReason::SmrNotCached
-                | DropReason::SmrRate
-                | DropReason::CacheIdle
-                | DropReason::ReplyWithdrawn
-                | DropReason::NotifyStale
-                | DropReason::UnreachableUnknown
-                | DropReason::UnreachableContradicted
-                | DropReason::PathMtuUnknown
+                reason if reason.is_ordinary() => Severity::Debug,
                 // That the locators are down is a warning of its own.
-                | DropReason::NoLocalRloc
-                | DropReason::SyncAck
+                DropReason::NoLocalRloc
+                | DropReason::UnreachableContradicted
                 | DropReason::SyncSession
                 | DropReason::SyncMisdirected
                 | DropReason::ReplyNonce => Severity::Debug,

@@ -216,6 +216,25 @@ named! {
     }
 }
 
+impl DropReason {
+    /// Whether it is part of normal work, as answers may come late or twice: nothing to look into.
+    pub const fn is_ordinary(self) -> bool {
+        matches!(
+            self,
+            Self::RequestNoReply
+                | Self::RequestLoop
+                | Self::SmrNotCached
+                | Self::SmrRate
+                | Self::CacheIdle
+                | Self::ReplyWithdrawn
+                | Self::NotifyStale
+                | Self::UnreachableUnknown
+                | Self::PathMtuUnknown
+                | Self::SyncAck
+        )
+    }
+}
+
 impl From<&DecodeError> for DropReason {
     fn from(error: &DecodeError) -> Self {
         match error {

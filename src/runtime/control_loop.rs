@@ -409,7 +409,14 @@ impl ControlLoop {
                 None => tracing::info!("locator {source} set by command to what is configured"),
             }
         }
-        Reply::LocatorsSet(sources.iter().map(ToString::to_string).collect())
+        let warnings = match change {
+            Some(LocatorChange { priority: None, weight: None, .. }) | None => Vec::new(),
+            Some(_) => views::weight_warnings(&self.plane, &sources),
+        };
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Reply::LocatorsSet { locators: sources.iter().map(ToString::to_string).collect(), warnings }
     }
 
     fn lig_reply(&mut self, id: u64, result: Result<LigAnswer, LigError>) {

@@ -272,6 +272,47 @@ fn database_entry(
     }
 }
 
+/// What an operator should know of the weights of the locators that a command has just changed: those of equal priority
+/// sum to 100, or are all 0 (RFC 9301 §5.4). Others share the traffic in the same proportion all the same.
+pub(super) fn weight_warnings(plane: &ControlPlane, changed: &[LocatorSource]) -> Vec<String> {
+    let changes = plane.locator_changes();
+    let mut warnings: Vec<String> = Vec::new();
+    for entry in plane.database() {
+        let locators = &entry.entry.config.locators;
+        if !locators.iter().any(|locator| changed.contains(&locator.source)) {
+            continue;
+        }
+        let effective: Vec<(u8, u8)> = locators
+            .iter()
+            .map(|locator| (locator, change_of(&locator.source, changes)))
+            .map(|(l, change)| (change.priority.unwrap_or(l.priority), change.weight.unwrap_or(l.weight)))
+            .collect();
+        for (priority, count, sum) in odd_weights(&effective) {
+            let warning = format!(
+                "the weights of the {count} locators of priority {priority} sum to {sum}, not to 100; make them sum to \
+                 100, or make every weight 0"
+            );
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    warnings
+}
+
+/// The priorities whose several locators, each given as (priority, weight), have weights that are neither shares of 100
+/// nor all 0; with their number and sum. Priority 255 is never used.
+fn odd_weights(locators: &[(u8, u8)]) -> Vec<(u8, usize, u32)> {
+    let mut sums: BTreeMap<u8, (usize, u32)> = BTreeMap::new();
+    for (priority, weight) in locators.iter().filter(|(priority, _)| *priority != 255) {
+        let (count, sum) = sums.entry(*priority).or_default();
+        *count += 1;
+        *sum += u32::from(*weight);
+    }
+    let odd = sums.into_iter().filter(|(_, (count, sum))| *count > 1 && !matches!(sum, 0 | 100));
+    odd.map(|(priority, (count, sum))| (priority, count, sum)).collect()
+}
+
 /// What commands changed of a locator.
 fn change_of(source: &LocatorSource, changes: &[(LocatorSource, LocatorChange)]) -> LocatorChange {
     changes.iter().find(|(changed, _)| changed == source).map(|(_, change)| *change).unwrap_or_default()
@@ -471,6 +512,8 @@ pub(super) fn control_statistics(plane: &ControlPlane) -> view::ControlStatistic
         shown.sent.insert(kind.name().into(), sent);
     }
     shown.dropped = statistics.drops().map(|(reason, n)| (reason.name().into(), n)).collect();
+    let ordinary = statistics.drops().filter(|(reason, _)| reason.is_ordinary());
+    shown.ordinary = ordinary.map(|(reason, _)| reason.name().into()).collect();
     shown
 }
 
@@ -552,4 +595,24 @@ fn secs_since(earlier: Instant, now: Instant) -> u64 {
 /// Rounded up: what has not ended is not shown as 0.
 fn secs_until(later: Instant, now: Instant) -> u64 {
     (later.saturating_since(now) + Duration::from_nanos(999_999_999)).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_no_shares_of_100_are_found() {
+        assert_eq!(odd_weights(&[(1, 50), (1, 25)]), [(1, 2, 75)]);
+        assert_eq!(odd_weights(&[(1, 100), (1, 100), (2, 0), (2, 30)]), [(1, 2, 200), (2, 2, 30)]);
+        for fine in [
+            &[(1, 50), (1, 50)][..],
+            &[(1, 0), (1, 0)],
+            // One alone carries everything, whatever its weight; and 255 carries nothing.
+            &[(1, 50), (2, 50)],
+            &[(255, 50), (255, 20)],
+        ] {
+            assert_eq!(odd_weights(fine), [], "{fine:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::text::{append, count, interval, key, table};
 use crate::mgmt::view::{Site, SitePrefix, SiteRegistration, Sites};
+use crate::types::XtrId;
 
 /// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A
 /// prefix that is registered within a configured one has a `*`.
@@ -72,7 +73,7 @@ fn line(
         name,
         interval(r.last),
         up.into(),
-        r.registered_by.to_string(),
+        registrant(r),
         iid,
         eid,
         interval(r.since),
@@ -80,4 +81,12 @@ fn line(
         key(r.key.as_ref()),
         locators.join(", "),
     ]
+}
+
+/// Where a registration comes from, and the xTR-ID of who sent it, if it says that.
+fn registrant(registration: &SiteRegistration) -> String {
+    match registration.xtr_id {
+        Some(XtrId(id)) => format!("{} (xTR {:#x})", registration.registered_by, u128::from_be_bytes(id)),
+        None => registration.registered_by.to_string(),
+    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::mgmt::view::*;
-use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, Ttl};
+use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, Ttl, XtrId};
 
 fn eid(text: &str, iid: u32) -> EidPrefix {
     EidPrefix::new(InstanceId::new(iid).unwrap(), text.parse().unwrap())
@@ -197,7 +197,7 @@ fn database_table() {
                     Registration {
                         map_server: "ms.example.net".into(),
                         address: None,
-                        state: RegistrationState::Waiting,
+                        state: RegistrationState::Unresolved,
                         last_sent: None,
                         last_notified: None,
                         sent: 0,
@@ -229,7 +229,7 @@ LISP database: 2 EID-prefixes
   192.0.2.9   -            2/100  site    reachable
   Map-Server      Address       State       Key                 Last sent  Last notified  Sent  Notified
   london          203.0.113.10  registered  1 HMAC-SHA-256-128  00:00:12   00:00:11          5         4
-  ms.example.net  -             waiting     -                   never      never             0         0
+  ms.example.net  -             unresolved  -                   never      never             0         0
 
 2001:db8:1::/48, instance 7, TTL: 01:00:00, not registered
 ",
@@ -240,7 +240,7 @@ LISP database: 2 EID-prefixes
 fn sites_table() {
     let registration = |by, last| SiteRegistration {
         registered_by: ip(by),
-        xtr_id: None,
+        xtr_id: (by == "192.0.2.3").then_some(XtrId(7u128.to_be_bytes())),
         site_id: None,
         since: 3600,
         last,
@@ -284,7 +284,7 @@ Site          Last register  Up                  Who last registered  Inst  EID-
 headquarters  00:00:12       yes                 192.0.2.1               0  10.2.0.0/16    01:00:00  00:02:48  0 HMAC-SHA-1-96  192.0.2.1 1/100, 2001:db8::1 2/100 down
               00:00:50       yes, proxy, merged  192.0.2.2                                 01:00:00  00:02:10  0 HMAC-SHA-1-96  192.0.2.2 1/100, 2001:db8::1 2/100 down
 headquarters  never          no                  --                      0  10.3.0.0/16    --        --        --               --
-branch        00:00:00       yes                 192.0.2.3               7  10.3.4.0/24 *  01:00:00  00:03:00  0 HMAC-SHA-1-96  192.0.2.3 1/100, 2001:db8::1 2/100 down
+branch        00:00:00       yes                 192.0.2.3 (xTR 0x7)     7  10.3.4.0/24 *  01:00:00  00:03:00  0 HMAC-SHA-1-96  192.0.2.3 1/100, 2001:db8::1 2/100 down
 ");
 }
 
@@ -303,7 +303,8 @@ fn statistics_table() {
         control: ControlStatistics {
             received: counts(&[("map-notify", 3), ("map-reply", 10), ("map-request", 0)]),
             sent: counts(&[("map-register", 4), ("map-reply", 1)]),
-            dropped: counts(&[("reply-unknown-nonce", 1), ("truncated", 0)]),
+            dropped: counts(&[("reply-unknown-nonce", 1), ("smr-rate-limit", 2), ("truncated", 0)]),
+            ordinary: ["smr-rate-limit".to_owned(), "smr-not-cached".to_owned()].into(),
             counters: counts(&[]),
         },
         data: vec![thread("itr-0", 5_000_000), thread("etr-0", 7)],
@@ -347,6 +348,10 @@ Control messages
 Control messages dropped
   Reason               Count
   reply-unknown-nonce      1
+
+Control messages without effect, as is normal
+  Reason          Count
+  smr-rate-limit      2
 
 State over a restart
   /var/lib/eidolon/state.redb, failing

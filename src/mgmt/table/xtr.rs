@@ -211,7 +211,10 @@ pub fn statistics(view: &Statistics) -> String {
         messages.add_row([name.clone(), received.to_string(), sent.to_string()]);
     }
     append(&mut text, &messages, 2);
-    counters(&mut text, "Control messages dropped", "Reason", &control.dropped);
+    let (ordinary, dropped): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        control.dropped.clone().into_iter().partition(|(reason, _)| control.ordinary.contains(reason));
+    counters(&mut text, "Control messages dropped", "Reason", &dropped);
+    counters(&mut text, "Control messages without effect, as is normal", "Reason", &ordinary);
     counters(&mut text, "Control plane", "Counter", &control.counters);
     store(&mut text, &view.store);
     if view.data.is_empty() {

@@ -139,7 +139,7 @@ pub enum Unusable {
     #[error("it is damaged: {0}")]
     Value(&'static str),
     /// It is from another router.
-    #[error("it is of router \"{theirs}\", and this is \"{ours}\"")]
+    #[error("it was written by {}, and this is {}", whose(theirs), whose(ours))]
     Identity {
         /// Whose it is.
         theirs: String,
@@ -345,6 +345,15 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Unusable> {
     }
     r.finish()?;
     Ok(Snapshot { identity: identity.to_owned(), taken, entries })
+}
+
+/// A router by what it goes by in a snapshot: its xTR-ID or, without one, its name.
+fn whose(identity: &str) -> String {
+    match identity {
+        "" => "a router that had neither xtr-id nor name".into(),
+        id if id.starts_with("0x") => format!("the router with xtr-id {id}"),
+        name => format!("a router called \"{name}\" that had no xtr-id"),
+    }
 }
 
 impl Snapshot {

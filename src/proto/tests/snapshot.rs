@@ -431,6 +431,14 @@ fn only_the_same_router_takes_it_and_only_while_it_is_fresh() {
     let later = |by: Duration| Moment { wall: taken.wall + by, since_boot: taken.since_boot + by, ..taken };
     let valid = |now: &Moment| read().valid("r1", now, HOUR);
     assert!(matches!(read().valid("r2", &taken, HOUR), Err(Unusable::Identity { .. })));
+    // A router that was given an xTR-ID meanwhile says so, rather than naming two strangers.
+    let said = |theirs: &str| {
+        let ours = "0x00000000000000000000000000000001".to_owned();
+        Unusable::Identity { theirs: theirs.to_owned(), ours }.to_string()
+    };
+    let this = "and this is the router with xtr-id 0x00000000000000000000000000000001";
+    assert_eq!(said(""), format!("it was written by a router that had neither xtr-id nor name, {this}"));
+    assert_eq!(said("r1"), format!("it was written by a router called \"r1\" that had no xtr-id, {this}"));
     assert_eq!(valid(&later(HOUR)).unwrap().age, HOUR);
     assert!(matches!(valid(&later(HOUR + SECOND)), Err(Unusable::TooOld { .. })));
     let expired = valid(&later(16 * MINUTE)).unwrap();
