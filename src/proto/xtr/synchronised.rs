@@ -181,6 +181,11 @@ impl Itr {
         u16::try_from(lasting.take(MOST_INSIDE.into()).count()).unwrap_or(MOST_INSIDE)
     }
 
+    /// Whether another entry would displace nothing.
+    pub(crate) fn has_room(&self) -> bool {
+        self.cache.len() < self.cache.limit()
+    }
+
     /// Whether there are as many entries inside a mapping as the xTR has that tells of it.
     pub(crate) fn is_complete(&self, told: &SyncMapping) -> bool {
         told.record.to_mapping().is_ok_and(|(mapping, _)| self.has_inside(&mapping.eid, told.inside))

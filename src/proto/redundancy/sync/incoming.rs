@@ -29,6 +29,8 @@ const STRIDE_PAUSE: Duration = Duration::from_millis(1);
 const MOST_INCOMPLETE: usize = 64;
 /// … and for how long: as long as a message is sent again.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// Where some do so in vain, the whole cache is asked for, but not more often than this.
+const ASK_FOR_ALL: Duration = Duration::from_secs(600);
 
 /// What has come of something larger.
 #[derive(Debug, Default)]
@@ -72,7 +74,9 @@ impl Incoming {
 
     /// When something is due next.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.sweep.as_ref().map(|sweep| sweep.at)
+        let sweep = self.sweep.as_ref().map(|sweep| sweep.at);
+        let given_up = self.incomplete.iter().map(|incomplete| incomplete.at + PATIENCE).min();
+        sweep.into_iter().chain(given_up).min()
     }
 }
 
@@ -130,7 +134,7 @@ impl Member {
             return Err(DropReason::SyncOlder);
         }
         let waiting = &mut self.incoming.incomplete;
-        waiting.retain(|waiting| waiting.prefix != prefix && now.saturating_since(waiting.at) < PATIENCE);
+        waiting.retain(|waiting| waiting.prefix != prefix);
         let result = itr.adopt(cx, now, told, teller, database);
         if result == Err(DropReason::SyncInside) && waiting.len() < MOST_INCOMPLETE {
             waiting.push(Incomplete { told: told.clone(), prefix, serial: teller.serial, at: now });
@@ -211,6 +215,19 @@ impl Member {
             sweep.after = Some(last);
             sweep.at = now + STRIDE_PAUSE;
             self.incoming.sweep = Some(sweep);
+        }
+    }
+
+    /// Gives up waiting for what does not come. It has been here, perhaps, and went as nobody used it; or it was lost, and
+    /// nothing is acknowledged. So all is asked for, where there is room for it.
+    pub(super) fn give_up(&mut self, now: Instant, itr: &Itr) {
+        let waiting = &mut self.incoming.incomplete;
+        let before = waiting.len();
+        waiting.retain(|incomplete| incomplete.at + PATIENCE > now);
+        let lately = self.received.is_some_and(|received| now.saturating_since(received.at) < ASK_FOR_ALL);
+        if waiting.len() < before && !self.wants && !lately && itr.has_room() {
+            self.wants = true;
+            self.hello_at = now;
         }
     }
 

@@ -33,7 +33,9 @@
 //! member has another session.
 //!
 //! Of mappings inside each other, the inner ones are told first. Nobody takes the outer one without these
-//! ([`crate::proto::xtr`]); but where they come later, as their message was lost or overtaken, it is taken then.
+//! ([`crate::proto::xtr`]); but where they come later, as their message was lost or overtaken, it is taken then. Where
+//! they do not come, the receiver may have had them and thrown them out, as it had no use for them: then it asks for the
+//! whole cache, every ten minutes at most.
 //!
 //! Of locators it is told whether they can be reached, as far as this xTR has found out by probes, from the underlay, or
 //! by missing echoes. Who is told of it remembers who said so: a locator is down until all who said so say the contrary,
@@ -181,6 +183,7 @@ impl CacheSync {
         let journal = itr.take_journal();
         for member in self.members.values_mut() {
             member.sweep(cx, now, itr);
+            member.give_up(now, itr);
             member.note(now, self.voice.config.mode, &journal);
             member.act(cx, now, &mut self.voice, itr, database);
             member.forget(cx, now, itr, database);

@@ -138,3 +138,36 @@ fn no_outer_mapping_is_ever_there_without_the_inner_ones_during_a_transfer() {
         assert_eq!(names(&net, 1).len(), 12 * 121);
     }
 }
+
+#[test]
+fn who_has_thrown_the_inner_mappings_out_asks_for_all_but_rarely() {
+    let mut net = pair(|_| ());
+    net.learn(0, "10.2.3.9", vec![inner()]);
+    net.learn(0, "10.2.9.9", vec![outer()]);
+    net.run_for(700 * SECOND);
+    assert_eq!(names(&net, 1), [OUTER, INNER]);
+    let again = |net: &mut Network| {
+        net.handle(1, Input::Command(Command::ClearMapCache(None)));
+        // The outer one is in use, and prolonged; that is not asked of the inner one alone.
+        solicit(net, 0, OUTER, "203.0.113.9");
+        let asked = net.sent_by(0).filter(|(_, _, m)| matches!(m, Message::Ecm(_)));
+        let asked = asked.map(|(_, _, m)| crate::proto::testing::inner(m).1);
+        let about_outer =
+            asked.filter(|request| !prefix(INNER).covers(&request.records[0].to_prefix().unwrap()));
+        let nonce = about_outer.last().expect("a Map-Request").nonce;
+        net.reply_nonce(0, nonce, vec![outer()]);
+        net.run_for(5 * SECOND);
+        assert!(names(net, 1).is_empty(), "{:?}", names(net, 1));
+        net.run_for(15 * SECOND);
+    };
+    again(&mut net);
+    assert_same(&net, 0, 1);
+    assert_eq!(names(&net, 1), [OUTER, INNER]);
+    assert!(!member(&net, 1, 0).is_awaited());
+    // Again so soon, it waits until a packet asks.
+    net.sent.clear();
+    again(&mut net);
+    net.run_for(120 * SECOND);
+    assert!(names(&net, 1).is_empty());
+    assert!(told(&net, 0).iter().all(|(_, sync)| !sync.transfer));
+}
