@@ -531,8 +531,8 @@ impl fmt::Display for Event {
                 }
                 write!(
                     f,
-                    " has not confirmed {unanswered} Map-Registers ({}): check that it is up, that the keys agree, \
-                     and that its [[site]] has these EID-prefixes",
+                    " has not confirmed {unanswered} Map-Registers ({}): check that it is up, that the keys \
+                     agree, and that its [[site]] has these EID-prefixes",
                     Few(prefixes)
                 )
             }

@@ -272,8 +272,9 @@ fn database_entry(
     }
 }
 
-/// What an operator should know of the weights of the locators that a command has just changed: those of equal priority
-/// sum to 100, or are all 0 (RFC 9301 §5.4). Others share the traffic in the same proportion all the same.
+/// What an operator should know of the weights of the locators that a command has just changed: those of equal
+/// priority sum to 100, or are all 0 (RFC 9301 §5.4). Others share the traffic in the same proportion all the
+/// same.
 pub(super) fn weight_warnings(plane: &ControlPlane, changed: &[LocatorSource]) -> Vec<String> {
     let changes = plane.locator_changes();
     let mut warnings: Vec<String> = Vec::new();
@@ -289,8 +290,8 @@ pub(super) fn weight_warnings(plane: &ControlPlane, changed: &[LocatorSource]) -
             .collect();
         for (priority, count, sum) in odd_weights(&effective) {
             let warning = format!(
-                "the weights of the {count} locators of priority {priority} sum to {sum}, not to 100; make them sum to \
-                 100, or make every weight 0"
+                "the weights of the {count} locators of priority {priority} sum to {sum}, not to 100; make \
+                 them sum to 100, or make every weight 0"
             );
             if !warnings.contains(&warning) {
                 warnings.push(warning);
@@ -300,8 +301,8 @@ pub(super) fn weight_warnings(plane: &ControlPlane, changed: &[LocatorSource]) -
     warnings
 }
 
-/// The priorities whose several locators, each given as (priority, weight), have weights that are neither shares of 100
-/// nor all 0; with their number and sum. Priority 255 is never used.
+/// The priorities whose several locators, each given as (priority, weight), have weights that are neither
+/// shares of 100 nor all 0; with their number and sum. Priority 255 is never used.
 fn odd_weights(locators: &[(u8, u8)]) -> Vec<(u8, usize, u32)> {
     let mut sums: BTreeMap<u8, (usize, u32)> = BTreeMap::new();
     for (priority, weight) in locators.iter().filter(|(priority, _)| *priority != 255) {

@@ -583,8 +583,8 @@ impl MapServer {
         let owned = self.table.covering(prefix).filter_map(|(p, known)| Some((p, known.owner.as_ref()?)));
         match owned.last() {
             Some((owned, Owner { site, .. })) => format!(
-                "{prefix} is part of {owned} of site {site}, which does not accept more specific EID-prefixes \
-                 (accept-more-specifics)"
+                "{prefix} is part of {owned} of site {site}, which does not accept more specific \
+                 EID-prefixes (accept-more-specifics)"
             ),
             None => format!("{prefix} belongs to no site"),
         }

@@ -184,8 +184,8 @@ fn a_site_registers_what_it_owns_and_nothing_else() {
     assert_eq!(registered(&net, id), ["10.1.0.0/16 198.51.100.1"]);
     assert_eq!(net.nodes[id].dropped(DropReason::RegisterNotOwned), 4);
     assert_eq!(net.nodes[id].dropped(DropReason::RegisterEid), 1);
-    let part = "10.1.2.0/24 is part of 10.1.0.0/16 of site a, which does not accept more specific EID-prefixes \
-                (accept-more-specifics)";
+    let part = "10.1.2.0/24 is part of 10.1.0.0/16 of site a, which does not accept more specific \
+                EID-prefixes (accept-more-specifics)";
     assert_eq!(
         not_owned(&net, id),
         [

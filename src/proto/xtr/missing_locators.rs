@@ -1,8 +1,8 @@
-//! Locators of our own that have never been up: an address that the machine does not have, an interface that is not
-//! there.
+//! Locators of our own that have never been up: an address that the machine does not have, an interface that
+//! is not there.
 //!
-//! Owns: which ones the operator is still to hear of, and when. That a locator goes down or comes back is told by
-//! whoever sees it change; one that is missing from the start changes nothing.
+//! Owns: which ones the operator is still to hear of, and when. That a locator goes down or comes back is told
+//! by whoever sees it change; one that is missing from the start changes nothing.
 
 use std::time::Duration;
 

@@ -31,7 +31,8 @@ pub struct RegistrationState {
     pub want_notify: bool,
     /// The registration as it is now is confirmed, or sent where no confirmation is wanted.
     pub confirmed: bool,
-    /// It was confirmed as it was before, so that the Map-Server has it, and is being registered as it is now.
+    /// It was confirmed as it was before, so that the Map-Server has it, and is being registered as it is
+    /// now.
     pub updating: bool,
     /// Map-Registers sent since the prefix is registered there.
     pub sent: u64,
@@ -57,8 +58,8 @@ impl Registrar {
         })
     }
 
-    /// How the registrations of every prefix stand, in the order of the configured Map-Servers; also of those that are
-    /// to be registered and of which nothing can be sent yet.
+    /// How the registrations of every prefix stand, in the order of the configured Map-Servers; also of those
+    /// that are to be registered and of which nothing can be sent yet.
     pub(crate) fn states(
         &self,
         cx: &Context,
