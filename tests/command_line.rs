@@ -110,12 +110,22 @@ fn commands_without_a_router_say_so() {
         &["show", "statistics", "--json"],
         &["clear", "map-cache"],
         &["lig", "[7]10.1.2.3"],
+        &["lig", "[7]10.1.2.3", "--json"],
+        &["clear", "map-cache", "--json"],
+        &["set", "locator", "192.0.2.1", "down", "--json"],
         &["reload"],
+        &["reload", "--json"],
     ] {
         let mut command = command.to_vec();
         command.extend(["--socket", socket]);
         let (code, out, err) = run(&command);
-        assert_eq!((code, &out[..]), (1, ""), "{command:?}");
+        assert_eq!(code, 1, "{command:?}");
+        if command.contains(&"--json") {
+            let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert_eq!(said["error"], err.trim_end(), "{command:?}");
+        } else {
+            assert_eq!(out, "", "{command:?}");
+        }
         assert!(err.starts_with(&format!("no router is running at {socket}: ")), "{err}");
     }
 }
@@ -142,6 +152,29 @@ fn wrong_usage_is_told_from_failure() {
         let (code, out, err) = run(command);
         assert_eq!((code, &out[..]), (2, ""), "{command:?}");
         assert!(err.contains("Usage: eidolon") || err.contains("--help"), "{command:?}: {err}");
+    }
+    // The usage is that of the command.
+    for (command, said) in [
+        (&["set", "locator", "192.0.2.1", "priority", "256"][..], "from 0 to 255"),
+        (&["set", "locator", "192.0.2.1", "prioirty", "3"], "prioirty: write any of"),
+        (&["show", "database", "detail"], "for the map-cache only"),
+        (&["show", "locators", "--iid", "3"], "not locators"),
+        (&["show", "interfaces", "foo"], "nothing comes after `interfaces`"),
+        (&["show", "map-cache", "detial"], "write `detail`, or"),
+        (&["show", "sites", "10.0.0.1/8"], "write 10.0.0.0/8"),
+        (&["lig", "10.1.0.0/16"], "without mask length"),
+    ] {
+        let (code, _, err) = run(command);
+        let usage = format!("Usage: eidolon {} ", command[0]);
+        assert!(code == 2 && err.contains(said) && err.contains(&usage), "{command:?}: {err}");
+    }
+    let (code, _, err) = run(&["lig", "10.1.2.3", "--via", "nosuch.example"]);
+    assert!(code == 2 && err.contains("give the IP address of a Map-Resolver"), "{err}");
+    let (_, help, _) = run(&["--help"]);
+    assert!(help.contains("Map-Server") && help.contains("Exit codes"), "{help}");
+    let (_, help, _) = run(&["run", "--help"]);
+    for said in ["SIGHUP", "standard error", "Exit codes"] {
+        assert!(help.contains(said), "{help}");
     }
     assert_eq!(run(&["--version"]), (0, format!("eidolon {}\n", env!("CARGO_PKG_VERSION")), String::new()));
     assert_eq!(run(&["--help"]).0, 0);
@@ -208,6 +241,9 @@ fn sim_shows_tables_and_json_and_writes_log_and_plot() {
     let first = |study: &serde_json::Value| study["cases"][0]["runs"][0].clone();
     assert_eq!(first(&one)["groups"]["f hosts"]["pings-sent"], 32);
     assert_ne!(first(&one)["fingerprint"], first(&other)["fingerprint"]);
+
+    let (code, _, errors) = run(&["sim", "/nonexistent.toml"]);
+    assert!(code == 1 && errors.contains("give the path of a scenario file"), "{errors}");
 
     fs::write(&scenario, SCENARIO.replace("sites = 2", "sites = 0")).unwrap();
     let (code, _, errors) = run(&["sim", &scenario]);

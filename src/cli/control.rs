@@ -57,10 +57,18 @@ fn parse_eid(text: &str) -> Result<EidText, String> {
     };
     let addr = rest.parse::<IpAddr>().map(IpNet::from);
     let host = addr.is_ok();
-    match addr.ok().or_else(|| rest.parse().ok()) {
+    let net: Option<IpNet> = addr.ok().or_else(|| rest.parse().ok());
+    match net {
+        Some(net) if net != net.trunc() => {
+            Err(format!("{rest} has host bits set: write {}, or an EID without mask length", net.trunc()))
+        }
         Some(net) => Ok(EidText { iid, net, host }),
         None => Err("write an EID as 10.1.2.3, 2001:db8::1 or [7]10.1.2.3, a prefix as 10.1.0.0/16".into()),
     }
+}
+
+fn parse_resolver(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "give the IP address of a Map-Resolver, not its name".into())
 }
 
 /// What can be shown.
@@ -100,55 +108,55 @@ pub(super) struct Show {
     what: What,
     /// `detail` for all that is known (map-cache); an EID or EID-prefix for only those EID-prefixes that
     /// cover it or lie in it (map-cache, database, sites).
-    #[arg(value_parser = parse_select, num_args = 0..=2, value_name = "detail|EID")]
-    select: Vec<Select>,
+    #[arg(num_args = 0..=2, value_name = "detail|EID")]
+    select: Vec<String>,
     /// Only this instance ID (map-cache, database, sites).
     #[arg(long, value_parser = parse_iid)]
     iid: Option<InstanceId>,
     /// As JSON instead of a table.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
 
-/// What of it to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Select {
-    Detail,
-    Eid(EidText),
-}
-
-fn parse_select(text: &str) -> Result<Select, String> {
-    if text == "detail" { Ok(Select::Detail) } else { parse_eid(text).map(Select::Eid) }
+/// What of `what` the words after it and `--iid` select, and whether in detail.
+fn parse_selection(what: What, words: &[String], iid: Option<InstanceId>) -> Result<(bool, Filter), String> {
+    let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let by_eid = matches!(what, What::MapCache | What::Database | What::Sites);
+    let (mut detail, mut eid) = (false, None);
+    for word in words {
+        match (word.as_str(), parse_eid(word)) {
+            ("detail", _) if what != What::MapCache => {
+                return Err("`detail` is for the map-cache only: leave it out".into());
+            }
+            ("detail", _) if !detail => detail = true,
+            (_, Err(_)) if !by_eid => return Err(format!("{word}: nothing comes after `{name}`")),
+            (_, Ok(_)) if !by_eid => {
+                return Err(format!("{word}: an EID selects from map-cache, database or sites, not {name}"));
+            }
+            (_, Ok(parsed)) if eid.is_none() => eid = Some(parsed),
+            (other, Err(why)) if other != "detail" => {
+                let or = if what == What::MapCache { "write `detail`, or: " } else { "" };
+                return Err(format!("{word}: {or}{why}"));
+            }
+            _ => return Err("give one EID or EID-prefix at most, and `detail` once".into()),
+        }
+    }
+    if iid.is_some() && !by_eid {
+        return Err(format!("--iid selects from map-cache, database or sites, not {name}"));
+    }
+    let iid = instance(iid, eid.and_then(|eid| eid.iid))?;
+    Ok((detail, Filter { iid, net: eid.map(|eid| eid.net) }))
 }
 
 pub(super) fn show(args: &Show) -> Result<(), Failure> {
-    let eids: Vec<EidText> = args
-        .select
-        .iter()
-        .filter_map(|select| match select {
-            Select::Detail => None,
-            Select::Eid(eid) => Some(*eid),
-        })
-        .collect();
-    let detail = args.select.contains(&Select::Detail);
-    if eids.len() > 1 || args.select.len() > eids.len() + 1 {
-        usage("give one EID or EID-prefix at most, and `detail` once");
-    }
-    if detail && args.what != What::MapCache {
-        usage("`detail` is for the map-cache only");
-    }
-    let eid = eids.first();
-    let iid = instance(args.iid, eid.and_then(|eid| eid.iid));
-    let filter = Filter { iid, net: eid.map(|eid| eid.net.trunc()) };
+    let selection = parse_selection(args.what, &args.select, args.iid);
+    let (detail, filter) = selection.unwrap_or_else(|why| usage("show", &why));
     let request = match args.what {
         What::MapCache => Request::ShowMapCache { filter },
         What::Database => Request::ShowDatabase { filter },
         What::Sites => Request::ShowSites { filter },
-        _ if filter != Filter::ALL => {
-            usage("an EID or instance ID selects from map-cache, database or sites only")
-        }
         What::Locators => Request::ShowLocators,
         What::Statistics => Request::ShowStatistics,
         What::Interfaces => Request::ShowInterfaces,
@@ -190,6 +198,9 @@ pub(super) struct Clear {
     /// Instance ID of the EID-prefix [default: 0]
     #[arg(long, value_parser = parse_iid, requires = "prefix")]
     iid: Option<InstanceId>,
+    /// As JSON instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
@@ -201,18 +212,23 @@ enum Clearable {
     MapCache,
 }
 
+/// What `clear` did.
+#[derive(Debug, Serialize)]
+struct Cleared {
+    /// Entries that were forgotten.
+    cleared: u64,
+}
+
 pub(super) fn clear(args: &Clear) -> Result<(), Failure> {
     let Clearable::MapCache = args.what;
-    let prefix =
-        args.prefix.map(|eid| EidPrefix::new(instance(args.iid, eid.iid).unwrap_or_default(), eid.net));
+    let prefix = args.prefix.map(|eid| EidPrefix::new(instance_of("clear", args.iid, &eid), eid.net));
     match args.socket.ask(&Request::ClearMapCache { prefix }, PATIENCE)? {
         Reply::Cleared(0) if prefix.is_some() => {
             Err(Failure::from("the map-cache has no entry of exactly this EID-prefix"))
         }
-        Reply::Cleared(n) => {
-            out(format_args!("{n} {} cleared", if n == 1 { "entry" } else { "entries" }));
-            Ok(())
-        }
+        Reply::Cleared(n) => print(args.json, &Cleared { cleared: n }, |view| {
+            format!("{} {} cleared", view.cleared, if view.cleared == 1 { "entry" } else { "entries" })
+        }),
         other => Err(unexpected(&other)),
     }
 }
@@ -224,23 +240,23 @@ pub(super) struct Lig {
     #[arg(value_parser = parse_eid)]
     eid: EidText,
     /// Ask this Map-Resolver instead of the router's own.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_resolver)]
     via: Option<IpAddr>,
     /// Instance ID of the EID [default: 0]
     #[arg(long, value_parser = parse_iid)]
     iid: Option<InstanceId>,
     /// As JSON instead of a table.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
 
 pub(super) fn lig(args: &Lig) -> Result<(), Failure> {
     if !args.eid.host {
-        usage("lig takes an EID, without mask length");
+        usage("lig", &format!("lig asks for one EID: write {}, without mask length", args.eid.net.addr()));
     }
-    let iid = instance(args.iid, args.eid.iid).unwrap_or_default();
+    let iid = instance_of("lig", args.iid, &args.eid);
     let request = Request::Lig { eid: Eid::new(iid, args.eid.net.addr()), via: args.via };
     match args.socket.ask(&request, LIG_PATIENCE)? {
         Reply::Lig(view) => print(args.json, &view, table::lig),
@@ -262,6 +278,9 @@ pub(super) struct Set {
     /// `ipv4` or `ipv6` selects the locator of one family.
     #[arg(value_name = "priority N|weight N|up|down|default", required = true)]
     words: Vec<String>,
+    /// As JSON instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
@@ -273,28 +292,41 @@ enum Settable {
     Locator,
 }
 
+/// What `set locator` did.
+#[derive(Debug, Serialize)]
+struct LocatorsSet {
+    /// The locators, as they are configured.
+    locators: Vec<String>,
+    /// What was changed of them, without what was changed before; `None` = as configured again.
+    #[serde(rename = "override")]
+    change: Option<LocatorChange>,
+    /// What is odd about them now.
+    warnings: Vec<String>,
+}
+
 pub(super) fn set(args: &Set) -> Result<(), Failure> {
     let Settable::Locator = args.what;
     let (family, change) = match parse_change(&args.words) {
         Ok(parsed) => parsed,
-        Err(why) => usage(&why),
+        Err(why) => usage("set", &why),
     };
     let locator = match args.name.parse() {
-        Ok(_) if family.is_some() => usage("an address has its family: leave out ipv4 or ipv6"),
+        Ok(_) if family.is_some() => usage("set", "an address has its family: leave out ipv4 or ipv6"),
         Ok(addr) => LocatorName::Address(addr),
         Err(_) => LocatorName::Interface { name: args.name.clone(), family },
     };
     match args.socket.ask(&Request::SetLocator { locator, change }, PATIENCE)? {
         Reply::LocatorsSet { locators, warnings } => {
-            let names = locators.join(", ");
-            match change {
-                Some(change) => out(format_args!("{names}: {change}, until the next reload or restart")),
-                None => out(format_args!("{names}: as configured")),
-            }
-            for warning in &warnings {
+            for warning in warnings.iter().filter(|_| !args.json) {
                 super::output::err(format_args!("warning: {warning}"));
             }
-            Ok(())
+            print(args.json, &LocatorsSet { locators, change, warnings }, |view| {
+                let names = view.locators.join(", ");
+                match view.change {
+                    Some(change) => format!("{names}: {change}, until the next reload or restart"),
+                    None => format!("{names}: as configured"),
+                }
+            })
         }
         other => Err(unexpected(&other)),
     }
@@ -358,13 +390,13 @@ pub(super) struct Move {
     iid: Option<InstanceId>,
     /// As JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
 
 pub(super) fn move_eid(args: &Move) -> Result<(), Failure> {
-    let iid = instance(args.iid, args.eid.iid).unwrap_or_default();
+    let iid = instance_of("move", args.iid, &args.eid);
     let prefix = EidPrefix::new(iid, args.eid.net);
     let request = Request::Move { prefix, away: args.away, priority: args.priority, wait: args.wait };
     match args.socket.ask(&request, PATIENCE + Duration::from_secs(args.wait.into()))? {
@@ -382,33 +414,44 @@ pub(super) fn move_eid(args: &Move) -> Result<(), Failure> {
 /// `reload`
 #[derive(Debug, Args)]
 pub(super) struct Reload {
+    /// As JSON instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     socket: Socket,
 }
 
 pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
-    match args.socket.ask(&Request::Reload, PATIENCE)? {
-        Reply::Reloaded(reloaded) => {
-            for warning in &reloaded.warnings {
+    match args.socket.ask(&Request::Reload, PATIENCE) {
+        Ok(Reply::Reloaded(reloaded)) => {
+            for warning in reloaded.warnings.iter().filter(|_| !args.json) {
                 super::output::err(warning);
             }
-            if reloaded.changes.is_empty() {
-                out("reloaded, nothing changed");
-            } else {
-                out(format_args!("reloaded: {}", reloaded.changes.join("\n  ")));
-            }
-            Ok(())
+            print(args.json, &reloaded, |reloaded| match reloaded.changes.is_empty() {
+                true => "reloaded, nothing changed".into(),
+                false => format!("reloaded: {}", reloaded.changes.join("\n  ")),
+            })
         }
-        other => Err(unexpected(&other)),
+        Ok(other) => Err(unexpected(&other)),
+        // Last, as the problems may be many.
+        Err(ClientError::Refused(why)) => {
+            Err(Failure(format!("{why}\nnot reloaded: the old configuration holds")))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
 /// The instance that `--iid` or the EID itself names.
-fn instance(option: Option<InstanceId>, eid: Option<InstanceId>) -> Option<InstanceId> {
+fn instance(option: Option<InstanceId>, eid: Option<InstanceId>) -> Result<Option<InstanceId>, &'static str> {
     match (option, eid) {
-        (Some(a), Some(b)) if a != b => usage("--iid and the EID name different instance IDs"),
-        (a, b) => a.or(b),
+        (Some(a), Some(b)) if a != b => Err("--iid and the EID name different instance IDs"),
+        (a, b) => Ok(a.or(b)),
     }
+}
+
+/// The same for `command`, the default one where neither names any.
+fn instance_of(command: &str, option: Option<InstanceId>, eid: &EidText) -> InstanceId {
+    instance(option, eid.iid).unwrap_or_else(|why| usage(command, why)).unwrap_or_default()
 }
 
 fn print<V: Serialize>(json: bool, view: &V, table: fn(&V) -> String) -> Result<(), Failure> {
@@ -448,6 +491,39 @@ mod tests {
         assert_eq!((eid.iid, eid.net, eid.host), (None, "2001:db8::1/128".parse().unwrap(), true));
         for wrong in ["", "10.1", "[16777216]10.1.2.3", "[7]", "10.0.0.0/33", "[x]::"] {
             assert!(parse_eid(wrong).is_err(), "{wrong}");
+        }
+        // As configurations, which take no host bits either.
+        assert!(parse_eid("10.0.0.1/8").is_err_and(|why| why.contains("write 10.0.0.0/8")));
+    }
+
+    #[test]
+    fn what_is_shown_is_selected_by_eid_and_instance() {
+        let parse = |what, words: &[&str], iid| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            parse_selection(what, &words, iid)
+        };
+        let seven = InstanceId::new(7);
+        let net = Some("10.1.0.0/16".parse().unwrap());
+        assert_eq!(parse(What::Locators, &[], None), Ok((false, Filter::ALL)));
+        assert_eq!(parse(What::MapCache, &["detail"], None), Ok((true, Filter::ALL)));
+        assert_eq!(
+            parse(What::MapCache, &["[7]10.1.0.0/16", "detail"], seven),
+            Ok((true, Filter { iid: seven, net }))
+        );
+        assert_eq!(parse(What::Sites, &["10.1.0.0/16"], None), Ok((false, Filter { iid: None, net })));
+        for (what, words, iid, said) in [
+            (What::Interfaces, &["foo"][..], None, "nothing comes after `interfaces`"),
+            (What::Interfaces, &["10.1.2.3"], None, "map-cache, database or sites, not interfaces"),
+            (What::Locators, &[], seven, "--iid selects from map-cache, database or sites, not locators"),
+            (What::Database, &["detail"], None, "for the map-cache only"),
+            (What::MapCache, &["detial"], None, "detial: write `detail`, or: write an EID as"),
+            (What::Sites, &["10.0.0.1/8"], None, "write 10.0.0.0/8"),
+            (What::MapCache, &["10.1.2.3", "10.1.2.4"], None, "one EID"),
+            (What::MapCache, &["detail", "detail"], None, "`detail` once"),
+            (What::MapCache, &["[8]10.1.2.3"], seven, "different instance IDs"),
+        ] {
+            let why = parse(what, words, iid).unwrap_err();
+            assert!(why.contains(said), "{why}");
         }
     }
 }

@@ -20,9 +20,11 @@ use crate::config::{self, Report};
 use crate::runtime;
 use output::{err, out};
 
-/// A user-space LISP (Locator/ID Separation Protocol) tunnel router.
+/// A user-space LISP (Locator/ID Separation Protocol) router: ITR, ETR, proxies of both, Map-Server, Map-Resolver and DDT
+/// node, in any combination.
 #[derive(Debug, Parser)]
 #[command(name = "eidolon", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 fine, 1 an error, which standard error tells, 2 wrong usage.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +33,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a router.
+    ///
+    /// Its log goes to standard error. SIGHUP has it read its configuration again, as `eidolon reload` does; SIGINT and
+    /// SIGTERM end it, after it has undone what it did to the kernel.
+    #[command(
+        after_long_help = "Exit codes: 0 after SIGINT or SIGTERM, 1 after an error, which is the last thing on \
+                                 standard error, 2 wrong usage."
+    )]
     Run {
         /// Its configuration: TOML, or OpenLISP's format.
         #[arg(short, long, value_name = "FILE")]
@@ -95,9 +104,23 @@ impl<E: fmt::Display> From<E> for Failure {
     }
 }
 
-/// Ends the process because of wrong usage that the argument parser can't see by itself.
-fn usage(why: &str) -> ! {
-    Arguments::command().error(ErrorKind::ArgumentConflict, why).exit()
+impl Failure {
+    /// The failure of a command, which with `--json` is said on standard output, too: as an object with `error`.
+    fn told(self, json: bool) -> Self {
+        if json {
+            out(format_args!("{:#}", serde_json::json!({ "error": self.0 })));
+        }
+        self
+    }
+}
+
+/// Ends the process because of wrong usage of `command` that the argument parser can't see by itself.
+fn usage(command: &str, why: &str) -> ! {
+    let mut all = Arguments::command();
+    // Only then do the subcommands know their full names.
+    all.build();
+    let command = all.find_subcommand_mut(command).cloned();
+    command.unwrap_or(all).error(ErrorKind::ArgumentConflict, why).exit()
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
@@ -105,12 +128,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run { config } => run(&config),
         Command::Check { file } => check(&file),
         Command::Import { from: Format::Openlisp, file } => import_openlisp(&file),
-        Command::Show(args) => control::show(&args),
-        Command::Clear(args) => control::clear(&args),
-        Command::Lig(args) => control::lig(&args),
-        Command::Set(args) => control::set(&args),
-        Command::Move(args) => control::move_eid(&args),
-        Command::Reload(args) => control::reload(&args),
+        Command::Show(args) => control::show(&args).map_err(|failure| failure.told(args.json)),
+        Command::Clear(args) => control::clear(&args).map_err(|failure| failure.told(args.json)),
+        Command::Lig(args) => control::lig(&args).map_err(|failure| failure.told(args.json)),
+        Command::Set(args) => control::set(&args).map_err(|failure| failure.told(args.json)),
+        Command::Move(args) => control::move_eid(&args).map_err(|failure| failure.told(args.json)),
+        Command::Reload(args) => control::reload(&args).map_err(|failure| failure.told(args.json)),
         Command::Decode(args) => decode(args),
         Command::Sim(args) => sim::sim(&args),
     }

@@ -58,7 +58,7 @@ pub struct Loaded {
 /// # Errors
 /// Every problem of the file, warnings included, if one of them is an error.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    parse(path, &read(path)?, &System)
+    parse(path, &read(path, "configuration")?, &System)
 }
 
 /// Reads `text`, the content of the file at `path`: TOML, or OpenLISP's format if its first section says so.
@@ -79,7 +79,7 @@ pub fn parse(path: &Path, text: &str, sources: &dyn Sources) -> Result<Loaded, R
 /// # Errors
 /// As [`load`].
 pub fn import_openlisp(path: &Path) -> Result<(Zeroizing<String>, Report), Report> {
-    let (loaded, raw) = parse_openlisp(path, &read(path)?, &System)?;
+    let (loaded, raw) = parse_openlisp(path, &read(path, "configuration")?, &System)?;
     Ok((Zeroizing::new(openlisp::to_toml(&raw)), loaded.warnings))
 }
 
@@ -101,15 +101,16 @@ fn finish(
     if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report }) }
 }
 
-/// Reads a file as text.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Report> {
+/// Reads a file as text. `kind` is what it should be: a configuration file, a scenario file.
+pub(crate) fn read(path: &Path, kind: &str) -> Result<Zeroizing<String>, Report> {
     let cannot = |message: String, remedy: &str| Report::of_file(path, message, remedy);
+    let give = |what: &str| format!("give {what}a {kind} file");
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(path)
         .and_then(|file| file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| cannot(format!("can't be read: {e}"), "give the path of a configuration file"))?;
+        .map_err(|e| cannot(format!("can't be read: {e}"), &give("the path of ")))?;
     if bytes.len() > LONGEST_FILE {
-        return Err(cannot("is longer than 32 MiB".into(), "give a configuration file"));
+        return Err(cannot("is longer than 32 MiB".into(), &give("")));
     }
     match str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Action, Eid, EidPrefix, Family, InstanceId, Locator, MapVersion, Mapping, Nonce, SiteId, Ttl, XtrId,
+    Action, Eid, EidPrefix, Family, InstanceId, Locator, LocatorChange, Mapping, Nonce, SiteId, Ttl, XtrId,
 };
 
 /// Which EID-prefixes are wanted: those that cover an address or prefix, and those within it.
@@ -65,9 +65,9 @@ pub struct MapCacheEntry {
     /// Whether the kernel forwards its packets natively, without our seeing them.
     #[serde(default)]
     pub native: bool,
-    /// Its map-version; 0 = none.
+    /// Version of the mapping, 1 to 4095, where versions are used.
     #[serde(default)]
-    pub version: MapVersion,
+    pub map_version: Option<u16>,
     /// What is done with packets when there are no locators.
     pub action: Action,
     /// Whether it was answered by an ETR rather than a proxy-replying Map-Server.
@@ -199,7 +199,7 @@ pub struct Locators {
     /// The site's locators, in the order of the configuration.
     pub own: Vec<OwnLocator>,
     /// From one probe of a remote locator to the next, in milliseconds; `None` = they are not probed.
-    pub probing: Option<u64>,
+    pub probing_ms: Option<u64>,
     /// The locators of the map-cache, and of the site's other xTRs where those are probed, by address.
     pub remote: Vec<RemoteLocator>,
 }
@@ -213,8 +213,12 @@ pub struct OwnLocator {
     pub interface: Option<String>,
     /// Ours, or another router's of the site.
     pub local: bool,
-    /// Whether it is up: ours while its address is on an interface that runs, another's unless its probes say otherwise.
+    /// Whether it is up: ours while its address is on an interface that runs, another's unless its probes say otherwise,
+    /// and neither where a command has it down.
     pub up: bool,
+    /// What commands changed of it, until the next reload or restart.
+    #[serde(default, rename = "override")]
+    pub changed: Option<LocatorChange>,
 }
 
 /// A remote locator.
@@ -274,6 +278,9 @@ pub struct DatabaseLocator {
     pub local: bool,
     /// Whether it is up, and so announced as reachable.
     pub reachable: bool,
+    /// What commands changed of it, until the next reload or restart; priority and weight above are as changed.
+    #[serde(default, rename = "override")]
+    pub changed: Option<LocatorChange>,
 }
 
 /// Where an EID-prefix stands with a Map-Server.
@@ -333,6 +340,12 @@ pub enum RegistrationState {
 /// `show sites`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sites {
+    /// EID-prefixes of all sites, whether they are among `sites` or were not asked for.
+    #[serde(default)]
+    pub total: u64,
+    /// Those of them that are registered.
+    #[serde(default)]
+    pub registered: u64,
     /// The sites, in the order of the configuration.
     pub sites: Vec<Site>,
 }
@@ -354,6 +367,9 @@ pub struct SitePrefix {
     pub eid: EidPrefix,
     /// Configured, or registered within a configured one.
     pub configured: bool,
+    /// Since it was registered last, be it by one that is gone; `None` = never since the Map-Server started.
+    #[serde(default)]
+    pub last_register: Option<u64>,
     /// Who registered it, each ETR for itself; none where nobody does.
     pub registrations: Vec<SiteRegistration>,
 }

@@ -32,7 +32,7 @@ use crate::proto::control::{
     Command, ControlPlane, Input, LigAnswer, LigError, NeighbourState, Output, Place, Transmit,
 };
 use crate::proto::xtr::MapCacheEntry;
-use crate::types::{Eid, EidPrefix, InstanceId, Instant, LocatorChange};
+use crate::types::{Eid, EidPrefix, Instant, LocatorChange};
 use crate::wire::Message;
 use crate::wire::display::HexDump;
 
@@ -317,6 +317,11 @@ impl ControlLoop {
 
     async fn answer(&mut self, call: Call) {
         let now = self.clock.now();
+        if let Some(why) = super::roles::lacking(&call.request, &self.config.control) {
+            // Fails only when the client has gone.
+            let _ = call.answer.send(Reply::Error(why.into()));
+            return;
+        }
         let reply = match call.request {
             Request::ShowMapCache { filter } => {
                 let limit = self.config.control.itr.as_ref().map_or(0, |itr| itr.map_cache_limit);
@@ -448,7 +453,11 @@ impl ControlLoop {
         match &result {
             Ok(reloaded) if reloaded.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
             Ok(reloaded) => reloaded.changes.iter().for_each(|change| tracing::info!("reloaded: {change}")),
-            Err(error) => tracing::error!("not reloaded, the old configuration holds: {error}"),
+            Err(error) => {
+                // Each line is an entry of its own, so that each has its time.
+                error.lines().for_each(|line| tracing::error!("{line}"));
+                tracing::error!("not reloaded: the old configuration holds");
+            }
         }
         result
     }
@@ -457,15 +466,7 @@ impl ControlLoop {
         let loaded = config::load(&self.path).map_err(|report| report.to_string())?;
         let (new, old) = (loaded.config, &self.config);
         let old_snapshot = old.snapshot;
-        let fixed = [
-            ("[data-plane]", new.data_plane != old.data_plane),
-            ("[management]", new.management != old.management),
-            ("[router] state-dir", new.router.state_dir != old.router.state_dir),
-            ("[log] format", new.log.format != old.log.format),
-            ("[[instance]]", tuns(&new) != tuns(old)),
-            ("roles", forwards(&new) != forwards(old) || self.lacks_direction(&new)),
-        ];
-        if let Some((what, _)) = fixed.iter().find(|(_, changed)| *changed) {
+        if let Some(what) = super::reload::unchangeable(old, &new, self.lacks_direction(&new)) {
             return Err(format!(
                 "{}: {what} can't be changed while the router runs: restart it",
                 self.path.display()
@@ -479,17 +480,17 @@ impl ControlLoop {
             let plan = KernelPlan::new(&new);
             if plan != KernelPlan::new(old) {
                 forwarding.kernel.update(plan).await.map_err(|error| error.to_string())?;
-                reloaded.changes.push("kernel integration".into());
+                reloaded.changes.push("rules and routes changed".into());
             }
         }
         if new.log != old.log {
             super::logging::apply(&new.log).map_err(|error| error.to_string())?;
-            reloaded.changes.push("log levels".into());
+            reloaded.changes.push("log levels changed".into());
         }
         let commanded = !self.plane.locator_changes().is_empty();
         if new.vrrp != old.vrrp {
             self.vrrp.reload(new.vrrp.clone()).await.map_err(|error| error.to_string())?;
-            reloaded.changes.push("virtual routers".into());
+            reloaded.changes.push("virtual routers changed".into());
         }
         if new.control != old.control || commanded {
             reloaded.changes.extend(super::reload::differences(&old.control, &new.control));
@@ -499,7 +500,7 @@ impl ControlLoop {
             self.plane.reload(new.control.clone(), self.clock.now());
         }
         if new.snapshot != old_snapshot {
-            reloaded.changes.push("map-cache snapshots".into());
+            reloaded.changes.push("map-cache snapshots changed".into());
         }
         self.config = new;
         self.snapshots.configure(&self.config);
@@ -569,10 +570,6 @@ fn is_named(source: &LocatorSource, wanted: &LocatorName) -> bool {
         }
         _ => false,
     }
-}
-
-fn tuns(config: &Config) -> Vec<(InstanceId, &str)> {
-    config.instances.iter().map(|instance| (instance.iid, instance.tun.as_str())).collect()
 }
 
 /// Whether packets are forwarded at all, be it by another program.

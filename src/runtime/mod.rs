@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod logging;
 mod moves;
 mod reload;
+mod roles;
 mod snapshots;
 mod start;
 mod views;

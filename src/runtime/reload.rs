@@ -2,8 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use super::control_loop::forwards;
+use crate::config::Config;
 use crate::proto::config::{ControlConfig, ItrConfig, ProxyEtr};
-use crate::types::EidPrefix;
+use crate::types::{EidPrefix, InstanceId};
+
+/// What differs and can't be changed while the router runs, all of it, as part of a sentence. `more_directions`: roles
+/// of the new configuration want packets to pass in a direction for which there are no threads.
+pub(super) fn unchangeable(old: &Config, new: &Config, more_directions: bool) -> Option<String> {
+    let fixed = [
+        ("[data-plane]", new.data_plane != old.data_plane),
+        ("[management]", new.management != old.management),
+        ("[router] state-dir", new.router.state_dir != old.router.state_dir),
+        ("[log] format", new.log.format != old.log.format),
+        ("[[instance]]", tuns(new) != tuns(old)),
+        ("roles", forwards(new) != forwards(old) || more_directions),
+    ];
+    let mut what: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(what, _)| *what).collect();
+    let last = what.pop()?;
+    Some(if what.is_empty() { last.to_owned() } else { format!("{} and {last}", what.join(", ")) })
+}
+
+fn tuns(config: &Config) -> Vec<(InstanceId, &str)> {
+    config.instances.iter().map(|instance| (instance.iid, instance.tun.as_str())).collect()
+}
 
 /// A line for every part of the control plane's configuration that differs. Keys are compared, but never
 /// shown.
@@ -95,6 +117,24 @@ mod tests {
     use super::*;
     use crate::proto::config::DatabaseEntry;
     use crate::types::Ttl;
+
+    #[test]
+    fn all_that_cannot_be_changed_is_named() {
+        let text = "roles = [\"itr\"]\n[[map-resolver]]\naddress = \"203.0.113.10\"\n\
+                    [[eid-prefix]]\nprefix = \"10.1.0.0/16\"\n[[eid-prefix.locator]]\naddress = \"192.0.2.1\"\n";
+        let parse = |text: &str| {
+            crate::config::parse(std::path::Path::new("x.toml"), text, &crate::config::System).unwrap().config
+        };
+        let old = parse(text);
+        assert_eq!(unchangeable(&old, &old, false), None);
+        let mut new = old.clone();
+        new.router.state_dir = "/elsewhere".into();
+        assert_eq!(unchangeable(&old, &new, false).as_deref(), Some("[router] state-dir"));
+        new.management.socket = "/elsewhere/control.sock".into();
+        new.instances.clear();
+        let all = "[management], [router] state-dir, [[instance]] and roles";
+        assert_eq!(unchangeable(&old, &new, true).as_deref(), Some(all));
+    }
 
     #[test]
     fn what_differs_is_named_and_what_does_not_is_not() {

@@ -1,6 +1,6 @@
 //! Snapshots of the machines' state, as `mgmt` shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ fn map_cache_entry(
         responder: entry.responder,
         refreshed: secs_since(entry.refreshed, now),
         native: entry.is_native(),
-        version: entry.mapping.version,
+        map_version: Some(entry.mapping.version.get()).filter(|version| *version != 0),
         action: entry.mapping.action,
         authoritative: entry.mapping.authoritative,
         idle: entry.stats.last_used().map(|used| secs_since(used, now)),
@@ -163,6 +163,7 @@ fn rloc_way(way: &RlocWay, now: Instant) -> view::RlocWay {
 
 /// `show locators`
 pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> view::Locators {
+    let changes = plane.locator_changes();
     let mut own: Vec<view::OwnLocator> = Vec::new();
     for database in plane.database() {
         let entry = database.entry;
@@ -172,7 +173,9 @@ pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> v
                 LocatorSource::Address(_) => None,
                 LocatorSource::Interface { name, .. } => Some(name.clone()),
             };
-            let shown = view::OwnLocator { rloc, interface, local: locator.local, up };
+            let changed = change_of(&locator.source, changes);
+            let up = up && changed.is_none_or(|change| change.up != Some(false));
+            let shown = view::OwnLocator { rloc, interface, local: locator.local, up, changed };
             if !own.contains(&shown) {
                 own.push(shown);
             }
@@ -188,6 +191,7 @@ pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> v
             interface,
             local: locator.local,
             up: address.is_some(),
+            changed: None,
         };
         if !own.contains(&shown) {
             own.push(shown);
@@ -212,7 +216,7 @@ pub(super) fn locators(plane: &ControlPlane, config: &Config, now: Instant) -> v
     let interval = config.control.probing.map(|probing| probing.interval.as_millis());
     view::Locators {
         own,
-        probing: interval.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        probing_ms: interval.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         remote: remote.collect(),
     }
 }
@@ -241,17 +245,21 @@ fn database_entry(
             .locators
             .iter()
             .zip(database.entry.addresses.iter().copied().zip(database.entry.up.iter().copied()))
-            .map(|(locator, way)| (locator, way, change_of(&locator.source, changes)))
-            .map(|(locator, (rloc, up), change)| view::DatabaseLocator {
-                rloc,
-                interface: match &locator.source {
-                    LocatorSource::Address(_) => None,
-                    LocatorSource::Interface { name, .. } => Some(name.clone()),
-                },
-                priority: change.priority.unwrap_or(locator.priority),
-                weight: change.weight.unwrap_or(locator.weight),
-                local: locator.local,
-                reachable: up && change.up != Some(false),
+            .map(|(locator, (rloc, up))| {
+                let changed = change_of(&locator.source, changes);
+                let change = changed.unwrap_or_default();
+                view::DatabaseLocator {
+                    rloc,
+                    interface: match &locator.source {
+                        LocatorSource::Address(_) => None,
+                        LocatorSource::Interface { name, .. } => Some(name.clone()),
+                    },
+                    priority: change.priority.unwrap_or(locator.priority),
+                    weight: change.weight.unwrap_or(locator.weight),
+                    local: locator.local,
+                    reachable: up && change.up != Some(false),
+                    changed,
+                }
             })
             .collect(),
         registrations: database
@@ -285,7 +293,7 @@ pub(super) fn weight_warnings(plane: &ControlPlane, changed: &[LocatorSource]) -
         }
         let effective: Vec<(u8, u8)> = locators
             .iter()
-            .map(|locator| (locator, change_of(&locator.source, changes)))
+            .map(|locator| (locator, change_of(&locator.source, changes).unwrap_or_default()))
             .map(|(l, change)| (change.priority.unwrap_or(l.priority), change.weight.unwrap_or(l.weight)))
             .collect();
         for (priority, count, sum) in odd_weights(&effective) {
@@ -315,8 +323,8 @@ fn odd_weights(locators: &[(u8, u8)]) -> Vec<(u8, usize, u32)> {
 }
 
 /// What commands changed of a locator.
-fn change_of(source: &LocatorSource, changes: &[(LocatorSource, LocatorChange)]) -> LocatorChange {
-    changes.iter().find(|(changed, _)| changed == source).map(|(_, change)| *change).unwrap_or_default()
+fn change_of(source: &LocatorSource, changes: &[(LocatorSource, LocatorChange)]) -> Option<LocatorChange> {
+    changes.iter().find(|(changed, _)| changed == source).map(|(_, change)| *change)
 }
 
 fn key_in_use(id: u8, algorithm: Algorithm) -> view::KeyInUse {
@@ -337,22 +345,32 @@ fn registration_state(state: &RegistrationState) -> view::RegistrationState {
 
 /// `show sites`
 pub(super) fn sites(plane: &ControlPlane, filter: &view::Filter, now: Instant) -> view::Sites {
-    view::Sites { sites: plane.sites().map(|view| site(&view, filter, now)).collect() }
+    let (mut total, mut registered) = (0, 0);
+    let mut sites = Vec::new();
+    for view in plane.sites() {
+        let taken: BTreeSet<EidPrefix> = view.registrations.iter().map(|(eid, _)| *eid).collect();
+        let free = view.config.prefixes.iter().filter(|owned| !taken.contains(&owned.eid)).count();
+        registered += taken.len() as u64;
+        total += (taken.len() + free) as u64;
+        sites.push(site(&view, plane, filter, now));
+    }
+    view::Sites { total, registered, sites }
 }
 
-fn site(site: &SiteView<'_>, filter: &view::Filter, now: Instant) -> view::Site {
+fn site(site: &SiteView<'_>, plane: &ControlPlane, filter: &view::Filter, now: Instant) -> view::Site {
+    let unregistered = |eid: EidPrefix, configured| view::SitePrefix {
+        eid,
+        configured,
+        last_register: plane.last_register(&eid).map(|at| secs_since(at, now)),
+        registrations: Vec::new(),
+    };
     let mut prefixes: BTreeMap<EidPrefix, view::SitePrefix> = BTreeMap::new();
     for owned in site.config.prefixes.iter().filter(|owned| filter.matches(&owned.eid)) {
-        let eid = owned.eid;
-        prefixes.insert(eid, view::SitePrefix { eid, configured: true, registrations: Vec::new() });
+        prefixes.insert(owned.eid, unregistered(owned.eid, true));
     }
     for (eid, registration) in site.registrations.iter().filter(|(eid, _)| filter.matches(eid)) {
         let eid = *eid;
-        let prefix = prefixes.entry(eid).or_insert_with(|| view::SitePrefix {
-            eid,
-            configured: false,
-            registrations: Vec::new(),
-        });
+        let prefix = prefixes.entry(eid).or_insert_with(|| unregistered(eid, false));
         prefix.registrations.push(view::SiteRegistration {
             registered_by: registration.source.ip(),
             xtr_id: registration.xtr_site.map(|ids| ids.xtr_id),

@@ -213,7 +213,10 @@ fn a_reload_changes_what_changed() {
     let good = XtrOptions::over(a, Family::V4);
     let broken = xtr_config(a, &good).replace("priority = 1", "priority = 1000");
     routers.xtrs[0].write_config(net.dir(), &broken);
-    expect_error(&routers.xtrs[0].control(&["reload"]), &["priority"]);
+    let refused = routers.xtrs[0].control(&["reload"]);
+    expect_error(&refused, &["priority"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.trim_end().ends_with("not reloaded: the old configuration holds"), "{said}");
     routers.xtr(1).process().signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_millis(500));
     assert!(routers.xtr(1).running(), "{}", routers.xtr(1).log());
@@ -278,6 +281,32 @@ fn an_operator_sees_and_asks() {
     }
     let sites = routers.mapping.operator(&["show", "sites"]);
     assert!(sites.contains(&b.prefix(Family::V6)), "{sites}");
+    // Of a role that it hasn't, a router has nothing to show.
+    expect_error(&routers.xtrs[0].control(&["show", "sites"]), &["no Map-Server role"]);
+    let refused = routers.mapping.control(&["show", "map-cache", "--json"]);
+    let said: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!(
+        (refused.status.code(), said["error"].as_str()),
+        (Some(1), Some("this router has no ITR role"))
+    );
+    // What commands change is told from what is configured.
+    let own = a.rloc(Family::V4, 0).to_string();
+    routers.xtrs[0].operator(&["set", "locator", &own, "weight", "7"]);
+    routers.xtrs[0].operator(&["set", "locator", &own, "down"]);
+    let shown = routers.xtrs[0].show("locators");
+    let shown = shown["own"].as_array().expect("a list").iter().find(|l| l["rloc"] == own.as_str()).cloned();
+    let shown = shown.expect("the locator");
+    assert_eq!(
+        (&shown["up"], &shown["override"]["weight"]),
+        (&Value::Bool(false), &Value::from(7)),
+        "{shown}"
+    );
+    let table = routers.xtrs[0].operator(&["show", "locators"]);
+    assert!(table.contains("down (by command) *"), "{table}");
+    let table = routers.xtrs[0].operator(&["show", "database"]);
+    assert!(table.contains("/7*") && table.contains("unreachable*"), "{table}");
+    routers.xtrs[0].operator(&["set", "locator", &own, "default"]);
+    assert!(!routers.xtrs[0].operator(&["show", "database"]).contains('*'));
     // Keys are never shown.
     for text in
         [sites, routers.mapping.show("sites").to_string(), routers.mapping.log(), routers.xtrs[0].log()]

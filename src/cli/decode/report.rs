@@ -185,6 +185,12 @@ impl<'a> Reporter<'a> {
                     if in_title.contains(&field.name) {
                         continue;
                     }
+                    if let ("mac", Value::List(macs)) = (field.name, &field.value) {
+                        for mac in macs {
+                            let _ = writeln!(text, "  {}", mac_line(mac, macs.len() > 1));
+                        }
+                        continue;
+                    }
                     let is_body = field.name == "message";
                     let value = if is_body { field.value } else { Value::Object(vec![field]) };
                     for line in value.to_string().lines() {
@@ -227,6 +233,31 @@ fn check_macs(keys: &[Secret], message: &Message, bytes: &[u8], nesting: usize, 
         Err(error) => object.field("result", "wrong").text("reason", error),
     };
     macs.push(object.into());
+}
+
+/// An entry of `mac` for humans. `several`: there are more of them.
+fn mac_line(mac: &Value, several: bool) -> String {
+    let text = |name| match mac.get(name) {
+        Some(Value::Text(text)) => text.as_str(),
+        _ => "",
+    };
+    let of = if several { format!(" of {}", text("message")) } else { String::new() };
+    match mac.get("key") {
+        Some(Value::Number(number)) => format!("MAC{of}: right, with the {} --key", ordinal(*number)),
+        _ => format!("MAC{of}: {}: {}", text("result"), text("reason")),
+    }
+}
+
+/// `1st`, `2nd`, `3rd`, `11th`.
+fn ordinal(number: u64) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
 }
 
 fn data_packet(object: Object, bytes: &[u8], incomplete: Option<&'static str>) -> (Object, Option<String>) {
@@ -366,5 +397,11 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000005Z");
         assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000000005Z");
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000000005Z");
+    }
+
+    #[test]
+    fn keys_are_counted_as_people_do() {
+        let said: Vec<String> = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal).into();
+        assert_eq!(said.join(" "), "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th");
     }
 }

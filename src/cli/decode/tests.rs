@@ -124,6 +124,11 @@ fn macs_inside_ecms_are_checked() {
     assert_eq!(packet["mac"], json!([{"message": "Map-Register", "result": "right", "key": 1}]));
     assert_eq!(packet["message"]["inner_header"]["source"], "2001:db8::1");
     assert_eq!(packet["message"]["inner_message"]["auth_length"], 32);
+    // For people, the key is the one of the command line, not a key ID.
+    let (text, _) = run_hex(&hex, false, &["wrong", "secret"]);
+    assert!(text.lines().any(|line| line == "  MAC: right, with the 2nd --key"), "{text}");
+    let (text, _) = run_hex(&hex, false, &["wrong"]);
+    assert!(text.lines().any(|line| line.starts_with("  MAC: wrong: ")), "{text}");
 }
 
 #[test]

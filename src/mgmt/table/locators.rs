@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::text::{age, append, interval, or_dash, table};
-use crate::mgmt::view::{Locators, MapCacheLocator, RemoteLocator, RlocWay, WayState};
+use super::text::{BY_COMMAND, age, append, interval, or_dash, table};
+use crate::mgmt::view::{Locators, MapCacheLocator, OwnLocator, RemoteLocator, RlocWay, WayState};
+use crate::types::LocatorChange;
 
 /// `show locators`
 pub fn locators(view: &Locators) -> String {
@@ -11,14 +12,17 @@ pub fn locators(view: &Locators) -> String {
     let mut own = table(["Locator", "Interface", "Source", "State"], &[]);
     for l in &view.own {
         own.add_row([
-            l.rloc.map_or_else(|| "no address".into(), |rloc| rloc.to_string()),
+            name(l),
             or_dash(l.interface.as_ref()),
             if l.local { "own" } else { "site" }.into(),
-            up(l.up),
+            own_state(l),
         ]);
     }
     append(&mut text, &own, 2);
-    let probing = match &view.probing {
+    for (locator, change) in view.own.iter().filter_map(|l| Some((l, l.changed?))) {
+        let _ = writeln!(text, "  * {}: {change}, {BY_COMMAND}", name(locator));
+    }
+    let probing = match &view.probing_ms {
         Some(interval_ms) => format!("probed every {}", milliseconds(*interval_ms)),
         None => "not probed".into(),
     };
@@ -82,6 +86,18 @@ fn known(way: &RlocWay) -> [String; 7] {
         age(way.last_sent),
         age(way.last_answered),
     ]
+}
+
+fn name(l: &OwnLocator) -> String {
+    l.rloc.map_or_else(|| "no address".into(), |rloc| rloc.to_string())
+}
+
+fn own_state(l: &OwnLocator) -> String {
+    match l.changed {
+        Some(LocatorChange { up: Some(false), .. }) => "down (by command) *".into(),
+        Some(_) => format!("{} *", up(l.up)),
+        None => up(l.up),
+    }
 }
 
 fn up(up: bool) -> String {

@@ -1,20 +1,26 @@
 //! Tables of a Map-Server.
 
-use super::text::{append, count, interval, key, table};
+use std::fmt::Write as _;
+
+use super::text::{age, append, count, interval, key, table};
 use crate::mgmt::view::{Site, SitePrefix, SiteRegistration, Sites};
 use crate::types::XtrId;
 
 /// `show sites`: one line per EID-prefix and ETR that registers it, or one that says that nobody does. A
 /// prefix that is registered within a configured one has a `*`.
 pub fn sites(view: &Sites) -> String {
-    let prefixes = view.sites.iter().flat_map(|s| &s.prefixes);
-    let registered = prefixes.clone().filter(|p| !p.registrations.is_empty()).count();
+    let shown = view.sites.iter().map(|s| s.prefixes.len()).sum::<usize>();
+    let total = usize::try_from(view.total).unwrap_or(usize::MAX);
     let mut text = format!(
-        "LISP sites: {}, {} of {} registered\n\n",
+        "LISP sites: {}, {} of {} registered",
         view.sites.len(),
-        registered,
-        count(prefixes.count(), "EID-prefix", "EID-prefixes"),
+        view.registered,
+        count(total, "EID-prefix", "EID-prefixes"),
     );
+    if shown != total {
+        let _ = write!(text, ", {shown} shown");
+    }
+    text.push_str("\n\n");
     let mut lines = table(
         [
             "Site",
@@ -56,7 +62,8 @@ fn line(
         if first { [site.name.clone(), prefix.eid.iid.to_string(), eid] } else { Default::default() };
     let Some(r) = registration else {
         let none = || "--".to_owned();
-        return [name, "never".into(), "no".into(), none(), iid, eid, none(), none(), none(), none()];
+        let last = age(prefix.last_register);
+        return [name, last, "no".into(), none(), iid, eid, none(), none(), none(), none()];
     };
     let locators: Vec<_> = r
         .locators

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::mgmt::view::*;
-use crate::types::{Action, Eid, EidPrefix, InstanceId, Locator, MapVersion, Mapping, Nonce, Ttl, XtrId};
+use crate::types::{
+    Action, Eid, EidPrefix, InstanceId, Locator, LocatorChange, MapVersion, Mapping, Nonce, Ttl, XtrId,
+};
 
 fn eid(text: &str, iid: u32) -> EidPrefix {
     EidPrefix::new(InstanceId::new(iid).unwrap(), text.parse().unwrap())
@@ -76,7 +78,7 @@ fn map_cache_table() {
         responder: Some(ip("203.0.113.2")),
         refreshed: 30,
         native: false,
-        version: MapVersion::new(7),
+        map_version: Some(7),
         action: Action::NoAction,
         authoritative: true,
         idle: Some(1),
@@ -92,7 +94,7 @@ fn map_cache_table() {
         eid: eid("0.0.0.0/5", 7),
         action: Action::NativelyForward,
         native: true,
-        version: MapVersion::NONE,
+        map_version: None,
         authoritative: false,
         expires: None,
         responder: None,
@@ -164,6 +166,7 @@ fn database_table() {
                         weight: 50,
                         local: true,
                         reachable: true,
+                        changed: Some(LocatorChange { weight: Some(50), ..LocatorChange::default() }),
                     },
                     DatabaseLocator {
                         rloc: None,
@@ -172,6 +175,7 @@ fn database_table() {
                         weight: 50,
                         local: true,
                         reachable: false,
+                        changed: None,
                     },
                     DatabaseLocator {
                         rloc: Some(ip("192.0.2.9")),
@@ -179,7 +183,8 @@ fn database_table() {
                         priority: 2,
                         weight: 100,
                         local: false,
-                        reachable: true,
+                        reachable: false,
+                        changed: Some(LocatorChange { up: Some(false), ..LocatorChange::default() }),
                     },
                 ],
                 registrations: vec![
@@ -224,16 +229,22 @@ LISP database: 2 EID-prefixes
 
 10.1.0.0/16, TTL: 1d00h, map-version: 4095
   Locator     Interface  Pri/Wgt  Source  State
-  192.0.2.1   -             1/50  own     reachable
+  192.0.2.1   -            1/50*  own     reachable
   no address  eth1          1/50  own     unreachable
-  192.0.2.9   -            2/100  site    reachable
+  192.0.2.9   -            2/100  site    unreachable*
   Map-Server      Address       State       Key                 Last sent  Last notified  Sent  Notified
   london          203.0.113.10  registered  1 HMAC-SHA-256-128  00:00:12   00:00:11          5         4
   ms.example.net  -             unresolved  -                   never      never             0         0
 
 2001:db8:1::/48, instance 7, TTL: 01:00:00, not registered
+
+* set by command, until the next reload or restart
 ",
     );
+    let json = serde_json::to_value(&view).unwrap();
+    let locators = &json["entries"][0]["locators"];
+    assert_eq!(locators[2]["override"], serde_json::json!({"priority": null, "weight": null, "up": false}));
+    assert!(locators[1]["override"].is_null());
 }
 
 #[test]
@@ -255,9 +266,16 @@ fn sites_table() {
             Locator { reachable: false, ..Locator::new(ip("2001:db8::1"), 2, 100) },
         ],
     };
-    let prefix =
-        |text, iid, configured, registrations| SitePrefix { eid: eid(text, iid), configured, registrations };
+    let prefix = |text, iid, configured, registrations: Vec<SiteRegistration>| SitePrefix {
+        eid: eid(text, iid),
+        configured,
+        last_register: registrations.iter().map(|r| r.last).min(),
+        registrations,
+    };
+    let gone = SitePrefix { last_register: Some(75), ..prefix("10.4.0.0/16", 0, true, vec![]) };
     let view = Sites {
+        total: 4,
+        registered: 2,
         sites: vec![
             Site {
                 name: "headquarters".into(),
@@ -269,6 +287,7 @@ fn sites_table() {
                         vec![registration("192.0.2.1", 12), registration("192.0.2.2", 50)],
                     ),
                     prefix("10.3.0.0/16", 0, true, vec![]),
+                    gone,
                 ],
             },
             Site {
@@ -278,14 +297,19 @@ fn sites_table() {
         ],
     };
     assert_text(&sites(&view), "\
-LISP sites: 2, 2 of 3 EID-prefixes registered
+LISP sites: 2, 2 of 4 EID-prefixes registered
 
 Site          Last register  Up                  Who last registered  Inst  EID-prefix     Since     Expires   Key              Locators
 headquarters  00:00:12       yes                 192.0.2.1               0  10.2.0.0/16    01:00:00  00:02:48  0 HMAC-SHA-1-96  192.0.2.1 1/100, 2001:db8::1 2/100 down
               00:00:50       yes, proxy, merged  192.0.2.2                                 01:00:00  00:02:10  0 HMAC-SHA-1-96  192.0.2.2 1/100, 2001:db8::1 2/100 down
 headquarters  never          no                  --                      0  10.3.0.0/16    --        --        --               --
+headquarters  00:01:15       no                  --                      0  10.4.0.0/16    --        --        --               --
 branch        00:00:00       yes                 192.0.2.3 (xTR 0x7)     7  10.3.4.0/24 *  01:00:00  00:03:00  0 HMAC-SHA-1-96  192.0.2.3 1/100, 2001:db8::1 2/100 down
 ");
+    // What a filter leaves out is counted nevertheless.
+    let filtered = Sites { sites: vec![view.sites[1].clone()], ..view };
+    let text = sites(&filtered);
+    assert!(text.starts_with("LISP sites: 1, 2 of 4 EID-prefixes registered, 1 shown\n"), "{text}");
 }
 
 #[test]
@@ -508,13 +532,24 @@ fn locators_table() {
         entries: 2,
         ways,
     };
+    let own = |rloc: Option<&str>, interface: Option<&str>, up, changed| OwnLocator {
+        rloc: rloc.map(ip),
+        interface: interface.map(Into::into),
+        local: true,
+        up,
+        changed,
+    };
+    let down = LocatorChange { up: Some(false), ..LocatorChange::default() };
+    let heavy = LocatorChange { weight: Some(75), priority: Some(2), up: None };
     let view = Locators {
         own: vec![
-            OwnLocator { rloc: Some(ip("192.0.2.1")), interface: None, local: true, up: true },
-            OwnLocator { rloc: None, interface: Some("ppp0".into()), local: true, up: false },
-            OwnLocator { rloc: Some(ip("192.0.2.9")), interface: None, local: false, up: true },
+            own(Some("192.0.2.1"), None, true, None),
+            own(None, Some("ppp0"), false, None),
+            OwnLocator { local: false, ..own(Some("192.0.2.9"), None, true, None) },
+            own(Some("192.0.2.10"), None, false, Some(down)),
+            own(Some("192.0.2.11"), None, true, Some(heavy)),
         ],
-        probing: Some(500),
+        probing_ms: Some(500),
         remote: vec![
             RemoteLocator {
                 site: true,
@@ -531,11 +566,15 @@ fn locators_table() {
     assert_text(
         &locators(&view),
         "\
-Our site's locators: 3
+Our site's locators: 5
   Locator     Interface  Source  State
   192.0.2.1   -          own     up
   no address  ppp0       own     down
   192.0.2.9   -          site    up
+  192.0.2.10  -          own     down (by command) *
+  192.0.2.11  -          own     up *
+  * 192.0.2.10: down, set by command, until the next reload or restart
+  * 192.0.2.11: priority 2 weight 75, set by command, until the next reload or restart
 
 Remote locators: 3, probed every 500 ms
   Locator      State      Entries  From                Way                 Since           RTT  Sent  Answered  Last sent  Last answer

@@ -7,6 +7,9 @@ use comfy_table::{CellAlignment, Row, Table, presets::NOTHING};
 use crate::mgmt::view::KeyInUse;
 use crate::types::{EidPrefix, Ttl};
 
+/// What is said of a locator that a command changed.
+pub(super) const BY_COMMAND: &str = "set by command, until the next reload or restart";
+
 /// A span of time as routers print it: `00:01:02` below a day, then `1d02h`, `3w4d`, `1y12w`.
 pub fn interval(seconds: u64) -> String {
     const HOUR: u64 = 3600;

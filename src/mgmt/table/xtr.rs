@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::text::{age, append, count, interval, key, or_dash, prefix, table, ttl};
+use super::text::{BY_COMMAND, age, append, count, interval, key, or_dash, prefix, table, ttl};
 use crate::mgmt::view::{
     Database, DatabaseEntry, ExternalDataPlane, Interfaces, Lig, LocatorState, MapCache, MapCacheEntry,
     MapCacheSource, Pending, RegistrationState, Snapshot, Statistics, Store, StoreState,
@@ -56,8 +56,7 @@ fn map_cache_entry(text: &mut String, entry: &MapCacheEntry) {
 
 fn map_cache_entry_detail(text: &mut String, entry: &MapCacheEntry) {
     map_cache_head(text, entry);
-    let version = entry.version.get();
-    let version = if version == 0 { "none".into() } else { version.to_string() };
+    let version = entry.map_version.map_or_else(|| "none".into(), |version| version.to_string());
     let _ = write!(text, "  last learned {} ago, map-version {version}", interval(entry.refreshed));
     text.push_str(if entry.native { ", forwarded by the kernel\n" } else { "\n" });
     if entry.locators.is_empty() {
@@ -140,6 +139,9 @@ pub fn database(view: &Database) -> String {
     for entry in &view.entries {
         database_entry(&mut text, entry);
     }
+    if view.entries.iter().flat_map(|entry| &entry.locators).any(|l| l.changed.is_some()) {
+        let _ = writeln!(text, "\n* {BY_COMMAND}");
+    }
     text
 }
 
@@ -151,12 +153,16 @@ fn database_entry(text: &mut String, entry: &DatabaseEntry) {
     text.push_str(if entry.register { "\n" } else { ", not registered\n" });
     let mut locators = table(["Locator", "Interface", "Pri/Wgt", "Source", "State"], &[2]);
     for l in &entry.locators {
+        let change = l.changed.unwrap_or_default();
+        let mark = |changed: bool| if changed { "*" } else { "" };
+        let state = if l.reachable { "reachable" } else { "unreachable" };
+        let numbers = mark(change.priority.is_some() || change.weight.is_some());
         locators.add_row([
             l.rloc.map_or_else(|| "no address".into(), |rloc| rloc.to_string()),
             or_dash(l.interface.as_ref()),
-            format!("{}/{}", l.priority, l.weight),
+            format!("{}/{}{numbers}", l.priority, l.weight),
             if l.local { "own" } else { "site" }.into(),
-            if l.reachable { "reachable" } else { "unreachable" }.into(),
+            format!("{state}{}", mark(change.up.is_some())),
         ]);
     }
     append(text, &locators, 2);

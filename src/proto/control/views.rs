@@ -14,7 +14,7 @@ use crate::proto::xtr::mobility::{Mobility, best};
 use crate::proto::xtr::{
     Away, DatabaseEntry, Here, MapCacheEntry, Pending, RegistrationState, RemoteRloc, ResolverHealth, Verdict,
 };
-use crate::types::{Eid, EidPrefix, LocatorChange, Rloc};
+use crate::types::{Eid, EidPrefix, Instant, LocatorChange, Rloc};
 
 use super::MoveState;
 use super::plane::ControlPlane;
@@ -242,6 +242,11 @@ impl ControlPlane {
             (false, true) => MoveState::Refused(refused),
             (true, true) => MoveState::Registered,
         }
+    }
+
+    /// When our Map-Server accepted a Map-Register for exactly `prefix` last, where it knows the prefix still.
+    pub fn last_register(&self, prefix: &EidPrefix) -> Option<Instant> {
+        self.mapping_system.server.as_ref()?.last_register(prefix)
     }
 
     /// The sites of our Map-Server in order of name, with their registrations. Empty without that role.

@@ -140,6 +140,11 @@ impl MapServer {
         self.table.iter().flat_map(|(prefix, known)| known.registrations.iter().map(move |r| (prefix, r)))
     }
 
+    /// When a Map-Register for exactly `prefix` was accepted last.
+    pub(crate) fn last_register(&self, prefix: &EidPrefix) -> Option<Instant> {
+        self.table.get(prefix)?.last_register
+    }
+
     /// A Map-Register (RFC 9301 §5.6, §8.2). `bytes` is all of it, for its authentication.
     pub(crate) fn map_register(
         &mut self,
@@ -465,6 +470,7 @@ impl MapServer {
             (&old.record.locators, old.merge) != (&registration.record.locators, registration.merge)
         });
         known.registrations.insert(at.unwrap_or(known.registrations.len()), registration);
+        known.last_register = Some(now);
         let differs = differs || before.is_some_and(|before| Some(before) != told(known));
         // A part of what a site owns may move from one xTR to another: then the last one is right.
         let contradicts = known.owner.as_ref().and_then(|_| known.contradiction(registrant));

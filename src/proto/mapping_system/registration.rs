@@ -53,6 +53,8 @@ pub struct Registration {
 pub(crate) struct Known {
     pub(crate) owner: Option<Owner>,
     pub(crate) registrations: Vec<Registration>,
+    /// When a Map-Register for it was accepted last, be it of an xTR that is gone since.
+    pub(crate) last_register: Option<Instant>,
     /// Two of them contradict each other, which was said.
     pub(crate) contradicted: bool,
 }

@@ -278,7 +278,7 @@ impl Scenario {
     /// # Errors
     /// Every problem of the file.
     pub fn load(path: &Path) -> Result<Self, Report> {
-        Self::parse(path, &crate::config::read(path)?)
+        Self::parse(path, &crate::config::read(path, "scenario")?)
     }
 
     /// Reads `text`, the content of the file at `path`.
