@@ -114,14 +114,7 @@ fn two_that_ask_at_once_agree_on_an_owner() {
 
 #[test]
 fn a_member_displaces_nothing_that_carries_packets() {
-    let mut net = Network::new(3);
-    let mut small = config(1, 2);
-    if let Some(itr) = &mut small.itr {
-        itr.map_cache_limit = 16;
-    }
-    net.add(&[ADDRESSES[0]], config(0, 2));
-    net.add(&[ADDRESSES[1]], small);
-    net.run_for(SECOND);
+    let mut net = pair_with_room_for_16();
     for n in 100..110 {
         let (destination, eid_prefix) = far(n);
         net.learn(1, &destination, vec![record(&eid_prefix, &["203.0.113.9"])]);

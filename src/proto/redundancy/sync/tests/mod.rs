@@ -62,6 +62,19 @@ fn pair(change: impl Fn(&mut SyncConfig)) -> Network {
     net
 }
 
+/// Two members, of which the second one has room for 16 entries.
+fn pair_with_room_for_16() -> Network {
+    let mut net = Network::new(3);
+    let mut small = config(1, 2);
+    if let Some(itr) = &mut small.itr {
+        itr.map_cache_limit = 16;
+    }
+    net.add(&[ADDRESSES[0]], config(0, 2));
+    net.add(&[ADDRESSES[1]], small);
+    net.run_for(SECOND);
+    net
+}
+
 fn member(net: &Network, of: usize, which: usize) -> &Member {
     net.nodes[of].control.sync_members().find(|m| m.address == ip(ADDRESSES[which])).expect("a member")
 }

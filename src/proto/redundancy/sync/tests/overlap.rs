@@ -15,14 +15,7 @@ fn inner() -> EidRecord {
 
 #[test]
 fn an_inner_mapping_without_room_takes_those_around_it_along() {
-    let mut net = Network::new(3);
-    let mut small = config(1, 2);
-    if let Some(itr) = &mut small.itr {
-        itr.map_cache_limit = 16;
-    }
-    net.add(&[ADDRESSES[0]], config(0, 2));
-    net.add(&[ADDRESSES[1]], small);
-    net.run_for(SECOND);
+    let mut net = pair_with_room_for_16();
     net.learn(0, "10.2.9.9", vec![outer()]);
     net.run_for(SECOND);
     assert_eq!(names(&net, 1), [OUTER]);
