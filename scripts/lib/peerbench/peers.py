@@ -230,7 +230,7 @@ class Eidolon(Peer):
         end = time.monotonic() + seconds
         while True:
             shown = command(self.binary(), "show", "sites", "--json", "--socket", lab.path("ms.sock"), check=False)
-            prefixes = [prefix for site in json.loads(shown)["sites"] for prefix in site["prefixes"]] if shown else []
+            prefixes = [prefix for site in json.loads(shown).get("sites", []) for prefix in site["prefixes"]] if shown else []
             if prefixes and all(prefix["registrations"] for prefix in prefixes):
                 return
             if why := lab.why_dead():
@@ -259,6 +259,12 @@ class Eidolon(Peer):
             f'[data-plane]\noffload = "{self.offload}"', ""])
 
 
+class EidolonUnderlay(Eidolon):
+    name = "eidolon-underlay"
+    about = "this project, offloads of the underlay's sockets alone"
+    offload = "underlay"
+
+
 class EidolonPlain(Eidolon):
     name = "eidolon-plain"
     about = "this project, one packet per system call"
@@ -266,6 +272,6 @@ class EidolonPlain(Eidolon):
 
 
 PEERS = {peer.name: peer for peer in (NoTunnel, NoTunnelNoOffloads, Vxlan, VxlanNoOffloads, WireguardGo, Fastd, Openvpn,
-                                      Boringtun, Eidolon, EidolonPlain)}
+                                      Boringtun, Eidolon, EidolonUnderlay, EidolonPlain)}
 # Rows of the second, `wire` half of a run over both kinds of underlay: those that a target speaks of.
-WIRE_PEERS = ("none", "vxlan", "fastd", "eidolon", "eidolon-plain")
+WIRE_PEERS = ("none", "vxlan", "fastd", "eidolon", "eidolon-underlay", "eidolon-plain")
