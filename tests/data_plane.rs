@@ -257,6 +257,27 @@ fn tcp_streams_arrive_intact_with_offloads() {
 }
 
 #[test]
+fn udp_of_every_size_arrives_with_the_offloads_of_the_underlay_alone() {
+    everywhere(Offload::Underlay, udp_of_every_size);
+}
+
+#[test]
+fn tcp_streams_arrive_intact_with_the_offloads_of_the_underlay_alone() {
+    everywhere(Offload::Underlay, |a, b, ours, theirs| {
+        tcp_streams(a, b, ours, theirs);
+        // One packet at a time passes the TUNs, several at a time the sockets.
+        let (packets, reads) = (a.counted(Count::EncapsulatedPackets), a.counted(Count::TunReads));
+        assert!(packets <= reads, "{packets} packets in {reads} reads");
+        let sends = a.counted(Count::Sends);
+        assert!(packets > 2 * sends, "{packets} packets in {sends} sends");
+        let (packets, writes) = (b.counted(Count::DecapsulatedPackets), b.counted(Count::TunWrites));
+        assert!(packets <= writes, "{packets} packets in {writes} writes");
+        let receives = b.counted(Count::Receives);
+        assert!(packets > 2 * receives, "{packets} packets in {receives} receives");
+    });
+}
+
+#[test]
 fn several_queues_share_the_flows_and_keep_each_to_one() {
     let setup = Setup { rloc: Family::Ipv4, offload: Offload::On, queues: 3 };
     two_sites(setup, |a, b| {
@@ -369,6 +390,7 @@ fn fib_updates_at_full_speed_lose_no_packet() {
 #[test]
 fn ttl_dscp_and_ecn_pass_through() {
     everywhere(Offload::Off, ttl_dscp_and_ecn);
+    everywhere(Offload::Underlay, ttl_dscp_and_ecn);
     everywhere(Offload::On, ttl_dscp_and_ecn);
 }
 
@@ -417,6 +439,7 @@ fn a_miss_is_punted_once_and_traffic_flows_when_it_is_resolved() {
 #[test]
 fn a_smaller_underlay_mtu_is_learnt_punted_and_told_to_the_source() {
     smaller_underlay_mtu(Offload::Off);
+    smaller_underlay_mtu(Offload::Underlay);
     smaller_underlay_mtu(Offload::On);
 }
 

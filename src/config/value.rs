@@ -494,7 +494,12 @@ choices! {
     SyncMode, "a mode": [("smart", Self::Smart), ("naive", Self::Naive)];
     ResolverSelection, "a selection": [("order", Self::Order), ("fastest", Self::Fastest)];
     UdpChecksum, "a checksum mode": [("computed", Self::Computed), ("zero", Self::Zero)];
-    Offload, "an offload mode": [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+    Offload, "an offload mode": [
+        ("auto", Self::Auto),
+        ("on", Self::On),
+        ("underlay", Self::Underlay),
+        ("off", Self::Off)
+    ];
     DataPlaneMode, "a data plane": [("internal", Self::Internal), ("external", Self::External)];
     DscpMode, "a DSCP mode": [("uniform", Self::Uniform), ("pipe", Self::Pipe)];
     SourceCheck, "a source check": [

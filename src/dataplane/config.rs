@@ -63,7 +63,9 @@ pub enum Offload {
     Auto,
     /// Refuse to start without them.
     On,
-    /// One packet at a time.
+    /// Those of the underlay's sockets alone: the TUN passes one packet at a time.
+    Underlay,
+    /// None: one packet at a time everywhere.
     Off,
 }
 

@@ -583,10 +583,13 @@ pub struct Tun {
     pub mtu: u32,
     /// Its queues.
     pub queues: u16,
-    /// Whether segmentation offloads are used.
+    /// Whether it passes super-packets.
     pub offload: bool,
-    /// Why, where they are not.
+    /// Why, where it does not.
     pub offload_reason: Option<String>,
+    /// Whether the underlay's sockets cut and join datagrams.
+    #[serde(default)]
+    pub underlay_offload: bool,
     /// The site's interfaces of the same instance; none = all.
     pub site_interfaces: Vec<String>,
 }

@@ -80,6 +80,7 @@ impl Forwarding {
                 queues: mode.queues,
                 offload: mode.plain_because.is_none(),
                 offload_reason: mode.plain_because.clone(),
+                underlay_offload: mode.underlay,
                 site_interfaces: instance.interfaces.clone(),
             }
         };

@@ -413,6 +413,7 @@ fn interfaces_table() {
                 queues: 1,
                 offload: true,
                 offload_reason: None,
+                underlay_offload: true,
                 site_interfaces: vec![],
             },
             Tun {
@@ -423,6 +424,7 @@ fn interfaces_table() {
                 queues: 1,
                 offload: false,
                 offload_reason: Some("the kernel refuses it".into()),
+                underlay_offload: true,
                 site_interfaces: vec!["eth2".into(), "eth3".into()],
             },
         ],
@@ -442,9 +444,9 @@ fn interfaces_table() {
     assert_text(
         &interfaces(&view),
         "\
-TUN    Instance  State   MTU  Queues  Offload                     Site interfaces
-lisp0         0  up     1444       1  on                          all
-lisp7         7  down   1444       1  off: the kernel refuses it  eth2, eth3
+TUN    Instance  State   MTU  Queues  Offload                               Site interfaces
+lisp0         0  up     1444       1  on                                    all
+lisp7         7  down   1444       1  underlay only: the kernel refuses it  eth2, eth3
 
 Underlay interface  State   MTU  Locators
 eth0                up     1500  192.0.2.1, 2001:db8::1

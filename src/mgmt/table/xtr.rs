@@ -327,11 +327,12 @@ pub fn interfaces(view: &Interfaces) -> String {
     let mut tuns =
         table(["TUN", "Instance", "State", "MTU", "Queues", "Offload", "Site interfaces"], &[1, 3, 4]);
     for tun in &view.tuns {
-        let offload = match (tun.offload, &tun.offload_reason) {
-            (true, _) => "on".into(),
-            (false, Some(reason)) => format!("off: {reason}"),
-            (false, None) => "off".into(),
+        let offload = match (tun.offload, tun.underlay_offload) {
+            (true, _) => "on",
+            (false, true) => "underlay only",
+            (false, false) => "off",
         };
+        let reason = tun.offload_reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         let site = match tun.site_interfaces.join(", ") {
             names if names.is_empty() => "all".into(),
             names => names,
@@ -342,7 +343,7 @@ pub fn interfaces(view: &Interfaces) -> String {
             up(tun.up),
             tun.mtu.to_string(),
             tun.queues.to_string(),
-            offload,
+            format!("{offload}{reason}"),
             site,
         ]);
     }

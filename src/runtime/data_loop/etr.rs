@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::super::clock::Clock;
-use super::DataPlaneError;
 use super::worker::ETR;
 use crate::dataplane::{
     Coalescing, Count, Counters, DataPlaneConfig, Datagram, Decapsulator, DropReason, Outer, Piece, Space,
@@ -31,9 +30,13 @@ const JOINED_SLOTS: usize = 8;
 /// Most slots where each has one datagram.
 const SINGLE_SLOTS: usize = 64;
 
+const fn most_slots(joined: bool) -> usize {
+    if joined { JOINED_SLOTS } else { SINGLE_SLOTS }
+}
+
 /// Most bytes of memory that one direction of one queue takes, beside its sockets.
-pub(super) const fn memory(offloads: bool) -> usize {
-    let slots = if offloads { JOINED_SLOTS } else { SINGLE_SLOTS };
+pub(super) const fn memory(joined: bool) -> usize {
+    let slots = most_slots(joined);
     slots * (SLOT + ReceiveBatch::SLOT) + TunBatch::MAX_BYTES + Senders::BYTES
 }
 
@@ -72,9 +75,9 @@ impl Etr {
         clock: Clock,
         fib: FibReader,
         tuns: Vec<Arc<Tun>>,
+        sockets: Vec<ReceiveSocket>,
         punts: mpsc::Sender<Punt>,
-        shared: bool,
-    ) -> Result<Self, DataPlaneError> {
+    ) -> Self {
         let counters = Arc::new(Counters::default());
         let offloads = tuns.iter().map(|t| t.offloads()).collect::<Option<Vec<_>>>();
         let coalescing = match &offloads {
@@ -82,13 +85,12 @@ impl Etr {
             Some(all) if all.iter().all(|o| o.udp) => Coalescing::TcpAndUdp,
             Some(_) => Coalescing::Tcp,
         };
-        let sockets = super::open_receivers(config, shared, offloads.is_some())?;
-        Ok(Self {
+        let joined = sockets.iter().any(ReceiveSocket::joins);
+        Self {
             sockets: sockets.into_iter().map(|socket| Source { socket, busy: true }).collect(),
             tuns,
             decapsulator: Decapsulator::new(config, coalescing, checksum::fastest().0, Arc::clone(&counters)),
-            slots: usize::from(config.batch)
-                .clamp(1, if offloads.is_some() { JOINED_SLOTS } else { SINGLE_SLOTS }),
+            slots: usize::from(config.batch).clamp(1, most_slots(joined)),
             out: TunBatch::new(),
             clock,
             fib,
@@ -96,7 +98,7 @@ impl Etr {
             senders: Arc::default(),
             noted: (Instant::ZERO, IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
             counters,
-        })
+        }
     }
 
     pub(super) fn counters(&self) -> Arc<Counters> {

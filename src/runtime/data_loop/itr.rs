@@ -72,24 +72,24 @@ struct Source {
 }
 
 /// What goes to the control plane.
-struct Outlet {
-    fib: FibReader,
-    punts: mpsc::Sender<Punt>,
+pub(super) struct Outlet {
+    pub(super) fib: FibReader,
+    pub(super) punts: mpsc::Sender<Punt>,
 }
 
 impl Itr {
+    /// `segmentation`: the kernel cuts what is sent into datagrams.
     pub(super) fn new(
         config: &DataPlaneConfig,
         worker: Worker,
         clock: Clock,
-        fib: FibReader,
         tuns: Vec<Arc<Tun>>,
-        punts: mpsc::Sender<Punt>,
+        segmentation: bool,
+        outlet: Outlet,
     ) -> Result<Self, DataPlaneError> {
         let senders = super::open_senders(config)?;
         let counters = Arc::new(Counters::default());
-        let segmented =
-            tuns.iter().all(|t| t.offloads().is_some()) && config.udp_checksum == UdpChecksum::Computed;
+        let segmented = segmentation && config.udp_checksum == UdpChecksum::Computed;
         let max_segments = if segmented { MAX_SEGMENTS } else { 1 };
         let source = |(tun, instance): (Arc<Tun>, &crate::dataplane::Instance)| Source {
             iid: instance.iid,
@@ -106,7 +106,7 @@ impl Itr {
             packets: Vec::new(),
             batch: usize::from(config.batch).clamp(1, MAX_BATCH),
             out: SendBatch::new(config.source_ports.clamp(1, 64), max_segments),
-            outlet: Outlet { fib, punts },
+            outlet,
             no_route: Cell::new(None),
             clock,
             counters,

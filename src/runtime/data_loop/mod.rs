@@ -5,8 +5,8 @@
 //! `dataplane`'s to say. The threads block while there is nothing to do, and never wait for the control
 //! thread.
 //!
-//! Memory is bounded, whatever arrives. Each queue's thread takes at most 10 MiB ([`MEMORY`]) with offloads,
-//! and 14 MiB ([`PLAIN_MEMORY`]) without, when there is one queue: both directions' packets, the lists of
+//! Memory is bounded, whatever arrives. Each queue's thread takes at most 10 MiB ([`MEMORY`]) where the kernel
+//! joins datagrams, and 14 MiB ([`PLAIN_MEMORY`]) where it does not: both directions' packets, the lists of
 //! what becomes of them, the remembered lookups, and who sent packets. Beside that, the kernel keeps packets
 //! for its sockets: at most `send-buffer` for each of the `source-ports` of each family, and `receive-buffer`
 //! for each family, and as it counts its own overhead with them, twice as much. Packets beyond are dropped
@@ -92,9 +92,9 @@ impl DataPlaneError {
     }
 }
 
-/// Most bytes of memory of one queue's thread with offloads, beside its sockets.
+/// Most bytes of memory of one queue's thread where the kernel joins datagrams, beside its sockets.
 pub const MEMORY: usize = itr::MEMORY + etr::memory(true);
-/// The same without offloads.
+/// The same where it does not.
 pub const PLAIN_MEMORY: usize = itr::MEMORY + etr::memory(false);
 const _: () = assert!(MEMORY <= 10 << 20 && PLAIN_MEMORY <= 14 << 20);
 
@@ -103,8 +103,10 @@ const _: () = assert!(MEMORY <= 10 << 20 && PLAIN_MEMORY <= 14 << 20);
 pub struct Mode {
     /// Queues, each with an ITR and an ETR thread.
     pub queues: u16,
-    /// Why offloads are not used; `None` where they are.
+    /// Why the TUN devices pass one packet at a time; `None` where they pass super-packets.
     pub plain_because: Option<String>,
+    /// Whether the underlay's sockets cut and join datagrams.
+    pub underlay: bool,
 }
 
 /// The running data plane. Dropping it stops it and removes its TUN devices.
@@ -144,7 +146,8 @@ impl DataPlane {
         punts: &mpsc::Sender<Punt>,
     ) -> Result<Self, DataPlaneError> {
         let stop = StopSignal::new().map_err(DataPlaneError::system("make a stop signal"))?;
-        let (queues, plain_because) = open_tuns(config)?;
+        let underlay = underlay_offload(config)?;
+        let (queues, plain_because) = open_tuns(config, underlay)?;
         let count = queues.len() as u16;
         let mut plane = Self {
             stop,
@@ -153,21 +156,25 @@ impl DataPlane {
             counters: Vec::new(),
             senders: Vec::new(),
             tuns: config.instances.iter().map(|i| i.tun.clone()).collect(),
-            mode: Mode { queues: count, plain_because },
+            mode: Mode { queues: count, plain_because, underlay },
         };
         // All sockets before the first thread: what can't be opened is known before anything moves.
         let mut workers = Vec::new();
         for (index, tuns) in queues.into_iter().enumerate() {
             let etr = match config.etr {
                 true => {
-                    Some(etr::Etr::new(config, clock, fib.clone(), tuns.clone(), punts.clone(), count > 1)?)
+                    let sockets = open_receivers(config, count > 1, underlay)?;
+                    Some(etr::Etr::new(config, clock, fib.clone(), tuns.clone(), sockets, punts.clone()))
                 }
                 false => None,
             };
             plane.senders.extend(etr.as_ref().map(etr::Etr::senders));
             let worker = Worker { index: index as u16, count };
             let itr = match config.itr {
-                true => Some(itr::Itr::new(config, worker, clock, fib.clone(), tuns, punts.clone())?),
+                true => {
+                    let outlet = itr::Outlet { fib: fib.clone(), punts: punts.clone() };
+                    Some(itr::Itr::new(config, worker, clock, tuns, underlay, outlet)?)
+                }
                 false => None,
             };
             let worker = worker::Worker::new(itr, etr, clock, plane.poller()?)
@@ -179,7 +186,7 @@ impl DataPlane {
         }
         let (_, checksum) = checksum::fastest();
         let offloads = plane.mode.plain_because.is_none();
-        info!(tuns = ?plane.tuns, queues = count, offloads, checksum, "data plane started");
+        info!(tuns = ?plane.tuns, queues = count, offloads, underlay, checksum, "data plane started");
         Ok(plane)
     }
 
@@ -285,15 +292,25 @@ const BUFFER: u32 = 4 << 20;
 /// The TUN devices of each queue, all with offloads or all without, and then why.
 type Queues = Vec<Vec<Arc<Tun>>>;
 
-fn open_tuns(config: &DataPlaneConfig) -> Result<(Queues, Option<String>), DataPlaneError> {
+/// Whether the kernel cuts what is sent to the underlay, and joins what comes from there.
+fn underlay_offload(config: &DataPlaneConfig) -> Result<bool, DataPlaneError> {
+    if config.offload == Offload::Off {
+        return Ok(false);
+    }
+    let probe =
+        SendSocket::open(Family::Ipv4, false, None).map_err(DataPlaneError::system("open a UDP socket"))?;
+    Ok(probe.supports_segmentation())
+}
+
+fn open_tuns(config: &DataPlaneConfig, underlay: bool) -> Result<(Queues, Option<String>), DataPlaneError> {
     let mut plain_because = "switched off by the configuration".to_owned();
-    if config.offload != Offload::Off {
-        match offload_tuns(config) {
+    if matches!(config.offload, Offload::Auto | Offload::On) {
+        match offload_tuns(config, underlay) {
             Ok(queues) => return Ok((queues, None)),
             Err(error) if config.offload == Offload::On => return Err(error),
             Err(error) => {
                 plain_because = error.to_string();
-                info!(reason = plain_because, "no offloads: packets pass one at a time");
+                info!(reason = plain_because, "no offloads: the TUN passes packets one at a time");
             }
         }
     }
@@ -308,10 +325,8 @@ fn open_tuns(config: &DataPlaneConfig) -> Result<(Queues, Option<String>), DataP
     Ok((vec![tuns?], Some(plain_because)))
 }
 
-fn offload_tuns(config: &DataPlaneConfig) -> Result<Queues, DataPlaneError> {
-    let probe =
-        SendSocket::open(Family::Ipv4, false, None).map_err(DataPlaneError::system("open a UDP socket"))?;
-    if !probe.supports_segmentation() {
+fn offload_tuns(config: &DataPlaneConfig, underlay: bool) -> Result<Queues, DataPlaneError> {
+    if !underlay {
         let source = std::io::ErrorKind::Unsupported.into();
         let what = "use UDP segmentation offload (Linux has it since 4.18)";
         return Err(DataPlaneError::System { what, source });
