@@ -228,7 +228,6 @@ fn decapsulate(reader: &FibReader, options: &HeaderOptions, rounds: u64) {
 
 /// A TCP super-packet of 44 segments of 1,388 bytes.
 fn super_packet(source: Ipv4Addr, destination: Ipv4Addr) -> (Vec<u8>, VnetHeader) {
-    const SEGMENT: usize = 1388;
     let mut bytes = Vec::new();
     etherparse::PacketBuilder::ipv4(source.octets(), destination.octets(), 64)
         .tcp(1000, 80, 1, 500)
@@ -247,9 +246,18 @@ fn super_packet(source: Ipv4Addr, destination: Ipv4Addr) -> (Vec<u8>, VnetHeader
     (bytes, vnet)
 }
 
+/// Payload bytes of each segment.
+const SEGMENT: usize = 1388;
+
 /// A checksum that costs nothing, so that what it hides is seen.
 fn no_sum(_: &[u8]) -> u16 {
     0xffff
+}
+
+/// The same, and right for the segments that [`join`] receives: what the sum of their pseudo header lacks.
+fn right_sum(_: &[u8]) -> u16 {
+    const PSEUDO: u16 = 0x0b00 + 0x0505 + 0x0a00 + 0x0001 + 6 + (20 + SEGMENT as u16);
+    !PSEUDO
 }
 
 fn cut(reader: &FibReader, rounds: u64) {
@@ -269,7 +277,6 @@ fn cut(reader: &FibReader, rounds: u64) {
 }
 
 fn join(reader: &FibReader, options: &HeaderOptions, rounds: u64) {
-    const SEGMENT: usize = 1388;
     let mut wire = Vec::new();
     for i in 0..44u32 {
         wire.extend(lisp(options));
@@ -279,7 +286,7 @@ fn join(reader: &FibReader, options: &HeaderOptions, rounds: u64) {
             .write(&mut wire, &[0x5a; SEGMENT])
             .expect("a packet");
     }
-    let mut decapsulator = Decapsulator::new(&config(), Coalescing::TcpAndUdp, no_sum, Arc::default());
+    let mut decapsulator = Decapsulator::new(&config(), Coalescing::TcpAndUdp, right_sum, Arc::default());
     let mut batch = TunBatch::new();
     let datagram = Datagram {
         piece: Piece { offset: 0, len: wire.len() as u32 },
@@ -295,5 +302,6 @@ fn join(reader: &FibReader, options: &HeaderOptions, rounds: u64) {
         decapsulator.begin(Instant::from_nanos(round));
         decapsulator.decapsulate(&guard, &datagram, &mut received, &mut batch);
         decapsulator.finish(&mut received, &mut batch);
+        assert_eq!(batch.writes().len(), 1);
     }
 }
