@@ -4,9 +4,10 @@
 //! joined, and only after their checksums have been found right: the kernel computes a super-packet's
 //! checksums anew, and so would repair what was damaged on the way.
 
+use super::alike::Mask;
 use super::batch::{Piece, TunBatch};
 use super::vnet::{Gso, VnetHeader};
-use crate::wire::ip::{self, Inner, SumFn, protocol};
+use crate::wire::ip::{self, IPV4_HEADER, IPV6_HEADER, Inner, SumFn, protocol};
 use crate::wire::udp;
 
 /// How many flows may have a super-packet in the making.
@@ -18,6 +19,15 @@ const MAX_DATAGRAMS: u16 = 64;
 
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+
+/// What packets that are joined have in common: all headers but lengths, identification, sequence number, PSH
+/// (which closes: the first packet has ACK alone) and checksums. In IPv4, that is version, length and TOS; DF,
+/// TTL and protocol; addresses. In IPv6, version, traffic class and flow label; next header, hop limit and
+/// addresses. Then ports; for TCP, acknowledgement and offset; window; urgent pointer.
+const UDP_V4: Mask<24> = Mask::of(&[0..2, 6..10, 12..24]);
+const TCP_V4: Mask<40> = Mask::of(&[0..2, 6..10, 12..24, 28..33, 34..36, 38..40]);
+const UDP_V6: Mask<44> = Mask::of(&[0..4, 6..44]);
+const TCP_V6: Mask<60> = Mask::of(&[0..4, 6..44, 48..53, 54..56, 58..60]);
 
 /// Joins the packets of one batch.
 #[derive(Debug)]
@@ -36,7 +46,8 @@ struct Open {
     /// Its place in the batch, and that of its first packet in memory.
     write: usize,
     offset: usize,
-    inner: Inner,
+    /// The sum of the pseudo header, but for the length.
+    pseudo: u16,
     segment: Segment,
     /// Payload of each packet, of all, and how many there are.
     step: usize,
@@ -55,10 +66,13 @@ struct Open {
 /// What a packet that may be joined is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
+    v4: bool,
     udp: bool,
+    /// IP and transport header.
     header_len: usize,
     sequence: u32,
     push: bool,
+    dont_fragment: bool,
     id: u16,
 }
 
@@ -66,39 +80,60 @@ impl Segment {
     /// `None` for a packet that stands alone: neither TCP with ACK alone nor UDP with a checksum, without
     /// payload, a fragment, with IP options or extension headers.
     fn of(inner: &Inner, packet: &[u8], udp: bool) -> Option<Self> {
-        let plain = if inner.source.is_ipv4() { 20 } else { 40 };
+        let v4 = inner.source.is_ipv4();
+        let plain = if v4 { IPV4_HEADER } else { IPV6_HEADER };
         if inner.transport != plain || inner.fragment {
             return None;
         }
-        let id = if plain == 20 { u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]) } else { 0 };
+        let id = if v4 { u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]) } else { 0 };
         let transport = packet.get(plain..inner.len)?;
+        let any = Self {
+            v4,
+            udp: false,
+            header_len: plain,
+            sequence: 0,
+            push: false,
+            dont_fragment: inner.dont_fragment,
+            id,
+        };
         match inner.protocol {
             protocol::TCP => {
                 let h = transport.first_chunk::<20>()?;
                 let own = usize::from(h[12] >> 4) * 4;
                 let good = own >= 20 && own < transport.len() && h[12] & 0x0f == 0 && h[13] & !PSH == ACK;
                 good.then_some(Self {
-                    udp: false,
                     header_len: plain + own,
                     sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
                     push: h[13] & PSH != 0,
-                    id,
+                    ..any
                 })
             }
             protocol::UDP if udp => {
                 let h = transport.first_chunk::<8>()?;
                 let len = usize::from(u16::from_be_bytes([h[4], h[5]]));
                 let good = len == transport.len() && len > udp::HEADER && (h[6], h[7]) != (0, 0);
-                good.then_some(Self {
-                    udp: true,
-                    header_len: plain + udp::HEADER,
-                    sequence: 0,
-                    push: false,
-                    id,
-                })
+                good.then_some(Self { udp: true, header_len: plain + udp::HEADER, ..any })
             }
             _ => None,
         }
+    }
+
+    /// Whether two packets with headers of these lengths can be joined as far as their headers say.
+    fn has_headers_alike(&self, a: &[u8], b: &[u8]) -> bool {
+        let options = |fixed: usize| {
+            self.header_len == fixed || a.get(fixed..self.header_len) == b.get(fixed..self.header_len)
+        };
+        match (self.udp, self.v4) {
+            (true, true) => UDP_V4.same(a, b),
+            (true, false) => UDP_V6.same(a, b),
+            (false, true) => TCP_V4.same(a, b) && options(IPV4_HEADER + 20),
+            (false, false) => TCP_V6.same(a, b) && options(IPV6_HEADER + 20),
+        }
+    }
+
+    /// Where the transport header begins.
+    fn transport(&self) -> usize {
+        if self.v4 { IPV4_HEADER } else { IPV6_HEADER }
     }
 }
 
@@ -123,9 +158,9 @@ impl Coalescer {
         let at = self.open.iter().position(|o| o.flow == flow && o.instance == instance);
         if let Some(i) = at {
             if let Some((segment, open)) = segment.zip(self.open.get_mut(i))
-                && open.takes(&segment, inner, offset, bytes, self.sum)
+                && open.takes(&segment, packet, bytes, self.sum)
             {
-                let len = inner.len - segment.header_len;
+                let len = packet.len() - segment.header_len;
                 out.append(open.write, Piece::new(offset + segment.header_len, len));
                 if open.joined(&segment, len) {
                     self.close(i, bytes, out);
@@ -135,27 +170,12 @@ impl Coalescer {
             self.close(i, bytes, out);
         }
         let write = out.push(instance, Piece::new(offset, inner.len));
-        let Some(segment) = segment.filter(|s| !s.push) else { return };
-        if self.open.len() >= OPEN {
-            self.close(0, bytes, out);
+        if let Some(segment) = segment.filter(|s| !s.push) {
+            if self.open.len() >= OPEN {
+                self.close(0, bytes, out);
+            }
+            self.open.push(Open::new(flow, instance, write, offset, inner, segment));
         }
-        let payload = inner.len - segment.header_len;
-        self.open.push(Open {
-            flow,
-            instance,
-            write,
-            offset,
-            inner: *inner,
-            segment,
-            step: payload,
-            payload,
-            count: 1,
-            verified: false,
-            push: false,
-            next_sequence: segment.sequence.wrapping_add(payload as u32),
-            last_id: segment.id,
-            same_id: None,
-        });
     }
 
     /// Completes all super-packets: at the end of a batch.
@@ -165,6 +185,7 @@ impl Coalescer {
         }
     }
 
+    #[inline(never)]
     fn close(&mut self, i: usize, bytes: &mut [u8], out: &mut TunBatch) {
         if i < self.open.len() {
             self.open.remove(i).complete(bytes, out);
@@ -173,9 +194,31 @@ impl Coalescer {
 }
 
 impl Open {
-    /// Whether the packet at `offset` can be joined.
-    fn takes(&mut self, segment: &Segment, inner: &Inner, offset: usize, bytes: &[u8], sum: SumFn) -> bool {
-        let len = inner.len - segment.header_len;
+    /// Of a packet at `offset`, which is the batch's write number `write`.
+    #[inline(never)]
+    fn new(flow: u64, instance: u16, write: usize, offset: usize, inner: &Inner, segment: Segment) -> Self {
+        let payload = inner.len - segment.header_len;
+        Self {
+            flow,
+            instance,
+            write,
+            offset,
+            pseudo: inner.pseudo_sum(0),
+            segment,
+            step: payload,
+            payload,
+            count: 1,
+            verified: false,
+            push: false,
+            next_sequence: segment.sequence.wrapping_add(payload as u32),
+            last_id: segment.id,
+            same_id: None,
+        }
+    }
+
+    /// Whether `packet`, one of `bytes`, can be joined.
+    fn takes(&mut self, segment: &Segment, packet: &[u8], bytes: &[u8], sum: SumFn) -> bool {
+        let len = packet.len() - segment.header_len;
         let fits = segment.udp == self.segment.udp
             && segment.header_len == self.segment.header_len
             && len <= self.step
@@ -185,26 +228,30 @@ impl Open {
         if !fits || !self.id_continues(segment.id) {
             return false;
         }
-        let (Some(first), Some(packet)) =
-            (bytes.get(self.offset..self.offset + self.inner.len), bytes.get(offset..offset + inner.len))
-        else {
+        let Some(first) = bytes.get(self.offset..self.offset + self.segment.header_len + self.step) else {
             return false;
         };
-        if !same_headers(first, packet, segment) {
+        if !self.segment.has_headers_alike(first, packet) {
             return false;
         }
-        self.verified = self.verified || is_valid(&self.inner, first, sum);
-        self.verified && is_valid(inner, packet, sum)
+        self.verified = self.verified || self.is_valid(first, sum);
+        self.verified && self.is_valid(packet, sum)
+    }
+
+    /// Whether the transport checksum of a packet with the first one's addresses is right.
+    fn is_valid(&self, packet: &[u8], sum: SumFn) -> bool {
+        let Some(transport) = packet.get(self.segment.transport()..) else { return false };
+        ip::add(sum(transport), ip::add(self.pseudo, transport.len() as u16)) == 0xffff
     }
 
     /// Identifications count up, or stay the same where they mean nothing (DF: RFC 6864 §4.1). IPv6 has
     /// none.
     fn id_continues(&self, id: u16) -> bool {
-        if self.inner.source.is_ipv6() {
+        if !self.segment.v4 {
             return true;
         }
         let up = id == self.last_id.wrapping_add(1);
-        let same = id == self.last_id && self.inner.dont_fragment;
+        let same = id == self.last_id && self.segment.dont_fragment;
         match self.same_id {
             None => up || same,
             Some(same_before) => {
@@ -233,12 +280,11 @@ impl Open {
         if self.count < 2 {
             return;
         }
-        let transport = self.inner.transport;
+        let transport = self.segment.transport();
         let total = self.segment.header_len + self.payload;
         let Some(header) = bytes.get_mut(self.offset..self.offset + self.segment.header_len) else { return };
         let Some((network, own)) = header.split_at_mut_checked(transport) else { return };
-        let v4 = self.inner.source.is_ipv4();
-        if v4 {
+        if self.segment.v4 {
             if let Some(field) = network.get_mut(2..4) {
                 field.copy_from_slice(&(total as u16).to_be_bytes());
             }
@@ -246,7 +292,7 @@ impl Open {
         } else if let Some(field) = network.get_mut(4..6) {
             field.copy_from_slice(&((total - transport) as u16).to_be_bytes());
         }
-        let pseudo = self.inner.pseudo_sum(total - transport).to_be_bytes();
+        let pseudo = ip::add(self.pseudo, (total - transport) as u16).to_be_bytes();
         let csum_offset = if self.segment.udp {
             let Some(h) = own.first_chunk_mut::<8>() else { return };
             [h[4], h[5]] = ((total - transport) as u16).to_be_bytes();
@@ -258,7 +304,7 @@ impl Open {
             [h[16], h[17]] = pseudo;
             16
         };
-        let gso = match (self.segment.udp, v4) {
+        let gso = match (self.segment.udp, self.segment.v4) {
             (true, _) => Gso::Udp,
             (false, true) => Gso::TcpV4,
             (false, false) => Gso::TcpV6,
@@ -276,40 +322,4 @@ impl Open {
             },
         );
     }
-}
-
-/// Whether two packets of the same shape differ in nothing but lengths, identification, sequence number, PSH
-/// and checksums.
-fn same_headers(a: &[u8], b: &[u8], segment: &Segment) -> bool {
-    let same = |range: std::ops::Range<usize>| a.get(range.clone()) == b.get(range);
-    let network = match a.first() {
-        // Version, TOS; DF, TTL, protocol; addresses.
-        Some(0x45) => {
-            if !(same(0..2) && same(6..10) && same(12..20)) {
-                return false;
-            }
-            20
-        }
-        // Version, traffic class, flow label; next header, hop limit, addresses.
-        Some(first) if first >> 4 == 6 => {
-            if !(same(0..4) && same(6..40)) {
-                return false;
-            }
-            40
-        }
-        _ => return false,
-    };
-    // Ports; for TCP acknowledgement, offset (PSH closes: the first packet has ACK alone), window, urgent,
-    // options.
-    same(network..network + 4)
-        && (segment.udp
-            || same(network + 8..network + 13)
-                && same(network + 14..network + 16)
-                && same(network + 18..segment.header_len))
-}
-
-/// Whether a packet's transport checksum is right.
-fn is_valid(inner: &Inner, packet: &[u8], sum: SumFn) -> bool {
-    let Some(transport) = packet.get(inner.transport..) else { return false };
-    ip::add(sum(transport), inner.pseudo_sum(transport.len())) == 0xffff
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::alike::Mask;
 use super::batch::{Piece, TunBatch};
 use super::coalesce::Coalescer;
 use super::counters::{Count, Counters, DropReason};
@@ -11,7 +12,7 @@ use super::{DataPlaneConfig, DscpMode, ecn, flow_hash};
 use crate::fib::{EntryAction, FibGuard, HeaderOptions, InstanceFib, Punt};
 use crate::types::{Action, Eid, InstanceId, Instant};
 use crate::wire::data;
-use crate::wire::ip::{self, Inner, SumFn};
+use crate::wire::ip::{self, IPV4_HEADER, IPV6_HEADER, Inner, SumFn};
 
 /// What the outer headers of received data packets said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,22 +140,29 @@ impl Decapsulator {
             segment => segment,
         };
         let options = fib.checks();
+        let mut known = Known::NOTHING;
         let mut at = start;
         // A datagram without payload is one packet too.
         loop {
             let next = (at + step).min(end);
             let packet = bytes.get_mut(at..next).unwrap_or_default();
-            match self.unwrap(fib, options, &datagram.outer, packet) {
-                Ok((instance, inner)) => {
+            let verdict = if known.holds_for(packet) {
+                Ok(())
+            } else {
+                self.examine(fib, options, &datagram.outer, packet, next < end, &mut known)
+            };
+            match verdict {
+                Ok(()) => {
+                    let inner = &known.inner;
                     accepted = Some(Accepted(at));
                     packets += 1;
                     total += inner.len as u64;
+                    ip::set_tos_ttl(packet.get_mut(data::HEADER..).unwrap_or_default(), inner.tos, inner.ttl);
                     let offset = at + data::HEADER;
                     if let Some(coalescer) = &mut self.coalescer {
-                        let flow = flow_hash(&inner, packet.get(data::HEADER..).unwrap_or_default());
-                        coalescer.push(instance, flow, &inner, offset, bytes, out);
+                        coalescer.push(known.instance, known.flow, inner, offset, bytes, out);
                     } else {
-                        out.push(instance, Piece::new(offset, inner.len));
+                        out.push(known.instance, Piece::new(offset, inner.len));
                     }
                 }
                 Err(reason) => self.counters.dropped(reason, 1),
@@ -176,28 +184,32 @@ impl Decapsulator {
         }
     }
 
-    /// Checks one data packet and makes its inner header what it must be when it leaves the tunnel. Gives the
-    /// instance's place, and the inner packet as it leaves.
+    /// Checks one data packet, and notes in `known` what became of it; for `more` packets that may come
+    /// behind it as well.
     #[inline]
-    fn unwrap(
+    fn examine(
         &mut self,
         fib: &FibGuard<'_>,
         options: Option<&HeaderOptions>,
         outer: &Outer,
-        packet: &mut [u8],
-    ) -> Result<(u16, Inner), DropReason> {
+        packet: &[u8],
+        more: bool,
+        known: &mut Known,
+    ) -> Result<(), DropReason> {
+        known.of = Look::None;
         let header = *packet.first_chunk().ok_or(DropReason::OuterTruncated)?;
         let (key, iid) = data::key_and_instance(&header);
         if key != 0 {
             return Err(DropReason::Encrypted);
         }
-        let instance = self.instance(iid).ok_or(DropReason::UnknownInstance)?;
-        let packet = packet.get_mut(data::HEADER..).unwrap_or_default();
-        let inner = Inner::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
-        if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(packet) {
+        known.instance = self.instance(iid).ok_or(DropReason::UnknownInstance)?;
+        let inside = packet.get(data::HEADER..).unwrap_or_default();
+        known.inner = Inner::parse(inside).map_err(|_| DropReason::InnerMalformed)?;
+        let inner = &mut known.inner;
+        if inner.source.is_ipv4() && !ip::ipv4_header_is_valid(inside) {
             return Err(DropReason::InnerChecksum);
         }
-        let away = check_addresses(fib.instance(iid), &inner, &outer.remote)?;
+        let away = check_addresses(fib.instance(iid), inner, &outer.remote)?;
         if let Some(options) = options {
             let (source, destination) = (inner.source, inner.destination);
             let subject = Subject { iid, header, source, destination, rloc: outer.remote };
@@ -208,17 +220,23 @@ impl Decapsulator {
             self.checks.redirected(fib, Eid::new(iid, inner.destination), outer.remote);
         }
         let ecn = ecn::decapsulate(inner.tos, outer.tos).ok_or(DropReason::Congestion)?;
-        let ttl = inner.ttl.min(outer.ttl.unwrap_or(u8::MAX));
-        if ttl == 0 {
+        inner.ttl = inner.ttl.min(outer.ttl.unwrap_or(u8::MAX));
+        if inner.ttl == 0 {
             return Err(DropReason::InnerTtlExpired);
         }
         let dscp = match self.dscp {
             DscpMode::Uniform => outer.tos,
             DscpMode::Pipe => inner.tos,
         };
-        let tos = dscp & !ecn::MASK | ecn;
-        ip::set_tos_ttl(packet, tos, ttl);
-        Ok((instance, Inner { tos, ttl, ..inner }))
+        inner.tos = dscp & !ecn::MASK | ecn;
+        if self.coalescer.is_some() {
+            known.flow = flow_hash(inner, inside);
+        }
+        // Each packet that is sent on counts.
+        if more && !away {
+            known.of = Look::of(packet, inner);
+        }
+        Ok(())
     }
 
     fn instance(&self, iid: InstanceId) -> Option<u16> {
@@ -227,6 +245,85 @@ impl Decapsulator {
         }
         let at = self.instances.binary_search_by_key(&iid, |i| i.0).ok()?;
         self.instances.get(at).map(|i| i.1)
+    }
+}
+
+/// What became of a data packet that may enter, and becomes of those behind it that look the same: in bulk
+/// traffic, nearly all of a group. Filled in place, since it is too large to be handed around.
+struct Known {
+    of: Look,
+    /// The instance's place.
+    instance: u16,
+    /// As [`flow_hash`] gives it, where packets are joined.
+    flow: u64,
+    /// The inner packet, as it leaves.
+    inner: Inner,
+}
+
+impl Known {
+    /// Of no packet.
+    const NOTHING: Self = Self { of: Look::None, instance: 0, flow: 0, inner: Inner::NONE };
+
+    /// Whether all this is so of `packet` too, which has come behind that packet and with the same outer
+    /// headers; then it is about this one. Where it isn't, or anything is wrong, the packet is to be examined.
+    #[inline]
+    fn holds_for(&mut self, packet: &[u8]) -> bool {
+        let Some(len) = self.of.len_if_same(packet) else { return false };
+        self.inner.len = len;
+        true
+    }
+}
+
+/// The headers of a data packet as it came, as far as they decide what becomes of it. Only of packets with
+/// ports, and without IP options or extension headers.
+enum Look {
+    None,
+    V4([u8; LOOK_V4]),
+    V6([u8; LOOK_V6]),
+}
+
+/// LISP header, IP header and ports.
+const LOOK_V4: usize = data::HEADER + IPV4_HEADER + 4;
+const LOOK_V6: usize = data::HEADER + IPV6_HEADER + 4;
+
+/// All but length, identification and checksum: the LISP header, version, header length, and TOS; flags and
+/// fragment offset; TTL, and protocol; addresses, and ports.
+const SAME_V4: Mask<LOOK_V4> = Mask::of(&[0..10, 14..18, 20..32]);
+/// All but the length: the LISP header, version, traffic class, and flow label; next header, hop limit,
+/// addresses, and ports.
+const SAME_V6: Mask<LOOK_V6> = Mask::of(&[0..12, 14..52]);
+
+impl Look {
+    /// Of a packet with this inner one.
+    fn of(packet: &[u8], inner: &Inner) -> Self {
+        let look = match (inner.source, inner.transport) {
+            _ if inner.ports(packet.get(data::HEADER..).unwrap_or_default()).is_none() => None,
+            (IpAddr::V4(_), IPV4_HEADER) => packet.first_chunk().copied().map(Self::V4),
+            (IpAddr::V6(_), IPV6_HEADER) => packet.first_chunk().copied().map(Self::V6),
+            _ => None,
+        };
+        look.unwrap_or(Self::None)
+    }
+
+    /// The inner length of a packet that looks the same, where that and the header checksum are right. Short
+    /// of ports it is another flow's.
+    #[inline]
+    fn len_if_same(&self, packet: &[u8]) -> Option<usize> {
+        let (len, least) = match self {
+            Self::None => return None,
+            Self::V4(look) => {
+                let head: &[u8; LOOK_V4] = packet.first_chunk()?;
+                let right = SAME_V4.same(look, head) && ip::ipv4_header_is_valid(&head[data::HEADER..]);
+                (right.then(|| u16::from_be_bytes([head[10], head[11]]).into())?, IPV4_HEADER + 4)
+            }
+            Self::V6(look) => {
+                let head: &[u8; LOOK_V6] = packet.first_chunk()?;
+                let right = SAME_V6.same(look, head);
+                let payload: usize = right.then(|| u16::from_be_bytes([head[12], head[13]]).into())?;
+                (IPV6_HEADER + payload, IPV6_HEADER + 4)
+            }
+        };
+        (least..=packet.len() - data::HEADER).contains(&len).then_some(len)
     }
 }
 

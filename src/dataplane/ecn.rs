@@ -18,16 +18,17 @@ pub const fn encapsulate(inner: u8) -> u8 {
 }
 
 /// The ECN field that a packet leaves the tunnel with, from the inner and outer TOS; `None` where it must be
-/// dropped (RFC 6040 §4.2, figure 4).
+/// dropped: its sender can't be told of congestion in any way but by losing it (RFC 6040 §4.2, figure 4).
+#[inline]
 pub const fn decapsulate(inner: u8, outer: u8) -> Option<u8> {
-    match (inner & MASK, outer & MASK) {
-        // The sender can't be told of congestion in any way but by losing the packet.
-        (NOT_ECT, CE) => None,
-        (NOT_ECT, _) => Some(NOT_ECT),
-        (CE, _) | (_, CE) => Some(CE),
-        (ECT_0, ECT_1) => Some(ECT_1),
-        (inner, _) => Some(inner),
-    }
+    /// By inner field, and then by outer one, both in the order of the codepoints.
+    const LEAVING: [[Option<u8>; 4]; 4] = [
+        [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
+        [Some(ECT_1), Some(ECT_1), Some(ECT_1), Some(CE)],
+        [Some(ECT_0), Some(ECT_1), Some(ECT_0), Some(CE)],
+        [Some(CE), Some(CE), Some(CE), Some(CE)],
+    ];
+    LEAVING[(inner & MASK) as usize][(outer & MASK) as usize]
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn versions(source: u16, destination: u16) -> Option<(MapVersion, MapVersion)> {
 
 /// A router with our site 10.1.0.0/16 (version 10, locators 0 and 2 up) and that of 10.2.0.0/16 (version 20,
 /// two locators) in instances 0 and 7.
-fn router(options: HeaderOptions) -> (Router, Arc<SiteState>) {
+pub(super) fn router(options: HeaderOptions) -> (Router, Arc<SiteState>) {
     let mut router = Router::new();
     router.fib.apply(FibUpdate::Options(options));
     let state = Arc::new(SiteState::default());

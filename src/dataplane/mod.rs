@@ -5,6 +5,7 @@
 //! and what leaves is a list of [`Piece`]s of it, so that no payload is ever copied. Must not touch proto,
 //! auth or sockets: what to read and write is `runtime`'s to do.
 
+mod alike;
 mod batch;
 #[cfg(test)]
 mod cache_tests;
@@ -18,6 +19,8 @@ mod encap;
 mod flow;
 mod fragment;
 mod glance;
+#[cfg(test)]
+mod group_tests;
 mod header;
 #[cfg(test)]
 mod header_tests;

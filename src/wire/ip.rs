@@ -83,24 +83,26 @@ pub struct Inner {
 }
 
 impl Default for Inner {
-    /// No packet.
     fn default() -> Self {
-        Self {
-            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            len: 0,
-            tos: 0,
-            ttl: 0,
-            protocol: 0,
-            transport: 0,
-            fragment: false,
-            later_fragment: false,
-            dont_fragment: false,
-        }
+        Self::NONE
     }
 }
 
 impl Inner {
+    /// No packet.
+    pub const NONE: Self = Self {
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        len: 0,
+        tos: 0,
+        ttl: 0,
+        protocol: 0,
+        transport: 0,
+        fragment: false,
+        later_fragment: false,
+        dont_fragment: false,
+    };
+
     /// Reads the headers of the packet at the start of `bytes`; bytes after its total length are allowed.
     #[inline(always)] // so that what it gives need not go through memory
     pub fn parse(bytes: &[u8]) -> Result<Self, IpError> {
@@ -354,7 +356,7 @@ pub fn is_forwardable(address: &IpAddr) -> bool {
         IpAddr::V4(a) => {
             let bits = a.to_bits();
             let first = bits >> 24;
-            first != 0 && first != 127 && first < 224 && bits >> 16 != 0xa9fe
+            (1..224).contains(&first) && first != 127 && bits >> 16 != 0xa9fe
         }
         IpAddr::V6(a) => {
             let high = (a.to_bits() >> 112) as u16;
