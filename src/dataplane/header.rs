@@ -125,7 +125,7 @@ impl Checks {
     }
 
     /// Whether a packet may enter the site.
-    #[inline]
+    #[inline(never)] // so that where no option is on, nothing is held ready for it
     pub(super) fn check(
         &mut self,
         guard: &FibGuard<'_>,
