@@ -87,11 +87,18 @@ impl Arena {
         self.bytes.get(start..start + piece.len as usize).unwrap_or_default()
     }
 
-    /// The bytes of a piece and `before` bytes in front of it.
-    #[inline]
-    pub(super) fn get_mut(&mut self, piece: Piece, before: usize) -> &mut [u8] {
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, piece: Piece) -> &mut [u8] {
         let start = piece.offset as usize;
-        self.bytes.get_mut(start.saturating_sub(before)..start + piece.len as usize).unwrap_or_default()
+        self.bytes.get_mut(start..start + piece.len as usize).unwrap_or_default()
+    }
+
+    /// Writes a header in front of a piece, and gives the piece with it; `None` if there is no room.
+    #[inline]
+    pub(super) fn prepend<const N: usize>(&mut self, header: [u8; N], piece: Piece) -> Option<Piece> {
+        let offset = piece.offset.checked_sub(N as u32)?;
+        *self.bytes.get_mut(offset as usize..)?.first_chunk_mut()? = header;
+        Some(Piece { offset, len: piece.len + N as u32 })
     }
 
     /// `len` bytes of scratch memory, and what `piece` holds beside it; `None` when there is no more.
@@ -214,13 +221,28 @@ pub(super) struct Outgoing<'a> {
 }
 
 impl SendGroup {
+    /// None yet.
+    const NONE: Self = Self {
+        remote: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port: 0,
+        ttl: 0,
+        tos: 0,
+        segment: 0,
+        segments: 0,
+        bytes: 0,
+        pieces: Chain { head: Piece { offset: 0, len: 0 }, next: END, last: END },
+        way: 0,
+        limit: 0,
+    };
+
     #[inline]
     fn takes(&self, out: &Outgoing<'_>, len: u32, max_segments: u16) -> bool {
-        self.bytes + len <= self.limit
+        self.way == std::ptr::from_ref(out.way) as usize
+            && (self.ttl, self.tos) == (out.ttl, out.tos)
+            && self.bytes + len <= self.limit
             && self.segments < max_segments
             && len <= u32::from(self.segment)
-            && (self.ttl, self.tos) == (out.ttl, out.tos)
-            && self.way == std::ptr::from_ref(out.way) as usize
     }
 }
 
@@ -239,7 +261,11 @@ pub struct IcmpReply {
 #[derive(Debug)]
 pub struct SendBatch {
     links: Vec<Link>,
+    /// Those of this batch, and behind them what is left of earlier ones, to be written over: to push a group
+    /// would be to make it elsewhere and copy it.
     groups: Vec<SendGroup>,
+    /// How many there are in this batch.
+    used: usize,
     /// The group of each port that the next packet may join.
     open: Vec<u32>,
     max_segments: u16,
@@ -258,6 +284,7 @@ impl SendBatch {
         Self {
             links: Vec::new(),
             groups: Vec::new(),
+            used: 0,
             open: vec![END; usize::from(ports.max(1))],
             max_segments: max_segments.max(1),
             icmp: Vec::new(),
@@ -267,7 +294,7 @@ impl SendBatch {
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.links.clear();
-        self.groups.clear();
+        self.used = 0;
         self.open.fill(END);
         self.icmp.clear();
     }
@@ -282,12 +309,12 @@ impl SendBatch {
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.icmp.is_empty()
+        self.used == 0 && self.icmp.is_empty()
     }
 
     /// What is to be sent, in order.
     pub fn groups(&self) -> &[SendGroup] {
-        &self.groups
+        self.groups.get(..self.used).unwrap_or_default()
     }
 
     /// The pieces of a group, in order: one or two per packet.
@@ -321,24 +348,27 @@ impl SendBatch {
             }
             return;
         }
-        *open = self.groups.len() as u32;
         let mut pieces = Chain::of(head);
         if let Some(body) = body {
             pieces.push(&mut self.links, body);
         }
-        self.groups.push(SendGroup {
-            remote: out.way.rloc,
-            source: out.way.source,
-            port: out.port,
-            ttl: out.ttl,
-            tos: out.tos,
-            segment: len as u16,
-            segments: 1,
-            bytes: len,
-            pieces,
-            way: std::ptr::from_ref(out.way) as usize,
-            limit: if out.way.rloc.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 },
-        });
+        *open = self.used as u32;
+        if self.used == self.groups.len() {
+            self.groups.push(SendGroup::NONE);
+        }
+        let Some(group) = self.groups.get_mut(self.used) else { return };
+        self.used += 1;
+        group.remote = out.way.rloc;
+        group.source = out.way.source;
+        group.port = out.port;
+        group.ttl = out.ttl;
+        group.tos = out.tos;
+        group.segment = len as u16;
+        group.segments = 1;
+        group.bytes = len;
+        group.pieces = pieces;
+        group.way = std::ptr::from_ref(out.way) as usize;
+        group.limit = if out.way.rloc.is_ipv4() { 65_535 - 28 } else { 65_535 - 8 };
     }
 }
 
@@ -449,7 +479,8 @@ mod tests {
             let piece = arena.commit(100);
             assert_eq!(arena.get(piece), [2; 100]);
             assert_eq!(piece.offset % 16, 0);
-            assert_eq!(arena.get_mut(piece, 8)[..8], [1; 8]);
+            let whole = arena.prepend([3; 8], piece).unwrap();
+            assert_eq!(arena.get(whole), [[3; 8].as_slice(), &[2; 100]].concat());
             ends.push(piece.offset);
         }
         assert!(ends.windows(2).all(|w| w[1] - w[0] == 128) && ends.len() > 900);

@@ -59,7 +59,7 @@ impl Encapsulator {
             return self.answer(now, error, inner, piece, arena, out).map(|()| (0, 0));
         }
         let is_udp = inner.protocol == ip::protocol::UDP;
-        if vnet.needs_csum && !complete_checksum(vnet, is_udp, arena.get_mut(piece, 0), self.sum) {
+        if vnet.needs_csum && !complete_checksum(vnet, is_udp, arena.get_mut(piece), self.sum) {
             self.counters.dropped(DropReason::Malformed, 1);
             return Ok((0, 0));
         }

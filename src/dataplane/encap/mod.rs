@@ -26,7 +26,7 @@ use crate::wire::ip::{self, Inner, SumFn};
 use crate::wire::udp;
 use large::Wrapping;
 use refuse::PUNT_SOURCES;
-use route::{Route, Seen};
+use route::Seen;
 
 pub(super) use large::Job;
 
@@ -125,7 +125,7 @@ impl Encapsulator {
                 seen.look_up(turn, &mut self.cache);
             }
             for seen in &mut *seen {
-                seen.choose(turn);
+                seen.choose(turn, self.path_mtu);
             }
             for (packet, seen) in chunk.iter().zip(&mut *seen) {
                 match self.emit(turn, packet, seen, arena, out, &mut punt) {
@@ -146,30 +146,17 @@ impl Encapsulator {
         taken
     }
 
-    /// Counts what was sent, in the paths and entries that it took: once for packets of one path that come
-    /// one behind the other. Gives packets and bytes in all.
+    /// Counts what was sent, in the paths and entries that it took. Gives packets and bytes in all.
     #[inline]
     fn record(&self, seen: &[Seen<'_>], now: Instant) -> (u64, u64) {
         let (mut total_packets, mut total_bytes) = (0, 0);
-        let mut rest = seen;
-        while let Some((first, after)) = rest.split_first() {
-            rest = after;
-            let Route::Path(path, stats) = first.route else { continue };
-            let (mut packets, mut bytes) = (u64::from(first.packets), u64::from(first.bytes));
-            while let Some((next, after)) = rest.split_first()
-                && let Route::Path(same, _) = next.route
-                && std::ptr::eq(path, same)
-            {
-                packets += u64::from(next.packets);
-                bytes += u64::from(next.bytes);
-                rest = after;
-            }
-            if packets > 0 {
-                path.stats.record_as(self.worker, packets, bytes, now);
-                stats.record_as(self.worker, packets, bytes, now);
-                total_packets += packets;
-                total_bytes += bytes;
-            }
+        for seen in seen.iter().filter(|seen| seen.packets > 0) {
+            let (Some(path), Some(entry)) = (seen.path, seen.entry) else { continue };
+            let (packets, bytes) = (u64::from(seen.packets), u64::from(seen.bytes));
+            path.stats.record_as(self.worker, packets, bytes, now);
+            entry.stats.record_as(self.worker, packets, bytes, now);
+            total_packets += packets;
+            total_bytes += bytes;
         }
         (total_packets, total_bytes)
     }
@@ -185,13 +172,11 @@ impl Encapsulator {
         out: &mut SendBatch,
         punt: &mut impl FnMut(Punt) -> bool,
     ) -> Result<(u32, u32), Full> {
-        let Route::Path(path, _) = seen.route else {
+        let Some(path) = seen.path else {
             self.refuse(turn, seen, punt);
             return Ok((0, 0));
         };
-        let (glance, way) = (&seen.glance, &*path.way);
-        let overhead = if way.rloc.is_ipv4() { data::OVERHEAD_V4 } else { data::OVERHEAD_V6 };
-        let mtu = way.mtu().unwrap_or(self.path_mtu).saturating_sub(overhead);
+        let (glance, way, mtu) = (&seen.glance, &*path.way, seen.mtu);
         // TTL 1 would die at the first router of the underlay, whose ICMP error the source would never see.
         if glance.ttl <= 1 {
             self.counters.dropped(DropReason::TtlExpired, 1);
@@ -219,18 +204,13 @@ impl Encapsulator {
         }
         if packet.vnet.needs_csum {
             let is_udp = glance.protocol == ip::protocol::UDP;
-            if !complete_checksum(&packet.vnet, is_udp, arena.get_mut(piece, 0), self.sum) {
+            if !complete_checksum(&packet.vnet, is_udp, arena.get_mut(piece), self.sum) {
                 self.counters.dropped(DropReason::Malformed, 1);
                 return Ok((0, 0));
             }
         }
-        let Some(start) = arena.get_mut(piece, data::HEADER).first_chunk_mut() else { return Ok((0, 0)) };
-        *start = lisp;
-        out.push(
-            way,
-            Piece { offset: piece.offset - data::HEADER as u32, len: len + data::HEADER as u32 },
-            None,
-        );
+        let Some(whole) = arena.prepend(lisp, piece) else { return Ok((0, 0)) };
+        out.push(way, whole, None);
         Ok((1, len))
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: what the control plane and the packet's source hear of it, and how often, so that a flood of such
 //! packets costs neither of them more than a part of its time.
 
-use super::route::{Route, Seen};
+use super::route::{Refusal, Seen};
 use super::{Encapsulator, Full, Turn};
 use crate::dataplane::batch::{Arena, IcmpReply, Piece, SendBatch};
 use crate::dataplane::counters::{Count, DropReason};
@@ -20,27 +20,29 @@ impl Encapsulator {
     /// Counts a packet that goes nowhere, and tells the control plane where that is for it to change.
     #[cold]
     pub(super) fn refuse(&mut self, turn: &Turn<'_>, seen: &Seen<'_>, punt: &mut impl FnMut(Punt) -> bool) {
-        match seen.route {
-            Route::Drop(DropReason::SourceNotLocal)
+        match seen.refusal {
+            Some(Refusal::Drop(DropReason::SourceNotLocal))
                 if !ip::is_forwardable(&seen.glance.ends.destination()) =>
             {
                 self.counters.dropped(DropReason::NotUnicast, 1);
             }
-            Route::Drop(reason) => {
+            Some(Refusal::Drop(reason)) => {
                 self.counters.dropped(reason, 1);
                 if reason == DropReason::SourceNotLocal {
                     self.not_local(turn, &seen.glance, punt);
                 }
             }
-            Route::Refused(reason, stats) => {
+            Some(Refusal::Mapping(reason)) => {
                 self.counters.dropped(reason, 1);
-                stats.record_as(self.worker, 1, u64::from(seen.glance.len), turn.now);
+                if let Some(entry) = seen.entry {
+                    entry.stats.record_as(self.worker, 1, u64::from(seen.glance.len), turn.now);
+                }
             }
-            Route::Miss => {
+            Some(Refusal::Miss) => {
                 self.counters.dropped(DropReason::NoMapping, 1);
                 self.miss(turn, &seen.glance, punt);
             }
-            Route::Unknown | Route::Entry(_) | Route::Path(..) => {}
+            None => {}
         }
     }
 

@@ -346,9 +346,11 @@ fn counters_of_path_and_entry_count_inner_packets_and_bytes() {
     let action = FibAction::Forward(paths);
     router.fib.apply(FibUpdate::Set { prefix: prefix(0, "10.2.0.0/16"), action, stats: Arc::clone(&entry) });
     router.fib.publish();
-    (0..3).for_each(|_| drop(router.encap(0, &udp("10.1.0.1", "10.2.0.1", 9, &[0; 72]))));
+    let packet = udp("10.1.0.1", "10.2.0.1", 9, &[0; 72]);
+    (0..3).for_each(|_| drop(router.encap(0, &packet)));
+    router.encap_all(0, &vec![(packet, VnetHeader::default()); 20]);
     for stats in [path, entry] {
-        assert_eq!((stats.packets(), stats.bytes(), stats.last_used()), (3, 300, Some(router.now)));
+        assert_eq!((stats.packets(), stats.bytes(), stats.last_used()), (23, 2300, Some(router.now)));
     }
 }
 
