@@ -352,7 +352,7 @@ fn check_addresses(fib: Option<&InstanceFib>, inner: &Inner, remote: &IpAddr) ->
 #[cold]
 fn check_redirect(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<(), DropReason> {
     let on = match fib.lookup(&inner.destination).map(|entry| &entry.action) {
-        Some(EntryAction::Forward(choice)) => choice.paths().iter().all(|path| path.way.rloc != *remote),
+        Some(EntryAction::Forward(choice)) => choice.paths().all(|path| path.way.rloc != *remote),
         Some(EntryAction::Negative(action)) => *action == Action::SendMapRequest,
         // Forgotten where to: a miss, which is found out where packets from the TUN are.
         Some(EntryAction::Local) | None => true,
@@ -370,7 +370,7 @@ fn check_proxied(fib: &InstanceFib, inner: &Inner, remote: &IpAddr) -> Result<()
     }
     let maps_to_remote = || {
         fib.lookup(&inner.source).is_some_and(|entry| match &entry.action {
-            EntryAction::Forward(choice) => choice.paths().iter().any(|path| path.way.rloc == *remote),
+            EntryAction::Forward(choice) => choice.paths().any(|path| path.way.rloc == *remote),
             EntryAction::Negative(_) | EntryAction::Local => false,
         })
     };

@@ -8,16 +8,13 @@ use smallvec::SmallVec;
 use super::{Path, Stats, Way};
 use crate::types::Rloc;
 
-/// A path as the data plane uses it. What many entries share is behind `way`, so that an entry with one path
-/// fits a cache line.
-#[derive(Debug)]
+/// A path as the data plane uses it. What many entries share is behind `way`.
+#[derive(Clone, Debug)]
 pub struct EntryPath {
     /// Where packets go, and from where.
     pub way: Arc<Way>,
     /// Counters.
     pub stats: Arc<Stats>,
-    /// 1 / weight.
-    inverse_weight: f32,
 }
 
 /// The best-priority paths of an entry, of which each flow takes one in proportion to the weights.
@@ -25,9 +22,21 @@ pub struct EntryPath {
 /// By weighted rendezvous hashing: every path draws a number from the flow's hash, and the best draw wins.
 /// Compared with a ring or table of slots it needs no memory per entry, meets weights exactly in expectation,
 /// and when a path goes or a weight changes, no flow moves that need not.
+#[derive(Clone, Debug)]
+pub struct Choice(Paths);
+
+/// Most entries have one path, which so is in the entry itself.
+#[derive(Clone, Debug)]
+enum Paths {
+    One(EntryPath),
+    Several(Arc<[Weighted]>),
+}
+
 #[derive(Debug)]
-pub struct Choice {
-    paths: SmallVec<[EntryPath; 1]>,
+struct Weighted {
+    path: EntryPath,
+    /// 1 / weight.
+    inverse_weight: f32,
 }
 
 impl Choice {
@@ -38,45 +47,55 @@ impl Choice {
         let possible = |p: &&Path| p.rloc.is_ipv4() == p.source.is_ipv4();
         let best = paths.iter().filter(possible).map(|p| p.priority).min();
         let weighted = paths.iter().filter(possible).any(|p| Some(p.priority) == best && p.weight > 0);
-        let mut chosen: SmallVec<[EntryPath; 1]> = paths
+        let mut chosen: SmallVec<[Weighted; 4]> = paths
             .into_iter()
             .filter(|p| possible(&p) && Some(p.priority) == best && (p.weight > 0 || !weighted))
-            .map(|p| EntryPath {
-                way: way(p.rloc, p.source),
-                stats: p.stats,
+            .map(|p| Weighted {
+                path: EntryPath { way: way(p.rloc, p.source), stats: p.stats },
                 inverse_weight: 1.0 / f32::from(p.weight.max(1)),
             })
             .collect();
-        chosen.shrink_to_fit();
-        Self { paths: chosen }
+        let only = if chosen.len() == 1 { chosen.pop() } else { None };
+        Self(match only {
+            Some(only) => Paths::One(only.path),
+            None => Paths::Several(chosen.into_iter().collect()),
+        })
     }
 
     /// The path of a flow. `None` only if there are none.
     #[inline]
     pub fn path(&self, flow: u64) -> Option<&EntryPath> {
-        match self.paths.as_slice() {
-            [only] => Some(only),
-            // Where two draw the same, the address decides and not their order, which may differ between
-            // routers.
-            several => several.iter().min_by(|a, b| {
-                a.draw(flow).total_cmp(&b.draw(flow)).then_with(|| a.way.rloc.cmp(&b.way.rloc))
-            }),
+        match &self.0 {
+            Paths::One(only) => Some(only),
+            Paths::Several(several) => best_draw(several, flow),
         }
     }
 
     /// All paths that have a share.
-    pub fn paths(&self) -> &[EntryPath] {
-        &self.paths
+    pub fn paths(&self) -> impl Iterator<Item = &EntryPath> {
+        let (one, several) = match &self.0 {
+            Paths::One(only) => (Some(only), &[][..]),
+            Paths::Several(several) => (None, &**several),
+        };
+        one.into_iter().chain(several.iter().map(|weighted| &weighted.path))
     }
 }
 
-impl EntryPath {
+impl Weighted {
     /// Exponentially distributed with rate = weight: the smallest of several is each one's in proportion to
     /// its weight.
     fn draw(&self, flow: u64) -> f32 {
-        let uniform = ((mix(flow ^ self.way.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
+        let uniform = ((mix(flow ^ self.path.way.seed) >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
         -uniform.ln() * self.inverse_weight
     }
+}
+
+/// Where two draw the same, the address decides and not their order, which may differ between routers.
+fn best_draw(several: &[Weighted], flow: u64) -> Option<&EntryPath> {
+    let best = several.iter().min_by(|a, b| {
+        a.draw(flow).total_cmp(&b.draw(flow)).then_with(|| a.path.way.rloc.cmp(&b.path.way.rloc))
+    });
+    best.map(|weighted| &weighted.path)
 }
 
 /// Depends on the address alone, so that a path's draws are the same before and after any change of the
@@ -117,13 +136,16 @@ mod tests {
     }
 
     fn shares(choice: &Choice, flows: u64) -> Vec<(String, f64)> {
-        let mut counts = vec![0u64; choice.paths().len()];
+        let paths: Vec<_> = choice.paths().collect();
+        let mut counts = vec![0u64; paths.len()];
         for flow in 0..flows {
             let path = choice.path(mix(flow)).unwrap();
-            counts[choice.paths().iter().position(|p| std::ptr::eq(p, path)).unwrap()] += 1;
+            counts[paths.iter().position(|&p| std::ptr::eq(p, path)).unwrap()] += 1;
         }
-        let name = |i: usize| choice.paths()[i].way.rloc.to_string();
-        counts.iter().enumerate().map(|(i, &c)| (name(i), c as f64 * 100.0 / flows as f64)).collect()
+        let share = |(path, &count): (&&EntryPath, &u64)| {
+            (path.way.rloc.to_string(), count as f64 * 100.0 / flows as f64)
+        };
+        paths.iter().zip(&counts).map(share).collect()
     }
 
     #[test]
