@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eidolon::dataplane::{
-    Arena, Coalescing, Counters, DataPlaneConfig, Datagram, Decapsulator, Encapsulator, Gso, Instance, Outer,
-    Piece, SendBatch, TunBatch, TunPacket, Turn, VnetHeader,
+    Arena, Coalescing, DataPlaneConfig, Datagram, Decapsulator, Encapsulator, Gso, Instance, Outer, Piece,
+    SendBatch, TunBatch, TunPacket, Turn, VnetHeader,
 };
 use eidolon::fib::{self, FibAction, FibReader, FibUpdate, FibWriter, Path, Worker};
 use eidolon::io::checksum;
@@ -146,53 +147,62 @@ fn lookup(c: &mut Criterion) {
     group.finish();
 }
 
+/// Encapsulation by the number of prefixes, to as many destinations as there are packets; and among 100,000
+/// prefixes, by the number of destinations in use.
 fn encapsulation(c: &mut Criterion) {
     let mut group = c.benchmark_group("encapsulation");
+    group.throughput(Throughput::Elements(BATCH as u64));
     for size in SIZES {
-        let filled = LazyCell::new(|| {
-            let (fib, reader, prefixes) = fill(size);
-            let packets: Vec<_> = destinations(&prefixes)
-                .into_iter()
-                .enumerate()
-                .map(|(i, destination)| packet(Ipv4Addr::new(10, 0, 0, 1), destination, i as u16))
-                .collect();
-            (fib, reader, packets)
-        });
-        let counters = Arc::new(Counters::default());
-        let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, ip::sum, counters);
-        let mut arena = Arena::new(1 << 20);
-        let mut out = SendBatch::new(16, 64);
-        let mut read = Vec::new();
-        let mut at = 0;
-        group.throughput(Throughput::Elements(BATCH as u64));
-        group.bench_function(BenchmarkId::new("batch-of-64", size), |b| {
-            let (_fib, reader, packets) = &*filled;
-            b.iter_custom(|iterations| {
-                let mut spent = Duration::ZERO;
-                for i in 0..iterations {
-                    arena.clear();
-                    out.clear();
-                    read.clear();
-                    for bytes in &packets[at..at + BATCH] {
-                        arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(bytes);
-                        let piece = arena.commit(bytes.len());
-                        read.push(TunPacket { piece, vnet: VnetHeader::default() });
-                    }
-                    at = (at + BATCH) % PACKETS;
-                    let start = now();
-                    let guard = reader.enter().unwrap();
-                    let now = Instant::from_nanos(i + 1);
-                    let turn = Turn::new(InstanceId::DEFAULT, &guard, reader, now);
-                    let taken = encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true);
-                    assert_eq!(taken, BATCH);
-                    spent += start.elapsed();
-                    assert!(!out.is_empty());
-                }
-                spent
-            });
-        });
+        encapsulate(&mut group, BenchmarkId::new("batch-of-64", size), size, PACKETS);
+    }
+    for destinations in [1, 64, 2048] {
+        encapsulate(&mut group, BenchmarkId::new("destinations", destinations), 100_000, destinations);
     }
     group.finish();
+}
+
+/// Encapsulation of packets to as many `hosts` in turn, among `size` prefixes.
+fn encapsulate(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId, size: usize, hosts: usize) {
+    // Only when it is measured: a filter may leave it out.
+    let filled = LazyCell::new(|| {
+        let (fib, reader, prefixes) = fill(size);
+        let destinations = destinations(&prefixes);
+        let packets: Vec<_> = (0..hosts.max(BATCH))
+            .map(|i| packet(Ipv4Addr::new(10, 0, 0, 1), destinations[i % hosts], i as u16))
+            .collect();
+        (fib, reader, packets)
+    });
+    let mut encapsulator = Encapsulator::new(&config(), Worker::ONLY, ip::sum, Arc::default());
+    let mut arena = Arena::new(1 << 20);
+    let mut out = SendBatch::new(16, 64);
+    let mut read = Vec::new();
+    let mut at = 0;
+    group.bench_function(id, |b| {
+        let (_fib, reader, packets) = &*filled;
+        b.iter_custom(|iterations| {
+            let mut spent = Duration::ZERO;
+            for i in 0..iterations {
+                arena.clear();
+                out.clear();
+                read.clear();
+                for bytes in &packets[at..at + BATCH] {
+                    arena.slot(0).unwrap()[..bytes.len()].copy_from_slice(bytes);
+                    let piece = arena.commit(bytes.len());
+                    read.push(TunPacket { piece, vnet: VnetHeader::default() });
+                }
+                at = (at + BATCH) % packets.len();
+                let start = now();
+                let guard = reader.enter().unwrap();
+                let now = Instant::from_nanos(i + 1);
+                let turn = Turn::new(InstanceId::DEFAULT, &guard, reader, now);
+                let taken = encapsulator.encapsulate(&turn, &read, &mut arena, &mut out, |_| true);
+                assert_eq!(taken, BATCH);
+                spent += start.elapsed();
+                assert!(!out.is_empty());
+            }
+            spent
+        });
+    });
 }
 
 /// Encapsulation among 100,000 prefixes, alone and while another thread changes 100,000 of them a second:
